@@ -1,0 +1,171 @@
+"""What every kind of source must do, and the signals by which it says how the asking went.
+
+A source makes exactly one attempt per call. Whether to try again, and when, is decided in one place for
+all kinds of sources (``etl.archive.fetch``); a source only says whether trying again can help.
+"""
+
+from __future__ import annotations
+
+from types import TracebackType
+from typing import Final, Protocol, Self
+
+from etl.errors import NotPublishedError, SourceUnreachableError
+from etl.hours import Hour
+
+COMPANION_MAX_BYTES: Final = 1 << 20
+"""The largest ``*.manifest.json`` that is read; the mirror's are a few kilobytes."""
+
+
+class Body(Protocol):
+    """The bytes of one hour's file as they arrive; a context manager that frees the connection.
+
+    Attributes:
+        etag: The source's name for this version of the file, with its quotes; None if it gives none.
+        last_modified: When this version was made, as an HTTP date; None if not said.
+        size: Bytes of the whole file, however few of them this body delivers; None if not said.
+        start: Position in the file of the first byte this body delivers. It is 0 when the rest was asked
+            for and the source sends everything, because it cannot send parts or because the file changed.
+        content_type: The media type as the source says it, None if it does not.
+    """
+
+    etag: str | None
+    last_modified: str | None
+    size: int | None
+    start: int
+    content_type: str | None
+
+    def read(self, n: int) -> bytes:
+        """Reads 1 to ``n`` bytes, as they come; ``b""`` at the end of the body.
+
+        Raises:
+            TransientSourceError: If the stream broke off.
+        """
+
+    def close(self) -> None:
+        """Frees what the body holds; bytes not yet read are lost."""
+
+    def __enter__(self) -> Self:
+        """Gives the body itself."""
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        """Closes the body."""
+
+
+class Source(Protocol):
+    """One place that has hours under the archive's names.
+
+    Every method but ``url`` raises ``TransientSourceError`` when trying again can help and another
+    ``SourceUnreachableError`` when it cannot.
+    """
+
+    @property
+    def address(self) -> str:
+        """What a person typed to name this place, without a slash at the end and without a password."""
+
+    def url(self, hour: Hour) -> str:
+        """The address of one hour's file, fit to be shown and stored: without a password."""
+
+    def open(
+        self,
+        hour: Hour,
+        *,
+        start: int = 0,
+        etag: str | None = None,
+        last_modified: str | None = None,
+        unless_etag: str | None = None,
+    ) -> Body:
+        """Opens the hour's file.
+
+        Args:
+            hour: Which hour.
+            start: The first byte wanted. A source may ignore it; ``Body.start`` tells.
+            etag: The version that ``start`` belongs to; another version is sent from its beginning.
+            last_modified: The same, where there is no strong etag.
+            unless_etag: A version that is not wanted again.
+
+        Raises:
+            HourNotFound: If the source plainly says that it does not have the hour.
+            NotModified: If the file still is the version ``unless_etag``.
+            SourceChangedError: If the rest of that version can no longer be had.
+        """
+
+    def companion(self, hour: Hour) -> bytes | None:
+        """Reads the ``*.manifest.json`` that some mirrors publish beside the hour; None when there is none."""
+
+    def exists(self, hour: Hour) -> bool:
+        """Asks whether the hour is there, without reading it."""
+
+
+class HourNotFound(NotPublishedError):  # noqa: N818 -- a signal between two modules; it seldom reaches a person
+    """The source answers, and says that it does not have the hour (404, 410, no such file)."""
+
+    def __init__(self, url: str) -> None:
+        super().__init__(f"{url} is not there", hint="an hour appears a few minutes after it is over, or never did")
+        self.url = url
+
+
+class NotModified(Exception):  # noqa: N818 -- not an error
+    """The file still is the version the caller has."""
+
+
+class SourceChangedError(SourceUnreachableError):
+    """The file was replaced while it was read: what has arrived is useless, a new download may succeed."""
+
+
+class TransientSourceError(SourceUnreachableError):
+    """The attempt failed in a way that another one may not.
+
+    Attributes:
+        url: What was asked for.
+        cause: Why it failed, in words.
+        retry_after: Seconds the source asked to be left alone; None if it did not say.
+    """
+
+    def __init__(self, url: str, cause: str, *, retry_after: float | None = None) -> None:
+        super().__init__(f"{url}: {cause}")
+        self.url = url
+        self.cause = cause
+        self.retry_after = retry_after
+
+
+class _Closeable(Protocol):
+    def close(self) -> None: ...
+
+
+class ClosingBody:
+    """The half of ``Body`` that is the same for all: being a context manager that calls ``close``."""
+
+    def __enter__(self) -> Self:
+        """Gives the body itself."""
+        return self
+
+    def __exit__(
+        self: _Closeable,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        """Closes the body."""
+        self.close()
+
+
+def file_name(hour: Hour) -> str:
+    """The archive's name for the hour's file."""
+    return f"{hour}.json.gz"
+
+
+def companion_name(hour: Hour) -> str:
+    """The mirror's name for the manifest beside it."""
+    return f"{hour}.manifest.json"
+
+
+def check_companion_size(url: str, size: int) -> None:
+    """Refuses a companion that is too large to be one.
+
+    Raises:
+        SourceUnreachableError: If it has more than ``COMPANION_MAX_BYTES``.
+    """
+    if size > COMPANION_MAX_BYTES:
+        raise SourceUnreachableError(f"{url} is larger than {COMPANION_MAX_BYTES} bytes, which no manifest is")

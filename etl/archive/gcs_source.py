@@ -1,0 +1,173 @@
+"""A bucket as a source: hours that a team keeps in Google Cloud Storage."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from email.utils import format_datetime
+from typing import TYPE_CHECKING, Final
+
+from etl import gcs
+from etl.archive.contract import (
+    Body,
+    ClosingBody,
+    HourNotFound,
+    NotModified,
+    SourceChangedError,
+    TransientSourceError,
+    check_companion_size,
+    companion_name,
+    file_name,
+)
+from etl.errors import SourceUnreachableError
+from etl.hours import Hour
+
+if TYPE_CHECKING:
+    from google.cloud.storage import Blob, Bucket
+
+_WINDOW: Final = 8 << 20
+"""Bytes of one range request: large against its latency, small against memory."""
+
+
+class GcsSource:
+    """Hours as objects under ``gs://bucket/prefix``.
+
+    The version of an object is its generation, and every range is pinned to it: an object that is replaced
+    while it is read is noticed, whatever its size.
+
+    Args:
+        address: ``gs://bucket`` or ``gs://bucket/prefix``.
+        timeout: Seconds to wait for the bucket's answers.
+
+    Raises:
+        UsageError: If the address names no bucket, or the client library is not installed.
+        StoreError: If there are no usable credentials.
+    """
+
+    def __init__(self, address: str, *, timeout: float) -> None:
+        bucket, prefix = gcs.split(address)
+        self.address: Final = address
+        self._prefix = f"{prefix}/" if prefix else ""
+        self._bucket: Bucket = gcs.client().bucket(bucket)
+        self._timeout = timeout
+
+    def url(self, hour: Hour) -> str:
+        """The ``gs://`` address of the hour's file."""
+        return f"{self.address}/{file_name(hour)}"
+
+    def open(
+        self,
+        hour: Hour,
+        *,
+        start: int = 0,
+        etag: str | None = None,  # noqa: ARG002 -- the caller compares the version it gets
+        last_modified: str | None = None,  # noqa: ARG002
+        unless_etag: str | None = None,
+    ) -> Body:
+        """Looks the object up; its bytes are requested as they are read. See ``Source.open``."""
+        blob = self._blob(file_name(hour))
+        if blob is None:
+            raise HourNotFound(self.url(hour))
+        body = GcsBody(blob, self.url(hour), start, self._timeout)
+        if unless_etag is not None and body.etag == unless_etag:
+            raise NotModified
+        return body
+
+    def companion(self, hour: Hour) -> bytes | None:
+        """Reads the manifest beside the hour; None when there is none."""
+        name = companion_name(hour)
+        blob = self._blob(name)
+        if blob is None:
+            return None
+        url = f"{self.address}/{name}"
+        check_companion_size(url, blob.size)
+        with _in_words(url, self._timeout):
+            content: bytes = blob.download_as_bytes(retry=None, timeout=self._timeout)
+        return content
+
+    def exists(self, hour: Hour) -> bool:
+        """Tells whether there is an object of the hour's name."""
+        return self._blob(file_name(hour)) is not None
+
+    def _blob(self, name: str) -> Blob | None:
+        with _in_words(f"{self.address}/{name}", self._timeout):
+            return self._bucket.get_blob(self._prefix + name, retry=None, timeout=self._timeout)
+
+
+class GcsBody(ClosingBody):
+    """The bytes of one generation of an object, requested window by window."""
+
+    def __init__(self, blob: Blob, url: str, start: int, timeout: float) -> None:
+        self.etag: str | None = str(blob.generation)
+        self.last_modified: str | None = format_datetime(blob.updated, usegmt=True)
+        self.content_type: str | None = blob.content_type
+        self.size: int | None = blob.size
+        self.start = start
+        self._blob = blob
+        self._url = url
+        self._end: int = blob.size
+        self._next = start
+        self._window = memoryview(b"")
+        self._timeout = timeout
+
+    def read(self, n: int) -> bytes:
+        """Reads up to ``n`` bytes; see ``Body.read``."""
+        if not self._window and self._next < self._end:
+            self._window = memoryview(self._download())
+            self._next += len(self._window)
+        piece, self._window = bytes(self._window[:n]), self._window[n:]
+        return piece
+
+    def close(self) -> None:
+        """Forgets what was requested ahead."""
+        self._window = memoryview(b"")
+        self._next = self._end
+
+    def _download(self) -> bytes:
+        with _in_words(self._url, self._timeout):
+            content: bytes = self._blob.download_as_bytes(
+                start=self._next,
+                end=min(self._next + _WINDOW, self._end) - 1,  # both ends are included
+                if_generation_match=self._blob.generation,
+                raw_download=True,  # an object stored with Content-Encoding: gzip would be inflated on the way
+                checksum=None,  # a range has none
+                retry=None,
+                timeout=self._timeout,
+            )
+        return content
+
+
+@contextmanager
+def _in_words(url: str, timeout: float) -> Iterator[None]:
+    """Translates what the client library raises; it was imported by ``gcs.client`` before."""
+    import requests  # noqa: PLC0415 -- needed on the error's way only
+    from google.api_core import exceptions  # noqa: PLC0415 -- Google's libraries are optional
+    from google.auth.exceptions import GoogleAuthError, TransportError  # noqa: PLC0415
+    from google.cloud.storage.exceptions import DataCorruption, InvalidResponse  # noqa: PLC0415
+
+    try:
+        yield
+    except exceptions.GoogleAPICallError as error:
+        raise _of_status(url, int(error.code or 0)) from error
+    except InvalidResponse as error:
+        raise _of_status(url, int(error.response.status_code)) from error
+    except (requests.Timeout, exceptions.RetryError) as error:
+        raise TransientSourceError(url, f"timed out after {timeout:g} s") from error
+    except (requests.ConnectionError, requests.exceptions.ChunkedEncodingError, TransportError) as error:
+        raise TransientSourceError(url, "connection failed") from error
+    except DataCorruption as error:
+        raise TransientSourceError(url, "what arrived does not match its checksum") from error
+    except GoogleAuthError as error:
+        raise SourceUnreachableError(
+            f"{url}: the credentials were not accepted", hint="run: gcloud auth application-default login"
+        ) from error
+
+
+def _of_status(url: str, status: int) -> SourceUnreachableError:
+    # 404 here is an object that vanished after it was looked up; an absent one is None then, not an error.
+    if status in {404, 412, 416}:
+        return SourceChangedError(f"{url} changed while it was read (HTTP {status})")
+    if status in {408, 429} or status >= 500:  # noqa: PLR2004 -- HTTP's own numbers
+        return TransientSourceError(url, f"HTTP {status}")
+    hint = "the account needs roles/storage.objectViewer on the bucket" if status in {401, 403} else None
+    return SourceUnreachableError(f"{url}: HTTP {status}", hint=hint)

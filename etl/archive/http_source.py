@@ -1,0 +1,354 @@
+"""A web server as a source: GH Archive itself, its mirror, or any server with files of the same names.
+
+What the wire can do to a download is translated here into three answers: the hour is not there, trying
+again may help, trying again is useless. Messages are made of our own words: those of the libraries hold
+memory addresses, and may hold the passwords of a URL or a proxy.
+"""
+
+from __future__ import annotations
+
+import http.client
+import re
+import socket
+import ssl
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from http import HTTPStatus
+from typing import Final
+from urllib.parse import urlsplit
+
+import requests
+import urllib3
+
+from etl import __version__
+from etl.archive.contract import (
+    COMPANION_MAX_BYTES,
+    Body,
+    ClosingBody,
+    HourNotFound,
+    NotModified,
+    SourceChangedError,
+    TransientSourceError,
+    check_companion_size,
+    companion_name,
+    file_name,
+)
+from etl.errors import SourceUnreachableError, UsageError
+from etl.hours import Hour
+
+_HEADERS: Final = {
+    "User-Agent": f"gharchive-etl/{__version__}",
+    # The file is compressed already. A second compression on the way would make lengths and ranges
+    # speak of other bytes than the file's, so it is declined here and never undone below.
+    "Accept-Encoding": "identity",
+}
+_CONTENT_RANGE: Final = re.compile(r"bytes (?P<first>\d+)-\d+/(?P<total>\d+|\*)", re.ASCII)
+_USER: Final = re.compile(r"(?<=://)[^/?#]*@")
+_ANYTHING_BEFORE_AT: Final = re.compile(r"(?<=://).*@")
+_GONE: Final = frozenset({HTTPStatus.NOT_FOUND, HTTPStatus.GONE})
+_TRANSIENT: Final = frozenset({HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.TOO_EARLY, HTTPStatus.TOO_MANY_REQUESTS})
+_CHANGED: Final = frozenset({HTTPStatus.PRECONDITION_FAILED, HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE})
+_DENIED: Final = frozenset({HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN})
+_NO_HEAD: Final = frozenset({HTTPStatus.METHOD_NOT_ALLOWED, HTTPStatus.NOT_IMPLEMENTED})
+_TLS_BREAKS: Final = (ssl.SSLEOFError, ssl.SSLZeroReturnError, ssl.SSLSyscallError)
+_WORDS: Final[tuple[tuple[type[BaseException], str], ...]] = (
+    (http.client.RemoteDisconnected, "the server hung up without an answer"),
+    (ConnectionRefusedError, "connection refused"),
+    (ConnectionResetError, "connection reset by the server"),
+    (BrokenPipeError, "connection closed by the server"),
+    (socket.gaierror, "host name not found"),
+    (http.client.IncompleteRead, "the body ended early"),
+)
+
+
+class HttpSource:
+    """Hours under ``<address>/<hour>.json.gz``; proxy variables and ``REQUESTS_CA_BUNDLE`` are honoured.
+
+    Args:
+        address: An ``http://`` or ``https://`` URL without query; user and password may stand in it.
+        connect_timeout: Seconds to wait for a connection.
+        read_timeout: Seconds to wait for the next bytes.
+
+    Raises:
+        UsageError: If the address is no such URL.
+    """
+
+    def __init__(self, address: str, *, connect_timeout: float, read_timeout: float) -> None:
+        _check_url(address)
+        self.address: Final = mask_credentials(address)
+        self._base = address
+        self._timeout = (connect_timeout, read_timeout)
+        self._session = requests.Session()
+        self._session.headers.update(_HEADERS)
+
+    def url(self, hour: Hour) -> str:
+        """The URL of the hour's file, a password masked."""
+        return f"{self.address}/{file_name(hour)}"
+
+    def open(
+        self,
+        hour: Hour,
+        *,
+        start: int = 0,
+        etag: str | None = None,
+        last_modified: str | None = None,
+        unless_etag: str | None = None,
+    ) -> Body:
+        """Requests the file or the rest of it; see ``Source.open``."""
+        headers = {} if start == 0 else _range_headers(start, etag, last_modified)
+        if unless_etag is not None:
+            headers["If-None-Match"] = unless_etag
+        name = file_name(hour)
+        response = self._send("GET", name, headers)
+        with _closed_on_error(response):
+            self._check_status(response, name, resuming=start > 0)
+            return HttpBody(response, self.url(hour), self._timeout)
+
+    def companion(self, hour: Hour) -> bytes | None:
+        """Reads the manifest beside the hour; None when there is none, or none for everyone (401, 403)."""
+        name = companion_name(hour)
+        with self._send("GET", name, {}) as response:
+            # Stores that do not let everyone list them answer 403 for what does not exist.
+            if response.status_code in _GONE | _DENIED:
+                return None
+            url = f"{self.address}/{name}"
+            self._check_status(response, name, resuming=False)
+            with _in_words(url, self._timeout):
+                content: bytes = response.raw.read(COMPANION_MAX_BYTES + 1, decode_content=True)
+            check_companion_size(url, len(content))
+            return content
+
+    def exists(self, hour: Hour) -> bool:
+        """Asks with HEAD, or with a GET that is not read where the server knows no HEAD."""
+        name = file_name(hour)
+        with self._send("HEAD", name, {}) as response:
+            if response.status_code not in _NO_HEAD:
+                return self._says_yes(response, name)
+        with self._send("GET", name, {}) as response:
+            return self._says_yes(response, name)
+
+    def _says_yes(self, response: requests.Response, name: str) -> bool:
+        if response.status_code in _GONE:
+            return False
+        self._check_status(response, name, resuming=False)
+        if is_html_type(response.headers.get("Content-Type")):
+            raise SourceUnreachableError(f"{self.address}/{name}: the server sends an HTML page instead of an hour")
+        return True
+
+    def _send(self, method: str, name: str, headers: dict[str, str]) -> requests.Response:
+        with _in_words(f"{self.address}/{name}", self._timeout):
+            return self._session.request(
+                method,
+                f"{self._base}/{name}",
+                headers=headers,
+                timeout=self._timeout,
+                stream=True,
+                allow_redirects=True,
+            )
+
+    def _check_status(self, response: requests.Response, name: str, *, resuming: bool) -> None:
+        url, status = f"{self.address}/{name}", response.status_code
+        if status in {HTTPStatus.OK, HTTPStatus.PARTIAL_CONTENT}:
+            return
+        if status == HTTPStatus.NOT_MODIFIED and "If-None-Match" in response.request.headers:
+            raise NotModified
+        if status in _GONE:
+            raise HourNotFound(url)
+        if status in _CHANGED and resuming:
+            raise SourceChangedError(f"{url} changed while it was read (HTTP {status})")
+        if status in _TRANSIENT or status >= HTTPStatus.INTERNAL_SERVER_ERROR:
+            wait = parse_retry_after(response.headers.get("Retry-After"), datetime.now(UTC))
+            raise TransientSourceError(url, f"HTTP {status}", retry_after=wait)
+        hint = "check the user and password in the address" if status in _DENIED else None
+        raise SourceUnreachableError(f"{url}: HTTP {status}", hint=hint)
+
+
+class HttpBody(ClosingBody):
+    """The body of an answer with status 200 or 206."""
+
+    def __init__(self, response: requests.Response, url: str, timeout: tuple[float, float]) -> None:
+        headers = response.headers
+        self.etag: str | None = headers.get("ETag")
+        self.last_modified: str | None = headers.get("Last-Modified")
+        self.content_type: str | None = headers.get("Content-Type")
+        # What the answer itself holds, to know its end; `size` is about the whole file.
+        self._left = _content_length(response)
+        self.start, self.size = 0, self._left
+        if response.status_code == HTTPStatus.PARTIAL_CONTENT:
+            self.start, self.size = _content_range(response, url)
+        response.raw.enforce_content_length = False  # it is counted below, to say the numbers
+        self._response = response
+        self._url = url
+        self._timeout = timeout
+
+    def read(self, n: int) -> bytes:
+        """Reads what has arrived, up to ``n`` bytes; see ``Body.read``."""
+        if self._left == 0:
+            return b""
+        with _in_words(self._url, self._timeout):
+            # read1, not read: a read that breaks off half-way throws away what it already had.
+            piece: bytes = self._response.raw.read1(
+                n if self._left is None else min(n, self._left), decode_content=False
+            )
+        if self._left is not None:
+            if not piece:
+                raise TransientSourceError(self._url, f"the body ended {self._left} bytes early")
+            self._left -= len(piece)
+        return piece
+
+    def close(self) -> None:
+        """Gives the connection back, or closes it when the body was not read to its end."""
+        self._response.close()
+
+
+def mask_credentials(url: str) -> str:
+    """Puts ``***`` in the place of ``user:password`` in a URL."""
+    return _USER.sub("***@", url)
+
+
+def is_html_type(content_type: str | None) -> bool:
+    """Tells whether a Content-Type names an HTML page."""
+    return content_type is not None and content_type.partition(";")[0].strip().lower() in {
+        "text/html",
+        "application/xhtml+xml",
+    }
+
+
+def parse_retry_after(text: str | None, now: datetime) -> float | None:
+    """Reads a Retry-After header, which is a number of seconds or a date.
+
+    Args:
+        text: The header's value; None when there is no such header.
+        now: The present, aware.
+
+    Returns:
+        Seconds to wait, never negative; None when nothing understandable was said.
+    """
+    if text is None:
+        return None
+    text = text.strip()
+    if text.isascii() and text.isdigit():
+        return float(text)
+    try:
+        date = parsedate_to_datetime(text)
+    except ValueError:
+        return None
+    # An HTTP date is GMT by definition, even when it says "-0000", which the parser takes for "unknown".
+    aware = date if date.tzinfo is not None else date.replace(tzinfo=UTC)
+    return max(0.0, (aware - now).total_seconds())
+
+
+def _check_url(address: str) -> None:
+    hint = "write a source as https://host/path, with nothing behind the path"
+    # A URL that cannot be read may have its password where none should be.
+    shown = _ANYTHING_BEFORE_AT.sub("***@", address)
+    try:
+        parts = urlsplit(address)
+        complete = bool(parts.hostname) and parts.port != 0  # asking for the port checks it
+    except ValueError as error:
+        raise UsageError(f"{shown} is not the address of a web server", hint=hint) from error
+    if not complete:
+        raise UsageError(f"{shown} is not the address of a web server", hint=hint)
+    if parts.query or parts.fragment:
+        raise UsageError(f"the address {re.split('[?#]', shown)[0]} has a query or a fragment", hint=hint)
+
+
+def _range_headers(start: int, etag: str | None, last_modified: str | None) -> dict[str, str]:
+    headers = {"Range": f"bytes={start}-"}
+    # A weak etag says "much the same", which is not enough to join bytes: RFC 9110 forbids it in If-Range.
+    validator = etag if etag is not None and not etag.startswith("W/") else last_modified
+    if validator is not None:
+        headers["If-Range"] = validator
+    return headers
+
+
+def _content_length(response: requests.Response) -> int | None:
+    text = response.headers.get("Content-Length", "")
+    if "Transfer-Encoding" in response.headers or not (text.isascii() and text.isdigit()):
+        return None
+    return int(text)
+
+
+def _content_range(response: requests.Response, url: str) -> tuple[int, int | None]:
+    match = _CONTENT_RANGE.fullmatch(response.headers.get("Content-Range", "").strip())
+    if match is None:
+        raise SourceUnreachableError(f"{url}: the server sent a part of the file without saying which")
+    return int(match["first"]), None if match["total"] == "*" else int(match["total"])
+
+
+@contextmanager
+def _closed_on_error(response: requests.Response) -> Iterator[None]:
+    try:
+        yield
+    except BaseException:
+        response.close()
+        raise
+
+
+@contextmanager
+def _in_words(url: str, timeout: tuple[float, float]) -> Iterator[None]:
+    """Translates what the HTTP libraries raise."""
+    try:
+        yield
+    except (OSError, urllib3.exceptions.HTTPError) as error:  # requests' own errors are OSErrors
+        chain = tuple(_chain(error))
+        final = _final_words(chain)
+        if final is not None:
+            raise SourceUnreachableError(f"{url}: {final[0]}", hint=final[1]) from error
+        raise TransientSourceError(url, _words(chain, timeout)) from error
+
+
+def _final_words(chain: tuple[BaseException, ...]) -> tuple[str, str | None] | None:
+    """Says what is wrong and what to do, when trying again cannot help; else None."""
+    error = chain[0]
+    if isinstance(error, requests.TooManyRedirects):
+        return "it redirects in a circle", None
+    if type(error) is OSError:
+        return "the certificate file cannot be read", "check REQUESTS_CA_BUNDLE and CURL_CA_BUNDLE"
+    if isinstance(error, requests.exceptions.InvalidProxyURL):
+        return "the proxy's address is not a URL", "check HTTP_PROXY, HTTPS_PROXY and ALL_PROXY"
+    # Among these are InvalidURL, InvalidSchema and MissingSchema: the address itself was checked before.
+    if isinstance(error, ValueError):
+        return "it redirects to an address that is not http", None
+    return _final_tls_words(chain)
+
+
+def _final_tls_words(chain: tuple[BaseException, ...]) -> tuple[str, str | None] | None:
+    if any(isinstance(link, ssl.SSLCertVerificationError) for link in chain):
+        return (
+            "its TLS certificate cannot be verified",
+            "where an own certificate authority is used, name its file in REQUESTS_CA_BUNDLE",
+        )
+    # Later on, in the middle of a body, a TLS error is a broken connection like any other.
+    if isinstance(chain[0], requests.exceptions.SSLError) and not any(isinstance(link, _TLS_BREAKS) for link in chain):
+        return "no TLS connection could be made", "check that the server speaks https on this port"
+    return None
+
+
+def _words(chain: tuple[BaseException, ...], timeout: tuple[float, float]) -> str:
+    connect_timeout, read_timeout = timeout
+    error = chain[0]
+    if isinstance(error, requests.ConnectTimeout | urllib3.exceptions.ConnectTimeoutError):
+        return f"no connection after {connect_timeout:g} s"
+    if isinstance(error, requests.Timeout | urllib3.exceptions.TimeoutError):
+        return f"timed out after {read_timeout:g} s"
+    what = next((words for kind, words in _WORDS if any(isinstance(link, kind) for link in chain)), "connection failed")
+    return f"proxy: {what}" if isinstance(error, requests.exceptions.ProxyError) else what
+
+
+def _chain(error: BaseException) -> Iterator[BaseException]:
+    """Yields an error and what the libraries wrapped in it.
+
+    ``__context__`` is not followed: it may be an error of another source that the caller is handling.
+    """
+    seen: set[int] = set()
+    waiting: list[object] = [error]
+    while waiting:
+        link = waiting.pop(0)
+        if not isinstance(link, BaseException) or id(link) in seen:
+            continue
+        seen.add(id(link))
+        yield link
+        waiting += [*link.args, getattr(link, "reason", None), link.__cause__]

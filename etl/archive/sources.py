@@ -1,0 +1,78 @@
+"""The places hours come from: an ordered list of addresses, and what makes a source of an address."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Final
+from urllib.parse import unquote, urlsplit
+
+from etl.archive.contract import (
+    Body,
+    HourNotFound,
+    NotModified,
+    Source,
+    SourceChangedError,
+    TransientSourceError,
+)
+from etl.archive.folder_source import FolderSource
+from etl.archive.gcs_source import GcsSource
+from etl.archive.http_source import HttpSource, mask_credentials
+from etl.errors import UsageError
+from etl.settings import DEFAULT_SOURCES
+
+__all__ = [
+    "DEFAULT_SOURCES",
+    "Body",
+    "HourNotFound",
+    "NotModified",
+    "Source",
+    "SourceChangedError",
+    "TransientSourceError",
+    "source_at",
+]
+
+CONNECT_TIMEOUT: Final = 10.0
+READ_TIMEOUT: Final = 60.0
+_SCHEME: Final = re.compile(r"(?P<scheme>[A-Za-z][A-Za-z0-9+.-]*)://", re.ASCII)
+_FORMS: Final = "a source is https://host/path, http://host/path, gs://bucket/prefix or an existing folder"
+
+
+def source_at(address: str, *, connect_timeout: float = CONNECT_TIMEOUT, read_timeout: float = READ_TIMEOUT) -> Source:
+    """Makes the source that an address stands for; nothing is requested yet.
+
+    Args:
+        address: An ``https://``, ``http://``, ``gs://`` or ``file://`` address, or the path of a folder.
+        connect_timeout: Seconds to wait for a connection.
+        read_timeout: Seconds to wait for the next bytes.
+
+    Raises:
+        UsageError: If the address is none of these, or the folder is not there.
+        StoreError: If a bucket is named and there are no credentials.
+    """
+    address = address.strip()
+    match = _SCHEME.match(address)
+    scheme = "" if match is None else match["scheme"].lower()
+    if scheme in {"http", "https"}:
+        return HttpSource(address.rstrip("/"), connect_timeout=connect_timeout, read_timeout=read_timeout)
+    if scheme == "gs":
+        return GcsSource(address.rstrip("/"), timeout=read_timeout)
+    if scheme in {"", "file"}:
+        return _folder_at(address, scheme)
+    raise UsageError(f"{mask_credentials(address)} cannot be a source: {scheme}:// is not supported", hint=_FORMS)
+
+
+def _folder_at(address: str, scheme: str) -> Source:
+    if not address:
+        raise UsageError("the address of a source is empty", hint=_FORMS)
+    folder = Path(address).expanduser() if scheme == "" else _path_of_url(address)
+    if not folder.is_dir():
+        raise UsageError(f"the source {address} is not a folder that exists", hint=_FORMS)
+    return FolderSource(address.rstrip("/") or "/", folder)
+
+
+def _path_of_url(address: str) -> Path:
+    parts = urlsplit(address)
+    if parts.netloc not in {"", "localhost"}:
+        raise UsageError(f"{address} names another machine", hint="a file:// address has three slashes")
+    return Path(unquote(parts.path))

@@ -1,0 +1,207 @@
+"""Blocks of text in, row groups of the one schema out, and what there is to count on the way.
+
+Every block is first read whole (``etl.events.columns``). One that is not sound through and through is halved until
+the lines that are not stand alone; these are read one by one (``etl.archive.documents``, ``etl.events.record``).
+"""
+
+from __future__ import annotations
+
+from array import array
+from collections import Counter
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Final
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from etl.archive.damage import Damage
+from etl.archive.documents import Block, Document, members, salvage
+from etl.events.columns import PUSH, EventColumns, decode_columns, to_table
+from etl.events.emails import EmailPolicy
+from etl.events.record import Row, is_timeline, row_of
+
+ROW_GROUP_ROWS: Final = 100_000
+ROW_GROUP_BYTES: Final = 96 << 20
+"""A row group is closed at this many rows or bytes, whichever comes first: two of them are in memory at a time."""
+
+_TIMELINE_BEGINS: Final = datetime(2012, 3, 10, 12, tzinfo=UTC)
+"""Within the hole between era A's last hour (2012-03-10-8) and era B's first (2012-03-10-22)."""
+_TRIM_BEGINS: Final = datetime(2025, 10, 7, tzinfo=UTC)
+"""Since this day pushes and pull requests are trimmed: era D."""
+_PUSH: Final = f'"{PUSH}"'.encode()
+
+
+@dataclass
+class Tally:
+    """What was counted in an hour.
+
+    Attributes:
+        events: Events by type; an event without one counts under the empty text.
+        first: Earliest ``created_at``, None without any.
+        last: Latest ``created_at``, None without any.
+        eras: Letters of the eras of the documents, as their form and time tell.
+    """
+
+    types: Counter[str] = field(default_factory=Counter)
+    first: datetime | None = None
+    last: datetime | None = None
+    eras: set[str] = field(default_factory=set)
+    _keys: list[array[int]] = field(default_factory=list)
+
+    @property
+    def events(self) -> int:
+        """How many events there were."""
+        return self.types.total()
+
+    @property
+    def duplicates(self) -> int:
+        """How many events say the same as an earlier one."""
+        if not self._keys:
+            return 0
+        keys = pa.chunked_array([pa.array(keys, pa.int64()) for keys in self._keys])
+        return len(keys) - int(pc.count_distinct(keys).as_py())
+
+    def add_columns(self, part: EventColumns) -> None:
+        """Counts sound events of the Events API form."""
+        for name, count in part.types:
+            self.types[name] += count
+        self._see(part.first)
+        self._see(part.last)
+        self.eras.update((_era(part.first), _era(part.last)))
+        self._keys.append(part.keys)
+
+    def add_row(self, row: Row, document: Document) -> None:
+        """Counts one event."""
+        fields = dict(document.members)
+        self.types[str(row["type"] or "")] += 1
+        created_at = row["created_at"]
+        if isinstance(created_at, datetime):
+            self._see(created_at)
+        if is_timeline(fields):
+            self.eras.add("B")
+        elif isinstance(created_at, datetime):
+            self.eras.add(_era(created_at))
+        said = (row["id"], row["type"], fields.get("created_at", b"")[1:-1].decode())
+        self._keys.append(array("q", (hash(document.data if row["id"] is None else said),)))
+
+    def _see(self, time: datetime) -> None:
+        self.first = time if self.first is None else min(self.first, time)
+        self.last = time if self.last is None else max(self.last, time)
+
+
+@dataclass
+class RowGroup:
+    """Events that are written together."""
+
+    parts: list[EventColumns] = field(default_factory=list)
+    rows: list[Row] = field(default_factory=list)
+    bytes: int = 0
+
+    def __len__(self) -> int:
+        return sum(map(len, self.parts)) + len(self.rows)
+
+    @property
+    def full(self) -> bool:
+        """Whether it should be written now."""
+        return len(self) >= ROW_GROUP_ROWS or self.bytes >= ROW_GROUP_BYTES
+
+    def table(self) -> pa.Table:
+        """The events as a table of the nineteen columns (``etl.events.columns.PARQUET_SCHEMA``)."""
+        return to_table(self.parts, self.rows)
+
+    def clear(self) -> None:
+        """Lets go of the events."""
+        self.parts.clear()
+        self.rows.clear()
+
+
+class Decoder:
+    """Reads blocks into row groups.
+
+    Attributes:
+        tally: What was counted so far.
+    """
+
+    def __init__(self, emails: EmailPolicy, report: Callable[[Damage], None]) -> None:
+        self.tally = Tally()
+        self._emails = emails
+        self._report = report
+        self._group = RowGroup()
+
+    def decode(self, block: Block) -> RowGroup | None:
+        """Reads a block; gives a row group when enough has come together."""
+        if not self._add_columns(block.data):
+            self._read_by_halves(block)
+        return self.rest() if self._group.full else None
+
+    def rest(self) -> RowGroup:
+        """Gives what has come together so far, and begins anew."""
+        group, self._group = self._group, RowGroup()
+        return group
+
+    def _add_columns(self, lines: bytes) -> bool:
+        part = decode_columns(self._emails.scrub(lines), self._emails)
+        if part is None:
+            return False
+        self._group.parts.append(part)
+        self._group.bytes += part.bytes
+        self.tally.add_columns(part)
+        return True
+
+    def _read_by_halves(self, block: Block) -> None:
+        """Reads a block that is not sound as a whole."""
+        middle = block.data.rfind(b"\n", 0, len(block.data) // 2) + 1 or block.data.find(b"\n") + 1
+        if not 0 < middle < len(block.data) or _begins_timeline(block.data):
+            self._read_line_by_line(block)
+            return
+        for half in (Block(block.offset, block.data[:middle]), Block(block.offset + middle, block.data[middle:])):
+            if not self._add_columns(half.data):
+                self._read_by_halves(half)
+
+    def _read_line_by_line(self, block: Block) -> None:
+        offset = block.offset
+        for line in _lines(block.data):
+            for document in salvage(line, offset, self._report):
+                self._add_row(document)
+            offset += len(line)
+
+    def _add_row(self, document: Document) -> None:
+        treated = self._treat(document)
+        row = row_of(treated)
+        self._group.rows.append(row)
+        self._group.bytes += len(treated.data)
+        self.tally.add_row(row, treated)
+
+    def _treat(self, document: Document) -> Document:
+        """Treats every address in a document."""
+        data = self._emails.scrub(document.data)
+        pairs = document.members if data is document.data else members(data)
+        if pairs is None:
+            raise AssertionError("treating addresses broke a document")  # noqa: TRY003  # a defect here
+        bare = {"actor_attributes"} | ({"payload"} if ("type", _PUSH) in pairs else set())
+        pairs = [(key, self._emails.scrub_bare_fields(raw) if key in bare else raw) for key, raw in pairs]
+        return Document(document.offset, data, pairs)
+
+
+def _lines(data: bytes) -> Iterator[bytes]:
+    """Splits at line feeds alone, where ``splitlines`` would split at carriage returns too."""
+    start = 0
+    while (end := data.find(b"\n", start) + 1) > 0:
+        yield data[start:end]
+        start = end
+    if start < len(data):
+        yield data[start:]
+
+
+def _begins_timeline(data: bytes) -> bool:
+    """Whether the first line is of the timeline form, so that its neighbours will be too."""
+    first = members(data[: data.find(b"\n") + 1] or data)
+    return first is not None and is_timeline(dict(first))
+
+
+def _era(created_at: datetime) -> str:
+    if created_at < _TIMELINE_BEGINS:
+        return "A"
+    return "C" if created_at < _TRIM_BEGINS else "D"

@@ -1,0 +1,298 @@
+"""One document, one row, and back: the exact reading that loses nothing.
+
+A record comes in one of two forms:
+
+* **Events API** (eras A, C and D): ``id``, and ``actor``, ``repo`` and ``org`` as objects;
+* **timeline** (era B, 2012-03-10 to 2014): no id, ``actor`` a login, ``actor_attributes`` and ``repository`` as
+  objects, ``url`` at the top level.
+
+What has a column goes there if it is of the column's type. Everything else goes to ``other``, a JSON object with
+the same nesting as the record: unknown keys, explicit nulls, values of an unexpected type, a time that is not
+written as usual. ``rebuild`` is the inverse, and ``row_of`` proves it for every row it makes: a record so odd
+that its row does not give it back goes to ``other`` whole, under ``verbatim``.
+
+The source's own bytes are moved, never parsed and written anew, so a number keeps all its digits.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any, Final
+
+import msgspec
+
+from etl.archive.documents import Document, members
+from etl.events.schema import NAMES
+from etl.events.times import events_api_text, parse_time, timeline_text
+
+Value = str | int | bool | datetime | None
+Row = dict[str, Value]
+"""A row: every column's name with its value."""
+
+Members = dict[str, bytes]
+Nested = bytes | dict[str, bytes]
+"""What goes to ``other`` under a key: the bytes of a value, or of the members of an object."""
+
+ENTITY_FIELDS: Final = {
+    "actor": ("id", "login", "gravatar_id", "avatar_url", "url"),
+    "repo": ("id", "name", "url"),
+    "org": ("id", "login", "gravatar_id", "avatar_url", "url"),
+}
+"""The keys of the three objects that have a column, named ``actor_id`` and so on."""
+
+_VERBATIM: Final = "verbatim"
+_TIMELINE_KEYS: Final = frozenset({"repository", "actor_attributes", "url"})
+_PLAIN: Final = ("id", "type", "public")
+_INT64: Final = range(-(2**63), 2**63)
+
+
+def row_of(document: Document) -> Row:
+    """Gives a document its row.
+
+    Args:
+        document: A document with its members; of a key that comes twice the last one counts.
+    """
+    fields = dict(document.members)
+    timeline = is_timeline(fields)
+    row, other = _timeline_row(fields) if timeline else _events_api_row(fields)
+    row["other"] = join_other(other)
+    if not _gives_back(row, fields):
+        rest = {key: value for key, value in fields.items() if key != "payload"}
+        row["other"] = join_other({_VERBATIM: _object(rest)})
+    return row
+
+
+def is_timeline(fields: Mapping[str, bytes]) -> bool:
+    """Whether a record is of the timeline form of era B."""
+    return not _TIMELINE_KEYS.isdisjoint(fields)
+
+
+def rebuild(row: Mapping[str, Any]) -> bytes:
+    """Gives back the JSON record that a row was made of.
+
+    The record equals the original as JSON: the order of keys and the white space between them are not kept.
+
+    Args:
+        row: A value for each of the nineteen columns.
+    """
+    other = _members(str(row["other"]).encode()) if row["other"] is not None else {}
+    payload = {} if row["payload"] is None else {"payload": str(row["payload"]).encode()}
+    whole = members(other[_VERBATIM]) if list(other) == [_VERBATIM] else None
+    if whole is not None:
+        return _object(dict(whole) | payload)
+    if is_timeline(other):
+        return _object(_timeline_fields(row, other) | payload)
+    return _object(_events_api_fields(row, other) | payload)
+
+
+def read_entity(raw: bytes, fields: tuple[str, ...]) -> tuple[list[Value], Nested | None]:
+    """Reads an actor, a repository or an organization.
+
+    Args:
+        raw: The bytes of its JSON value.
+        fields: The keys that have a column.
+
+    Returns:
+        The columns' values, and what goes to ``other``; None when nothing does.
+    """
+    inside = members(raw)
+    if inside is None:
+        return [None] * len(fields), raw
+    left = dict(inside)
+    values = [_take(left, key, int if key == "id" else str) for key in fields]
+    return values, left if left or all(value is None for value in values) else None
+
+
+def join_other(other: Mapping[str, Nested]) -> str | None:
+    """Writes the column ``other``; None when there is nothing in it."""
+    if not other:
+        return None
+    flat = {key: _object(value) if isinstance(value, dict) else value for key, value in other.items()}
+    return _object(flat).decode()
+
+
+def _events_api_row(fields: Members) -> tuple[Row, dict[str, Nested]]:
+    row: Row = dict.fromkeys(NAMES)
+    other: dict[str, Nested] = dict(fields)
+    _take_plain(row, other, events_api_text)
+    for entity, keys in ENTITY_FIELDS.items():
+        if entity in fields:
+            values, left = read_entity(fields[entity], keys)
+            row.update(zip((f"{entity}_{key}" for key in keys), values, strict=True))
+            _put_back(other, entity, left)
+    return row, other
+
+
+def _events_api_fields(row: Mapping[str, Any], other: Members) -> Members:
+    fields = _plain_fields(row, other, events_api_text)
+    for entity, keys in ENTITY_FIELDS.items():
+        known = _known(row, {f"{entity}_{key}": key for key in keys})
+        if known:
+            fields[entity] = _object(known | _members(other.get(entity, b"{}")))
+    return fields
+
+
+def _timeline_row(fields: Members) -> tuple[Row, dict[str, Nested]]:
+    row: Row = dict.fromkeys(NAMES)
+    other: dict[str, Nested] = dict(fields)
+    _take_plain(row, other, timeline_text)
+    if "actor_attributes" in fields:
+        keys = ENTITY_FIELDS["actor"]
+        values, left = read_entity(fields["actor_attributes"], keys)
+        row.update(zip((f"actor_{key}" for key in keys), values, strict=True))
+        # Stays even when nothing is left of it, to say that it was there.
+        other["actor_attributes"] = {} if left is None else left
+    login = _text(fields.get("actor", b""))
+    if row["actor_login"] is None:
+        row["actor_login"] = login
+    if login is not None and login == row["actor_login"]:
+        del other["actor"]
+    if "repository" in fields:
+        other["repository"] = _take_repository(row, fields["repository"])
+    return row, other
+
+
+def _take_repository(row: Row, raw: bytes) -> Nested:
+    """Reads ``repository``; its owner makes the name whole, as in the other eras, and stays in ``other``."""
+    values, left = read_entity(raw, ENTITY_FIELDS["repo"])
+    row["repo_id"], row["repo_name"], row["repo_url"] = values
+    if not isinstance(left, dict):
+        return {} if left is None else left
+    owner = _text(left.get("owner", b""))
+    if owner is not None and row["repo_name"] is not None:
+        row["repo_name"] = f"{owner}/{row['repo_name']}"
+    row["org_login"] = _text(left.get("organization", b""))
+    return left
+
+
+def _timeline_fields(row: Mapping[str, Any], other: Members) -> Members:
+    fields = _plain_fields(row, other, timeline_text)
+    if "actor_attributes" in other:
+        known = _known(row, {f"actor_{key}": key for key in ENTITY_FIELDS["actor"]})
+        left = members(other["actor_attributes"])
+        if left is not None:
+            fields["actor_attributes"] = _object(known | dict(left))
+    if row["actor_login"] is not None and "actor" not in other:
+        fields["actor"] = _json(row["actor_login"])
+    left = members(other["repository"]) if "repository" in other else None
+    if left is not None:
+        known = _known(row, {"repo_id": "id", "repo_name": "name", "repo_url": "url"})
+        owner = _text(dict(left).get("owner", b""))
+        if owner is not None and "name" in known:
+            known["name"] = _json(str(row["repo_name"]).removeprefix(f"{owner}/"))
+        fields["repository"] = _object(known | dict(left))
+    return fields
+
+
+def _take_plain(row: Row, other: dict[str, Nested], usual_text: Any) -> None:
+    """Moves what stands at the top level and has a column."""
+    for key in _PLAIN:
+        row[key] = _take(other, key, bool if key == "public" else str)
+    payload = other.pop("payload", None)
+    if isinstance(payload, bytes):
+        row["payload"] = payload.decode()
+    said = _text(other.get("created_at", b""))
+    time = None if said is None else parse_time(said)
+    row["created_at"] = time
+    if time is not None and said == usual_text(time):
+        del other["created_at"]
+
+
+def _plain_fields(row: Mapping[str, Any], other: Members, usual_text: Any) -> Members:
+    fields = _known(row, {key: key for key in _PLAIN})
+    if row["created_at"] is not None:
+        fields["created_at"] = _json(usual_text(row["created_at"]))
+    return fields | other
+
+
+def _take(left: dict[str, Any], key: str, kind: type) -> Any:
+    """Takes a value of just this kind out of what is left; anything else stays there."""
+    raw = left.get(key)
+    if not isinstance(raw, bytes):
+        return None
+    value = _READERS[kind](raw)
+    if value is not None:
+        del left[key]
+    return value
+
+
+def _put_back(other: dict[str, Nested], key: str, left: Nested | None) -> None:
+    if left is None:
+        del other[key]
+    else:
+        other[key] = left
+
+
+def _known(row: Mapping[str, Any], keys: Mapping[str, str]) -> Members:
+    return {key: _json(row[column]) for column, key in keys.items() if row[column] is not None}
+
+
+def _gives_back(row: Row, fields: Members) -> bool:
+    """Whether the row is rebuilt to the very record."""
+    rebuilt = _members(rebuild(row))
+    if rebuilt.keys() != fields.keys():
+        return False
+    return all(rebuilt[key] == raw or _means(rebuilt[key]) == _means(raw) for key, raw in fields.items())
+
+
+def _means(raw: bytes) -> Any:
+    """Reads JSON for comparison, with all numbers as they are written."""
+    return json.loads(raw, parse_float=_Number, parse_int=_Number)
+
+
+class _Number(str):
+    """A number as it is written; never equal to a string that looks like it."""
+
+    __slots__ = ()
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, _Number) and str(self) == str(other)
+
+    __hash__ = str.__hash__
+
+
+def _text(raw: bytes) -> str | None:
+    """Reads a JSON string; None for anything else, and for half of a surrogate pair, which is no text."""
+    try:
+        return _TEXT.decode(raw)
+    except msgspec.MsgspecError:
+        return None
+
+
+def _integer(raw: bytes) -> int | None:
+    """Reads an int64 written as one; None for anything else."""
+    if _INTEGER.fullmatch(raw) is None:
+        return None
+    value = int(raw)
+    return value if value in _INT64 else None
+
+
+def _boolean(raw: bytes) -> bool | None:
+    return {b"true": True, b"false": False}.get(raw)
+
+
+def _members(raw: bytes) -> Members:
+    found = members(raw)
+    if found is None:
+        raise ValueError("not an object")  # noqa: TRY003  # a defect here, never the data's fault
+    return dict(found)
+
+
+def _object(fields: Members) -> bytes:
+    return b"{" + b",".join([_json_key(key) + b":" + raw for key, raw in fields.items()]) + b"}"
+
+
+def _json_key(key: str) -> bytes:
+    try:
+        return _json(key)
+    except UnicodeEncodeError:  # half of a surrogate pair, which only an escape can spell
+        return json.dumps(key).encode()
+
+
+_json: Final = msgspec.json.Encoder().encode
+_TEXT: Final = msgspec.json.Decoder(str)
+_INTEGER: Final = re.compile(rb"-?\d{1,19}")
+_READERS: Final = {str: _text, int: _integer, bool: _boolean}

@@ -1,0 +1,185 @@
+"""The hour: the unit in which GH Archive publishes and in which the lake is partitioned.
+
+An hour is written ``2015-01-01-15``, the archive's own name for it: month and day padded, the hour of day
+**not** (``2015-01-01-04`` is a 404 there). It is read leniently and printed in that one form.
+
+A name is UTC except from 2012-03-10-22 to 2014-12-31-23, when the archive named its files by US Pacific
+local time. ``Hour.window`` tells the UTC hour a file covers; names, order and steps ignore that history.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Final, Self
+from zoneinfo import ZoneInfo
+
+from etl.errors import UsageError
+
+_ONE_HOUR: Final = timedelta(hours=1)
+_PACIFIC: Final = ZoneInfo("America/Los_Angeles")
+_PACIFIC_FIRST: Final = datetime(2012, 3, 10, 22, tzinfo=UTC)
+_PACIFIC_LAST: Final = datetime(2014, 12, 31, 23, tzinfo=UTC)
+_NAME: Final = re.compile(
+    r"(?P<year>\d{4})-(?P<month>\d{1,2})-(?P<day>\d{1,2})"
+    r"[-T ](?P<hour>\d{1,2})(?::00(?::00(?:\.0+)?)?)?(?P<utc>Z|\+00:?00)?",
+    re.ASCII,
+)
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Hour:
+    """One hour of the archive, by its name.
+
+    Attributes:
+        start: The instant the name says, in UTC, on the full hour.
+
+    Raises:
+        UsageError: If ``start`` is not a full UTC hour or lies before the archive's first hour.
+    """
+
+    start: datetime
+
+    def __post_init__(self) -> None:
+        if self.start.tzinfo is not UTC:
+            raise UsageError(f"an hour is given in UTC, not as {self.start.isoformat()}")
+        if self.start != self.start.replace(minute=0, second=0, microsecond=0):
+            raise UsageError(f"{self.start.isoformat()} is not a full hour")
+        if self.start < _FIRST_START:
+            raise UsageError(
+                f"hour {self} is before the archive began; it holds {_name(_FIRST_START)} and later",
+            )
+
+    @classmethod
+    def of(cls, year: int, month: int, day: int, hour: int) -> Self:
+        """Makes the hour of four numbers, as the command line's four flags give them.
+
+        Raises:
+            UsageError: If there is no such hour in the calendar, or it lies outside the archive.
+        """
+        try:
+            start = datetime(year, month, day, hour, tzinfo=UTC)
+        except ValueError as error:
+            raise UsageError(
+                f"there is no hour {year:04}-{month:02}-{day:02}-{hour}: {error}",
+                hint=f"month is 1..12, day 1..31, hour 0..23; {_range_sentence()}",
+            ) from error
+        made = cls(start)
+        if start >= _running().start + _ONE_HOUR:
+            raise UsageError(f"hour {made} lies in the future", hint=_range_sentence())
+        return made
+
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        """Reads ``2015-01-01-15``, or ISO 8601 to the hour (``2015-01-01T15``, ``2015-01-01T15:00:00Z``).
+
+        Raises:
+            UsageError: If the text is no hour, or none that the archive can hold.
+        """
+        match = _NAME.fullmatch(text.strip())
+        if match is None:
+            raise UsageError(
+                f"{text!r} is not an hour",
+                hint="write it as 2015-01-01-15 or 2015-01-01T15:00:00Z (UTC)",
+            )
+        return cls.of(*(int(match[part]) for part in ("year", "month", "day", "hour")))
+
+    @classmethod
+    def containing(cls, instant: datetime) -> Self:
+        """Gives the UTC hour that holds an aware instant."""
+        if instant.tzinfo is None:
+            raise UsageError(f"{instant.isoformat()} has no time zone")
+        return cls(instant.astimezone(UTC).replace(minute=0, second=0, microsecond=0))
+
+    @property
+    def date(self) -> str:
+        """The day as ``2015-01-01``, the value of the lake's ``date=`` partition."""
+        return f"{self.start:%Y-%m-%d}"
+
+    @property
+    def hour(self) -> int:
+        """The hour of day, 0..23."""
+        return self.start.hour
+
+    @property
+    def named_in_pacific_time(self) -> bool:
+        """Whether the archive named this file by US Pacific local time."""
+        return _PACIFIC_FIRST <= self.start <= _PACIFIC_LAST
+
+    @property
+    def window(self) -> tuple[datetime, datetime]:
+        """The UTC span ``[from, to)`` the file's name stands for.
+
+        Since 2025-05-24 a file also holds events created hours before its window (it holds what was
+        crawled in the hour), and era B's files ran about half a minute late: the window is what the
+        name promises, not a bound on ``created_at``.
+        """
+        if not self.named_in_pacific_time:
+            return self.start, self.start + _ONE_HOUR
+        local = self.start.replace(tzinfo=_PACIFIC)
+        return local.astimezone(UTC), local.astimezone(UTC) + _ONE_HOUR
+
+    def __add__(self, hours: int) -> Hour:
+        return Hour(self.start + hours * _ONE_HOUR)
+
+    def __sub__(self, hours: int) -> Hour:
+        return self + -hours
+
+    def __str__(self) -> str:
+        return _name(self.start)
+
+
+@dataclass(frozen=True, slots=True)
+class HourRange:
+    """All hours from ``first`` to ``last``, both included, in order.
+
+    Raises:
+        UsageError: If ``last`` comes before ``first``.
+    """
+
+    first: Hour
+    last: Hour
+
+    def __post_init__(self) -> None:
+        if self.last < self.first:
+            raise UsageError(f"the range ends ({self.last}) before it begins ({self.first})")
+
+    def __iter__(self) -> Iterator[Hour]:
+        return (self.first + step for step in range(len(self)))
+
+    def __len__(self) -> int:
+        return int((self.last.start - self.first.start) / _ONE_HOUR) + 1
+
+    def __contains__(self, hour: Hour) -> bool:
+        return self.first <= hour <= self.last
+
+    def __str__(self) -> str:
+        return f"{self.first}..{self.last}"
+
+
+def newest_finished_hour(now: datetime | None = None) -> Hour:
+    """Gives the last hour that is over, published or not; the hour that is running is never it.
+
+    Args:
+        now: An aware instant; the clock's when None.
+    """
+    return _running(now) - 1
+
+
+def _running(now: datetime | None = None) -> Hour:
+    return Hour.containing(datetime.now(UTC) if now is None else now)
+
+
+def _name(start: datetime) -> str:
+    return f"{start:%Y-%m-%d}-{start.hour}"
+
+
+def _range_sentence() -> str:
+    return f"the archive holds {FIRST_HOUR} to {newest_finished_hour()}"
+
+
+_FIRST_START: Final = datetime(2011, 2, 12, 0, tzinfo=UTC)
+FIRST_HOUR: Final = Hour(_FIRST_START)
+"""The archive's first hour (https://www.gharchive.org)."""
