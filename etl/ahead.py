@@ -26,9 +26,7 @@ class _Stopped(Exception):  # noqa: N818  # no error: the consumer has gone
     pass
 
 
-def read_ahead(
-    produce: Callable[[Callable[[_Item], None]], None], *, depth: int = _DEPTH
-) -> Iterator[_Item]:
+def read_ahead(produce: Callable[[Callable[[_Item], None]], None], *, depth: int = _DEPTH) -> Iterator[_Item]:
     """Yields what a producer puts, while it goes on with the next.
 
     An error of the producer is raised here, after what it put before. When the consumer stops, so does the
@@ -69,6 +67,8 @@ class _Channel(Generic[_Item]):
     def put(self, item: _Item) -> None:
         self._places.acquire()
         if self._stopped.is_set():
+            # The place is given back: one who puts again while tidying up must not wait for ever.
+            self._places.release()
             raise _Stopped
         self._queue.put(item)
 

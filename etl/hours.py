@@ -61,7 +61,7 @@ class Hour:
         """
         try:
             start = datetime(year, month, day, hour, tzinfo=UTC)
-        except ValueError as error:
+        except (ValueError, OverflowError) as error:
             raise UsageError(
                 f"there is no hour {year:04}-{month:02}-{day:02}-{hour}: {error}",
                 hint=f"month is 1..12, day 1..31, hour 0..23; {_range_sentence()}",
@@ -122,7 +122,10 @@ class Hour:
         return local.astimezone(UTC), local.astimezone(UTC) + _ONE_HOUR
 
     def __add__(self, hours: int) -> Hour:
-        return Hour(self.start + hours * _ONE_HOUR)
+        try:
+            return Hour(self.start + hours * _ONE_HOUR)
+        except OverflowError:
+            raise UsageError(f"{self} {hours:+} hours is no hour of any calendar", hint=_range_sentence()) from None
 
     def __sub__(self, hours: int) -> Hour:
         return self + -hours

@@ -26,11 +26,13 @@ _EVENT_KEYS: Final = frozenset({"id", "type", "created_at", "payload", "actor", 
 _SURE_EVENT_KEYS: Final = frozenset({"type", "created_at"})
 _SPACE: Final = b" \t\r\n"
 _NULS: Final = re.compile(rb"\0+")
-_OPENING: Final = re.compile(rb'\{\s*"')
+_OPENING: Final = re.compile(r'\{[ \t\r\n]*"')
 _NOT_SPACE: Final = re.compile(rb"[^ \t\r\n]")
 _NOT_SPACE_TEXT: Final = re.compile(r"[^ \t\r\n]")
-_SEARCH_FACTOR: Final = 16
-"""The search behind a cut document may read this many times the length of its line, then gives up."""
+_COUNTING_SPEED: Final = 16
+"""How many times as fast characters are counted as parsed, at least."""
+_SEARCH_FACTOR: Final = 64
+"""The search behind cut documents may read this many times the length of their line, then gives up."""
 
 Report = Callable[[Damage], None]
 
@@ -63,34 +65,76 @@ class Document:
     members: list[tuple[str, bytes]]
 
 
-def blocks(text: Iterable[bytes], report: Report, *, size: int = BLOCK_SIZE) -> Iterator[Block]:
+def blocks(
+    text: Iterable[bytes], report: Report, *, size: int = BLOCK_SIZE, longest_line: int = LONGEST_LINE
+) -> Iterator[Block]:
     """Cuts text into blocks of whole lines, of ``size`` bytes and what its last line needs more.
 
     Args:
         text: Pieces of any size.
-        report: Told of lines longer than ``LONGEST_LINE``, in pieces.
+        report: Told of lines that are too long, in pieces, the first of which counts as a lost document.
         size: Least bytes of a block, the last one aside.
+        longest_line: What is held, in bytes, when so much has come without a line end is set aside unread.
     """
-    held: list[bytes] = []
-    length = offset = 0
+    held = _Held()
+    offset = 0
+    passing = False
     for piece in text:
-        held.append(piece)
-        length += len(piece)
-        if length < size:
-            continue
-        data = b"".join(held)
-        end = data.rfind(b"\n") + 1
-        if not end and length > LONGEST_LINE:
-            # Without a line end nothing says where a document ends: what is held can only be set aside.
-            report(Damage(Reason.TOO_LONG, Place.TEXT, offset, data))
-            end = length
-        elif end:
-            yield Block(offset, data[:end])
-        offset += end
-        held = [data[end:]]
-        length -= end
-    if length:
-        yield Block(offset, b"".join(held))
+        passed = b""
+        if passing:
+            # Nothing says where in a line a document begins, so the rest of the line is passed by as well.
+            end = piece.find(b"\n") + 1
+            passed = piece[:end] if end else piece
+            passing = not end
+            report(Damage(Reason.TOO_LONG, Place.TEXT, offset, passed))
+            offset += len(passed)
+        held.add(piece[len(passed) :])
+        if held.whole and held.length >= size:
+            block = Block(offset, held.take_whole())
+            offset += len(block.data)
+            yield block
+        elif not held.whole and held.length > longest_line:
+            passing = True
+            for number, part in enumerate(held.take_pieces()):
+                report(Damage(Reason.TOO_LONG, Place.TEXT, offset, part, lost=int(number == 0)))
+                offset += len(part)
+    if held.length:
+        yield Block(offset, b"".join(held.take_pieces()))
+
+
+class _Held:
+    """Text that waits for the end of its last line.
+
+    Attributes:
+        length: How many bytes wait.
+        whole: How many of them are whole lines.
+    """
+
+    def __init__(self) -> None:
+        self.length = 0
+        self.whole = 0
+        self._pieces: list[bytes] = []
+
+    def add(self, piece: bytes) -> None:
+        if not piece:
+            return
+        if end := piece.rfind(b"\n") + 1:
+            self.whole = self.length + end
+        self._pieces.append(piece)
+        self.length += len(piece)
+
+    def take_whole(self) -> bytes:
+        """Takes the whole lines, and keeps the rest."""
+        end = self.whole
+        data = b"".join(self.take_pieces())
+        self.add(data[end:])
+        return data[:end]
+
+    def take_pieces(self) -> list[bytes]:
+        """Takes all there is."""
+        pieces, self._pieces = self._pieces, []
+        self.length = self.whole = 0
+        return pieces
 
 
 def salvage(line: bytes, offset: int, report: Report) -> Iterator[Document]:
@@ -130,22 +174,27 @@ def members(data: bytes) -> list[tuple[str, bytes]] | None:
     return None if data[end:].strip(_SPACE) else pairs
 
 
-def _documents(text: bytes, offset: int, report: Report) -> Iterator[Document]:
+def _documents(data: bytes, offset: int, report: Report) -> Iterator[Document]:
     """Reads the documents of a stretch without NUL."""
-    at = first = _skip_space(text, 0)
-    budget = _SEARCH_FACTOR * len(text)
-    while at < len(text):
-        end, reason = _document_end(text, at)
-        if end is None:
+    # Latin-1 makes one character of every byte: places in text and bytes are the same.
+    text = data.decode("latin-1")
+    at = first = _skip_space(data, 0)
+    budget = _SEARCH_FACTOR * len(data)
+    while at < len(data):
+        try:
+            end = _JSON.raw_decode(text, at)[1]
+        except (ValueError, RecursionError) as error:
+            budget -= _cost(error, text, at)
             end, spent = _next_document(text, at, budget)
             budget -= spent
-            cut = text[at:end]
+            cut = data[at:end]
+            reason = Reason.TOO_DEEP if isinstance(error, RecursionError) else Reason.CUT_DOCUMENT
             # The tail of a document whose head was reported already is no second one.
             lost = int(at == first or b"{" in cut)
             report(Damage(reason, Place.TEXT, offset + at, cut, lost=lost))
         else:
-            yield from _document(text[at:end], offset + at, report)
-        at = _skip_space(text, end)
+            yield from _document(data[at:end], offset + at, report)
+        at = _skip_space(data, end)
 
 
 def _document(data: bytes, offset: int, report: Report) -> Iterator[Document]:
@@ -166,18 +215,7 @@ def _document(data: bytes, offset: int, report: Report) -> Iterator[Document]:
     yield Document(offset, sound, pairs)
 
 
-def _document_end(text: bytes, start: int) -> tuple[int | None, Reason]:
-    """Finds where the JSON value that begins at ``start`` ends; None, and why, if it never does."""
-    try:
-        # Latin-1 makes one character of every byte: places in text and bytes are the same.
-        return _JSON.raw_decode(text[start:].decode("latin-1"))[1] + start, Reason.CUT_DOCUMENT
-    except RecursionError:
-        return None, Reason.TOO_DEEP
-    except ValueError:
-        return None, Reason.CUT_DOCUMENT
-
-
-def _next_document(text: bytes, start: int, budget: int) -> tuple[int, int]:
+def _next_document(text: str, start: int, budget: int) -> tuple[int, int]:
     """Finds the next place behind a cut document where surely an event begins, and what the search cost.
 
     The objects inside the cut document begin alike, so only one with the keys of an event counts.
@@ -186,14 +224,24 @@ def _next_document(text: bytes, start: int, budget: int) -> tuple[int, int]:
     for opening in _OPENING.finditer(text, start + 1):
         if spent > budget:
             break
-        end, _ = _document_end(text, opening.start())
-        spent += len(text) - opening.start() if end is None else end - opening.start()
-        if end is None:
+        begin = opening.start()
+        try:
+            pairs, end = _scan_members(text, begin)
+        except (ValueError, RecursionError) as error:
+            spent += _cost(error, text, begin)
             continue
-        pairs = members(text[opening.start() : end])
-        if pairs is not None and _SURE_EVENT_KEYS.issubset(key for key, _ in pairs):
-            return opening.start(), spent
+        spent += end - begin
+        if _SURE_EVENT_KEYS.issubset(key for key, _ in pairs):
+            return begin, spent
     return len(text), spent
+
+
+def _cost(error: ValueError | RecursionError, text: str, begin: int) -> int:
+    """Tells how many characters a parser went through before it failed."""
+    if not isinstance(error, json.JSONDecodeError) or error.msg.startswith("Unterminated string"):
+        return len(text) - begin
+    # To number the line for its message, the error counts line ends from the very beginning, if fast.
+    return error.pos - begin + error.pos // _COUNTING_SPEED
 
 
 def _scan_members(text: str, start: int) -> tuple[list[tuple[str, bytes]], int]:
@@ -203,35 +251,34 @@ def _scan_members(text: str, start: int) -> tuple[list[tuple[str, bytes]], int]:
     if text[_skip_space_text(text, at)] == "}":
         return pairs, _expect(text, at, "}")
     while True:
-        key, at = scanstring(text, _expect(text, at, '"'), True)  # noqa: FBT003  # positional only
+        key, at = _scan_key(text, _expect(text, at, '"'))
         at = _skip_space_text(text, _expect(text, at, ":"))
         _, end = _JSON.raw_decode(text, at)
-        pairs.append((_true_text(key), text[at:end].encode("latin-1")))
+        pairs.append((key, text[at:end].encode("latin-1")))
         at = _skip_space_text(text, end)
         if text[at] == "}":
             return pairs, at + 1
         at = _expect(text, at, ",")
 
 
-def _true_text(key: str) -> str:
-    """Turns a key that was read as Latin-1 into the text it says; escapes beyond Latin-1 are text already."""
-    try:
-        return key.encode("latin-1").decode()
-    except UnicodeError:
-        return key
+def _scan_key(text: str, start: int) -> tuple[str, int]:
+    """Reads a key, which ``text`` holds as Latin-1, as the UTF-8 that it is; bytes that are none become U+FFFD."""
+    end = scanstring(text, start, True)[1]  # noqa: FBT003  # positional only
+    true = text[start:end].encode("latin-1").decode(errors="replace")
+    return scanstring(true, 0, True)[0], end  # noqa: FBT003
 
 
 def _expect(text: str, at: int, mark: str) -> int:
     at = _skip_space_text(text, at)
     if text[at] != mark:
-        raise ValueError(mark)
+        raise json.JSONDecodeError(f"Expecting {mark}", text, at)
     return at + 1
 
 
 def _skip_space_text(text: str, at: int) -> int:
     found = _NOT_SPACE_TEXT.search(text, at)
     if found is None:
-        raise ValueError
+        raise json.JSONDecodeError("Unexpected end", text, len(text))
     return found.start()
 
 

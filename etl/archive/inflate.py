@@ -8,6 +8,7 @@ every byte that can be inflated up to the very one that cannot, and hands the re
 
 from __future__ import annotations
 
+import re
 import struct
 import zlib
 from collections.abc import Callable, Iterable, Iterator
@@ -24,6 +25,10 @@ _CAREFUL_STEP: Final = 64 << 10
 _PIECE: Final = 1 << 20
 """Longest run of broken bytes in one ``Damage``."""
 _MAGIC: Final = b"\x1f\x8b\x08"
+_HEADER: Final = 10
+"""Bytes of a gzip header without optional fields; one written over most likely had none."""
+_EVENTS: Final = re.compile(rb'(?:\xef\xbb\xbf)?[\0 \t\r\n]*\{[ \t\r\n]*"')
+"""How the text of an hour begins."""
 _GZIP: Final = 31
 _RAW: Final = -15
 _HEADER_SEARCH: Final = 64
@@ -52,28 +57,34 @@ def inflate(compressed: Iterable[bytes], report: Report, *, max_expanded: int) -
         BrokenStreamError: If anything but plain gzip members is met.
         SourceUnreachableError: If the text grows beyond ``max_expanded``.
     """
-    member = isal_zlib.decompressobj(_GZIP)
+    source = _Peekable(compressed)
     budget = _Budget(max_expanded)
-    position = 0
+    while source.peek(1):
+        for text in _sound_member(source, report):
+            yield budget.spend(text)
+
+
+def _sound_member(source: _Peekable, report: Report) -> Iterator[bytes]:
+    """Inflates one gzip member, which may end too early but must have begun."""
+    # The first peek holds the whole header: ISA-L misreads some that come in several pieces.
+    if not source.peek(_PIECE).startswith(_MAGIC):
+        raise BrokenStreamError
+    stream = isal_zlib.decompressobj(_GZIP)
     begun = False
-    for piece in compressed:
-        position += len(piece)
-        waiting = piece
-        while waiting:
-            if member.eof:
-                member = isal_zlib.decompressobj(_GZIP)
-            try:
-                text = member.decompress(waiting, _STEP)
-            except igzip_lib.error as error:
-                raise BrokenStreamError from error
-            begun = True
-            if text:
-                yield budget.spend(text)
-            waiting = member.unused_data if member.eof else member.unconsumed_tail
-    if not begun or member.eof:
+    while not stream.eof and (piece := source.peek(_PIECE)):
+        try:
+            text = stream.decompress(piece, _STEP)
+        except igzip_lib.error as error:  # type: ignore[misc]  # a class, which its stubs take for an instance
+            raise BrokenStreamError from error
+        source.take(len(piece) - len(stream.unused_data or stream.unconsumed_tail))
+        begun = begun or bool(text)
+        yield text
+    if stream.eof:
         return
-    yield budget.spend(member.flush())
-    report(Damage(Reason.TRUNCATED_GZIP, Place.GZIP, position, b""))
+    if not begun:
+        raise BrokenStreamError
+    yield stream.flush()
+    report(Damage(Reason.TRUNCATED_GZIP, Place.GZIP, source.position, b""))
 
 
 def inflate_carefully(compressed: Iterable[bytes], report: Report, *, max_expanded: int) -> Iterator[bytes]:
@@ -95,21 +106,49 @@ def inflate_carefully(compressed: Iterable[bytes], report: Report, *, max_expand
     """
     source = _Peekable(compressed)
     budget = _Budget(max_expanded)
-    while source.peek(1):
-        window = source.peek(_CAREFUL_STEP)
-        header = _header_length(window)
-        if header is None or not _inflates(window[header:], to_events=False):
-            guesses = (10, *range(_HEADER_SEARCH))
-            start = next((guess for guess in guesses if _inflates(window[guess:], to_events=True)), None)
-            if start is None:
-                _skip_to_next_member(source, report)
-                continue
-            if start:
-                report(Damage(Reason.BROKEN_GZIP, Place.GZIP, source.position, window[:start]))
-        else:
-            start = header
+    begun = lost = False
+    while window := source.peek(_CAREFUL_STEP):
+        # At a place that was only found by its magic number, what fails is no stream whose header was written over.
+        start = _stream_start(window, guess=not lost)
+        lost = start is None
+        if start is None:
+            # Zeros fill up what some disks and tapes hold; behind a whole stream they are no sign of harm.
+            padding = begun and not window.strip(b"\0")
+            _skip_to_next_member(source, report, Reason.TRAILING_BYTES if padding else Reason.BROKEN_GZIP)
+            continue
+        if start and start != _header_length(window):
+            report(Damage(Reason.BROKEN_GZIP, Place.GZIP, source.position, window[:start]))
+        begun = True
         source.take(start)
-        yield from map(budget.spend, _member(source, report))
+        for text in _member(source, report):
+            yield budget.spend(text)
+
+
+def _stream_start(window: bytes, *, guess: bool) -> int | None:
+    """Finds where a deflate stream begins: behind the header, or, if asked, where a header seems to have been."""
+    # By chance a few bytes inflate from nearly anywhere: of streams that break, the one that goes furthest is true.
+    lengths: dict[int, int] = {}
+    header = _header_length(window)
+    if header is not None:
+        text, broken = _inflate_start(window[header:])
+        if not broken:
+            return header
+        lengths[header] = len(text)
+    if guess:
+        for at in (_HEADER, *range(_HEADER_SEARCH)):
+            text, _ = _inflate_start(window[at:])
+            lengths.setdefault(at, len(text) if _EVENTS.match(text) else 0)
+    best = max(lengths, key=lengths.__getitem__, default=0)
+    return best if lengths.get(best) else None
+
+
+def _is_member(window: bytes) -> bool:
+    """Whether surely a gzip member of an hour begins here."""
+    header = _header_length(window)
+    if header is None:
+        return False
+    text, broken = _inflate_start(window[header:])
+    return not broken and _EVENTS.match(text) is not None
 
 
 def _member(source: _Peekable, report: Report) -> Iterator[bytes]:
@@ -119,9 +158,11 @@ def _member(source: _Peekable, report: Report) -> Iterator[bytes]:
     length = 0
     while not stream.eof:
         piece = source.peek(_CAREFUL_STEP)
-        if not piece:
+        if not piece or (piece.startswith(_MAGIC) and _is_member(piece)):
             report(Damage(Reason.TRUNCATED_GZIP, Place.GZIP, source.position, b""))
             return
+        # Up to what may be the next member: this one may lack its end, and would go on into it.
+        piece = piece[: found if (found := piece.find(_MAGIC, 1)) > 0 else len(piece)]
         before = stream.copy()
         try:
             text = stream.decompress(piece)
@@ -129,7 +170,7 @@ def _member(source: _Peekable, report: Report) -> Iterator[bytes]:
             good, text = _inflate_to_the_last_byte(before, piece)
             source.take(good)
             yield text
-            _skip_to_next_member(source, report)
+            _skip_to_next_member(source, report, Reason.BROKEN_GZIP)
             return
         source.take(len(piece) - len(stream.unused_data))
         checksum = zlib.crc32(text, checksum)
@@ -152,41 +193,38 @@ def _inflate_to_the_last_byte(stream: zlib._Decompress, piece: bytes) -> tuple[i
     return len(piece), bytes(text)
 
 
-def _skip_to_next_member(source: _Peekable, report: Report) -> None:
-    """Hands everything up to the next gzip member over as broken."""
-    first = True
-    reason = Reason.TRAILING_BYTES if not source.peek(_PIECE).strip(b"\0") else Reason.BROKEN_GZIP
+def _skip_to_next_member(source: _Peekable, report: Report, reason: Reason) -> None:
+    """Hands everything up to the next magic number of gzip, but at least one byte, over as broken."""
+    start = 1
     while window := source.peek(_PIECE):
-        found = window.find(_MAGIC, 1 if first else 0)
-        size = found if found >= 0 else max(len(window) - len(_MAGIC) + 1, 1)
-        if len(window) < len(_MAGIC):
-            size = len(window)
-        report(Damage(reason, Place.GZIP, source.position, window[:size]))
+        found = window.find(_MAGIC, start)
+        size = found
+        if found < 0:
+            # The magic number may begin in the last bytes and go on in the next window.
+            size = len(window) if len(window) < _PIECE else len(window) - len(_MAGIC) + 1
+        if size:
+            report(Damage(reason, Place.GZIP, source.position, window[:size]))
         source.take(size)
         if found >= 0:
             return
-        first = False
+        start = 0
 
 
-def _inflates(compressed: bytes, *, to_events: bool) -> bool:
-    """Whether a deflate stream begins here: one that makes text, and, if asked, text like an hour's."""
+def _inflate_start(compressed: bytes) -> tuple[bytes, bool]:
+    """Inflates the first bytes of what may be a deflate stream; says if it breaks or makes nothing."""
     stream = zlib.decompressobj(_RAW)
     try:
         text = stream.decompress(compressed, _CAREFUL_STEP)
     except zlib.error:
-        # A few good bytes may be followed by the break within this window; a stream has begun all the same.
-        stream = zlib.decompressobj(_RAW)
-        _, text = _inflate_to_the_last_byte(stream, compressed)
-    if to_events:
-        return text.lstrip(b"\0 \t\r\n\xef\xbb\xbf").startswith(b"{")
-    return bool(text) or stream.eof
+        return _inflate_to_the_last_byte(zlib.decompressobj(_RAW), compressed)[1], True
+    return text, not (text or stream.eof)
 
 
 def _header_length(data: bytes) -> int | None:
     """Length of the gzip header (RFC 1952, section 2.3) that ``data`` begins with; None without one."""
-    if not data.startswith(_MAGIC) or len(data) < 10:
+    if not data.startswith(_MAGIC) or len(data) < _HEADER:
         return None
-    flags, at = data[3], 10
+    flags, at = data[3], _HEADER
     if flags & 4:
         at += 2 + int.from_bytes(data[at : at + 2], "little")
     for flag in (8, 16):
@@ -219,14 +257,19 @@ class _Peekable:
 
     def __init__(self, pieces: Iterable[bytes]) -> None:
         self._pieces = iter(pieces)
-        self._held = b""
+        self._held = bytearray()
+        self._taken = 0
         self.position = 0
 
     def peek(self, size: int) -> bytes:
-        while len(self._held) < size and (piece := next(self._pieces, None)) is not None:
+        """Gives the next bytes; fewer than ``size`` only at the end."""
+        if len(self._held) - self._taken < size:
+            del self._held[: self._taken]
+            self._taken = 0
+        while len(self._held) - self._taken < size and (piece := next(self._pieces, None)) is not None:
             self._held += piece
-        return self._held[:size]
+        return bytes(self._held[self._taken : self._taken + size])
 
     def take(self, size: int) -> None:
-        self._held = self._held[size:]
+        self._taken += size
         self.position += size

@@ -1,0 +1,1 @@
+"""Giving every event of every era the one schema."""

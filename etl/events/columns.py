@@ -16,27 +16,28 @@ no key twice, no white space, no escape. A block that has more is not sound and 
 from __future__ import annotations
 
 from array import array
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
-from itertools import accumulate, groupby
+from itertools import chain, groupby, repeat
 from operator import attrgetter
-from typing import Annotated, Any, Final
+from typing import Any, Final, NamedTuple, cast
 
 import msgspec
 import pyarrow as pa
 import pyarrow.compute as pc
 from msgspec import Raw
+from pyarrow.json import ParseOptions, ReadOptions, read_json
 
+from etl.events import arrow
 from etl.events.emails import EmailPolicy
-from etl.events.record import ENTITY_FIELDS, Nested, Row, join_other, read_entity
+from etl.events.record import ENTITY_FIELDS, Row, join_object, read_entity
 from etl.events.schema import ARROW_SCHEMA, NAMES
 from etl.events.times import events_api_text, parse_time
 
 _ABSENT: Final = Raw(b"")
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND: Final = timedelta(microseconds=1)
-_Int64 = Annotated[int, msgspec.Meta(ge=-(2**63), le=2**63 - 1)]
 
 
 class _Event(msgspec.Struct, forbid_unknown_fields=True, gc=False):
@@ -50,33 +51,23 @@ class _Event(msgspec.Struct, forbid_unknown_fields=True, gc=False):
     org: Raw = _ABSENT
 
 
-# A default of None in a field that is no union: an absent key is allowed, an explicit null is not.
-class _Actor(msgspec.Struct, forbid_unknown_fields=True, gc=False):
-    id: _Int64 = None  # type: ignore[assignment]
-    login: str = None  # type: ignore[assignment]
-    gravatar_id: str = None  # type: ignore[assignment]
-    avatar_url: str = None  # type: ignore[assignment]
-    url: str = None  # type: ignore[assignment]
-    display_login: Raw = None  # type: ignore[assignment]
-
-
-class _Repo(msgspec.Struct, forbid_unknown_fields=True, gc=False):
-    id: _Int64 = None  # type: ignore[assignment]
-    name: str = None  # type: ignore[assignment]
-    url: str = None  # type: ignore[assignment]
-
-
 _EVENTS: Final = msgspec.json.Decoder(_Event)
-_ENTITIES: Final[dict[str, msgspec.json.Decoder[Any]]] = {
-    "actor": msgspec.json.Decoder(_Actor),
-    "repo": msgspec.json.Decoder(_Repo),
-    "org": msgspec.json.Decoder(_Actor),
-}
 _KEYS: Final = ("id", "type", "actor", "repo", "payload", "public", "created_at")
 _STRINGS: Final = ("id", "type", "created_at")
 # Braces, commas and the line end, each key with its quotes and colon, and the quotes of the three strings.
-_FRAME: Final = 2 + len(_KEYS) - 1 + 1 + sum(len(key) + 3 for key in _KEYS) + 2 * len(_STRINGS)
+_FRAME: Final = 2 + len(_KEYS) - 1 + 1 + sum(len(key) + 3 for key in _KEYS) + 2 * len(_STRINGS) + len("false")
 _ORG_FRAME: Final = len(',"org":')
+_DISPLAY_LOGIN: Final = "display_login"
+_ENTITY_SCHEMAS: Final = {
+    entity: pa.schema(
+        [
+            pa.field(key, pa.int64() if key == "id" else pa.string())
+            for key in (*keys, *((_DISPLAY_LOGIN,) if entity == "actor" else ()))
+        ],
+    )
+    for entity, keys in ENTITY_FIELDS.items()
+}
+PUSH: Final = "PushEvent"
 
 
 class EventColumns:
@@ -87,33 +78,61 @@ class EventColumns:
         keys: A 64-bit hash of (id, type, created_at) for each event, comparable within this process.
         first: Earliest ``created_at``.
         last: Latest ``created_at``.
-        payload: The payloads (string).
+        ids: Ids (string).
+        payload: Payloads (string).
+        public: Whether public (bool).
+        created_at: Times (timestamp).
+        entities: Actors, repositories and organizations as they stand in the source (dictionary of binary); an
+            absent one is empty.
+        least_bytes: The fewest bytes of lines that say these events; see the module's law.
         bytes: Bytes held.
     """
 
-    def __init__(self, events: list[_Event], emails: EmailPolicy) -> None:
+    def __init__(self, events: list[_Event], moments: Mapping[str, int]) -> None:
         events.sort(key=attrgetter("type"))
         ids = [event.id for event in events]
         types = [event.type for event in events]
         written = [event.created_at for event in events]
-        times = [_usual_time(text) for text in written]
+        times = [moments[text] for text in written]
+        public = [event.public for event in events]
+        orgs = [event.org for event in events]
+        raw = {
+            "actor": arrow.binary([event.actor for event in events]),
+            "repo": arrow.binary([event.repo for event in events]),
+            "org": arrow.binary(orgs),
+        }
         self.types = [(name, len(list(run))) for name, run in groupby(types)]
         self.keys = array("q", map(hash, zip(ids, types, written, strict=True)))
-        self.first = _EPOCH + min(times) * _MICROSECOND
-        self.last = _EPOCH + max(times) * _MICROSECOND
-        self.ids = pa.array(ids, pa.string())
-        self.public = pa.array([event.public for event in events], pa.bool_())
-        self.created_at = pa.array(times, pa.int64()).cast(ARROW_SCHEMA.field("created_at").type)
-        self.entities = {
-            "actor": _strings([event.actor for event in events]).dictionary_encode(),
-            "repo": _strings([event.repo for event in events]).dictionary_encode(),
-            "org": _strings([event.org for event in events]).dictionary_encode(),
-        }
-        self.payload = _strings(_without_bare_fields([event.payload for event in events], self.types, emails))
+        self.first, self.last = (_EPOCH + edge * _MICROSECOND for edge in (min(times), max(times)))
+        self.ids = arrow.text(ids)
+        self.payload = arrow.utf8([event.payload for event in events])
+        self.public = arrow.boolean(public)
+        self.created_at = arrow.int64(times).cast(ARROW_SCHEMA.field("created_at").type)
+        self.entities = {entity: column.dictionary_encode() for entity, column in raw.items()}
+        self.least_bytes = (
+            len(events) * _FRAME
+            - sum(public)  # "true" is shorter than "false"
+            + sum(map(bool, orgs)) * _ORG_FRAME
+            + sum(map(arrow.bytes_of, (self.ids, self.payload, *raw.values())))
+            + sum(len(name) * count for name, count in self.types)
+            + sum(map(len, written))
+        )
         self.bytes = self.payload.nbytes + sum(column.nbytes for column in self.entities.values())
 
     def __len__(self) -> int:
         return len(self.ids)
+
+    def scrub_bare_fields(self, emails: EmailPolicy) -> None:
+        """Treats the addresses without ``@`` in pushes; they are rare, so all pushes are looked at together."""
+        start = 0
+        for name, size in self.types:
+            pushes = self.payload.slice(start, size) if name == PUSH else None
+            if pushes is not None and emails.has_bare_fields(arrow.data_of(pushes)):
+                texts = cast("list[str]", pushes.to_pylist())
+                treated = arrow.utf8([emails.scrub_bare_fields(text.encode()) for text in texts])
+                parts = [self.payload.slice(0, start), treated, self.payload.slice(start + size)]
+                self.payload = pa.concat_arrays(parts)
+            start += size
 
 
 def decode_columns(lines: bytes, emails: EmailPolicy) -> EventColumns | None:
@@ -132,11 +151,26 @@ def decode_columns(lines: bytes, emails: EmailPolicy) -> EventColumns | None:
         events = _EVENTS.decode_lines(lines)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
         return None
-    if not events or _least_bytes(events) != len(lines) + (not lines.endswith(b"\n")):
+    written = {event.created_at for event in events}
+    moments = {text: moment for text in written if (moment := _usual_time(text)) is not None}
+    if not events or len(moments) < len(written):
         return None
-    if None in map(_usual_time, {event.created_at for event in events}):
+    columns = EventColumns(events, moments)
+    if columns.least_bytes != len(lines) + (not lines.endswith(b"\n")):
         return None
-    return EventColumns(events, emails)
+    columns.scrub_bare_fields(emails)
+    return columns
+
+
+PARQUET_SCHEMA: Final = pa.schema(
+    [
+        pa.field(field.name, pa.dictionary(pa.int32(), field.type))
+        if field.type == pa.string() and field.name not in {"id", "payload"}
+        else field
+        for field in ARROW_SCHEMA
+    ],
+)
+"""The schema of ``to_table``'s tables: the nineteen columns, with text that recurs as dictionaries."""
 
 
 def to_table(parts: Sequence[EventColumns], rows: Sequence[Row]) -> pa.Table:
@@ -149,46 +183,54 @@ def to_table(parts: Sequence[EventColumns], rows: Sequence[Row]) -> pa.Table:
     Returns:
         A table in which text that recurs is dictionary-encoded; every column's dictionary is the same throughout.
     """
-    tables = [_columns_table(parts)] if parts else []
-    if rows:
-        exact = pa.Table.from_pylist(sorted(rows, key=lambda row: str(row["type"] or "")), schema=ARROW_SCHEMA)
-        tables.append(exact.cast(PARQUET_SCHEMA))
-    if len(tables) == 1:
-        return tables[0]
-    both = pa.concat_tables(tables).unify_dictionaries()
+    if not rows:
+        return _columns_table(parts)
+    exact = _rows_table(sorted(rows, key=lambda row: str(row["type"] or "")))
+    if not parts:
+        return exact
+    both = pa.concat_tables([_columns_table(parts), exact]).unify_dictionaries()
     return both.take(pc.sort_indices(both["type"].cast(pa.string())))
 
 
-_PLAIN_TEXT: Final = frozenset({"id", "payload"})
-PARQUET_SCHEMA: Final = pa.schema(
-    [
-        pa.field(field.name, pa.dictionary(pa.int32(), field.type))
-        if field.type == pa.string() and field.name not in _PLAIN_TEXT
-        else field
-        for field in ARROW_SCHEMA
-    ],
-)
-"""The schema of ``to_table``'s tables: the nineteen columns, with text that recurs as dictionaries."""
+def _rows_table(rows: Sequence[Row]) -> pa.Table:
+    columns = []
+    for field in ARROW_SCHEMA:
+        values = [row[field.name] for row in rows]
+        present = [value for value in values if value is not None]
+        places = arrow.places(value is not None for value in values)
+        columns.append(_make_array(field.type, present).take(places).cast(PARQUET_SCHEMA.field(field.name).type))
+    return pa.Table.from_arrays(columns, schema=PARQUET_SCHEMA)
+
+
+def _make_array(kind: pa.DataType, values: list[Any]) -> pa.Array[Any]:
+    """Makes an array of values of one column, none of them null."""
+    if kind == pa.string():
+        return arrow.text(values)
+    if kind == pa.int64():
+        return arrow.int64(values)
+    if kind == pa.bool_():
+        return arrow.boolean(values)
+    return arrow.int64((value - _EPOCH) // _MICROSECOND for value in values).cast(kind)
 
 
 def _columns_table(parts: Sequence[EventColumns]) -> pa.Table:
     runs = sorted(_runs(parts), key=lambda run: run[0])
-    columns: dict[str, pa.Array | pa.ChunkedArray] = {
+    columns: dict[str, pa.Array[Any] | pa.ChunkedArray[Any]] = {
         "id": _gather([part.ids for part in parts], runs),
-        "type": pa.array([name for name, _, _, size in runs for _ in range(size)], pa.string()).dictionary_encode(),
+        "type": _types(runs),
         "public": _gather([part.public for part in parts], runs),
         "created_at": _gather([part.created_at for part in parts], runs),
         # The payloads are nearly all of the bytes: they stay where they are.
         "payload": pa.chunked_array([parts[part].payload.slice(start, size) for _, part, start, size in runs]),
     }
-    left: dict[str, tuple[pa.Array, list[Nested | None]]] = {}
-    for entity, keys in ENTITY_FIELDS.items():
-        chunks = pa.chunked_array([part.entities[entity] for part in parts]).unify_dictionaries().chunks
+    left: dict[str, tuple[pa.Array[Any], pa.Array[Any]]] = {}
+    for entity in ENTITY_FIELDS:
+        unified = pa.chunked_array([part.entities[entity] for part in parts]).unify_dictionaries()
+        chunks = cast("list[pa.DictionaryArray[Any, Any]]", unified.chunks)
         indices = _gather([chunk.indices for chunk in chunks], runs)
         fields, rest = _read_entities(entity, chunks[0].dictionary)
         left[entity] = indices, rest
-        for key, values in zip(keys, fields, strict=True):
-            columns[f"{entity}_{key}"] = _spread(values, indices)
+        columns |= {f"{entity}_{key}": _spread(values, indices) for key, values in fields.items()}
     columns["other"] = _other(left)
     return pa.Table.from_arrays([columns[name] for name in NAMES], schema=PARQUET_SCHEMA)
 
@@ -202,152 +244,123 @@ def _runs(parts: Sequence[EventColumns]) -> Iterator[tuple[str, int, int, int]]:
             start += size
 
 
-def _gather(arrays: Sequence[pa.Array], runs: Iterable[tuple[str, int, int, int]]) -> pa.Array:
+def _types(runs: Sequence[tuple[str, int, int, int]]) -> pa.Array[Any]:
+    names = list(dict.fromkeys(name for name, _, _, _ in runs))
+    place = {name: at for at, name in enumerate(names)}
+    indices = arrow.int32(chain.from_iterable(repeat(place[name], size) for name, _, _, size in runs))
+    return pa.DictionaryArray.from_arrays(indices, arrow.text(names))
+
+
+def _gather(arrays: Sequence[pa.Array[Any]], runs: Iterable[tuple[str, int, int, int]]) -> pa.Array[Any]:
     return pa.concat_arrays([arrays[part].slice(start, size) for _, part, start, size in runs])
 
 
-def _spread(values: pa.Array, indices: pa.Array) -> pa.Array:
-    """Gives every row its value; text as a dictionary, in which a null may not stand but its index may."""
-    if values.type != pa.string():
-        return values.take(indices)
-    if values.null_count:
-        places = pa.array(
-            accumulate((value.is_valid for value in values), initial=0),
-            pa.int32(),
-        ).slice(0, len(values))
-        places = pc.if_else(values.is_valid(), places, pa.scalar(None, pa.int32()))
-        return pa.DictionaryArray.from_arrays(places.take(indices), values.drop_null())
-    return pa.DictionaryArray.from_arrays(indices, values)
+def _spread(values: pa.Array[Any], indices: pa.Array[Any]) -> pa.Array[Any]:
+    """Gives every row its value, text as a dictionary of what is different."""
+    return (values.dictionary_encode() if values.type == pa.string() else values).take(indices)
 
 
-def _read_entities(entity: str, distinct: pa.Array) -> tuple[list[pa.Array], list[Nested | None]]:
-    """Parses the distinct values of an entity.
+class _Entities(NamedTuple):
+    """Distinct entities: their columns by key, and the JSON of what goes to ``other``, null where nothing does."""
 
-    Returns:
-        A column for each of the entity's keys, and what goes to ``other``, both one item a distinct value.
-    """
-    keys = ENTITY_FIELDS[entity]
-    raws = [raw.encode() for raw in distinct.to_pylist()]
-    values: list[Any] = []
-    left: list[Nested | None] = []
-    for chunk, sound in _sound_chunks(raws, _ENTITIES[entity], keys):
-        if sound is not None:
-            values += sound
-            left += map(_display_login, sound) if entity != "repo" else [None] * len(sound)
-        else:
-            found, rest = read_entity(chunk[0], keys) if chunk[0] else ([None] * len(keys), None)
-            values.append(_Exact(**dict(zip(keys, found, strict=True))))
-            left.append(rest)
-    types = [pa.int64() if key == "id" else pa.string() for key in keys]
-    columns = [
-        pa.array(list(map(attrgetter(key), values)), kind) for key, kind in zip(keys, types, strict=True)
-    ]
-    return columns, left
+    columns: dict[str, pa.Array[Any]]
+    left: pa.Array[Any]
 
 
-class _Exact(msgspec.Struct, gc=False):
-    """An entity that was read by ``read_entity``."""
-
-    id: Any = None
-    login: Any = None
-    name: Any = None
-    gravatar_id: Any = None
-    avatar_url: Any = None
-    url: Any = None
-
-
-def _display_login(actor: _Actor) -> Nested | None:
-    return None if actor.display_login is None else {"display_login": bytes(actor.display_login)}
+def _read_entities(entity: str, raws: pa.Array[Any]) -> _Entities:
+    """Parses the distinct values of an entity; an empty one is absent."""
+    present = [not empty for empty in arrow.is_empty(raws).to_pylist()]
+    runs = list(_entity_runs(entity, raws.filter(arrow.boolean(present))))
+    fields = {key: _concat([run.columns[key] for run in runs], kind) for key, kind in _entity_columns(entity)}
+    left = _concat([run.left for run in runs], pa.string())
+    places = arrow.places(present)
+    return _Entities({key: values.take(places) for key, values in fields.items()}, left.take(places))
 
 
-def _sound_chunks(
-    raws: list[bytes], decoder: msgspec.json.Decoder[Any], keys: tuple[str, ...]
-) -> Iterator[tuple[list[bytes], list[Any] | None]]:
-    """Decodes values together where they are sound, and finds the ones that are not by halving."""
-    try:
-        decoded = decoder.decode_lines(b"\n".join(raws))
-    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
-        decoded = []
-    if len(decoded) == len(raws) and _least_entity_bytes(decoded, keys) == sum(map(len, raws)):
-        yield raws, decoded
+def _entity_runs(entity: str, raws: pa.Array[Any]) -> Iterator[_Entities]:
+    """Parses entities together where they are sound, and finds the ones that are not by halving."""
+    if not len(raws):
+        return
+    sound = _sound_entities(entity, raws)
+    if sound is not None:
+        yield sound
     elif len(raws) == 1:
-        yield raws, None
+        yield _exact_entity(entity, raws[0].as_py())
     else:
         middle = len(raws) // 2
-        yield from _sound_chunks(raws[:middle], decoder, keys)
-        yield from _sound_chunks(raws[middle:], decoder, keys)
+        yield from _entity_runs(entity, raws.slice(0, middle))
+        yield from _entity_runs(entity, raws.slice(middle))
 
 
-def _least_entity_bytes(entities: list[Any], keys: tuple[str, ...]) -> int:
-    total = 0
-    for key in (*keys, "display_login"):
-        if not hasattr(entities[0], key):
-            continue
-        values = [value for entity in entities if (value := getattr(entity, key)) is not None]
-        size = map(len, map(str, values)) if key == "id" else map(len, values)
-        quotes = 2 if key not in {"id", "display_login"} else 0
-        total += sum(size) + len(values) * (len(key) + 3 + quotes + 1)
-    return total + len(entities)  # of each: two braces, and one comma less than values
-
-
-def _other(left: dict[str, tuple[pa.Array, list[Nested | None]]]) -> pa.Array:
-    """Makes the column ``other``; nearly always it depends on the actor alone."""
-    used = [entity for entity, (_, rest) in left.items() if any(value is not None for value in rest)]
-    if not used:
-        indices, _ = next(iter(left.values()))
-        return pa.nulls(len(indices), pa.string()).dictionary_encode().cast(PARQUET_SCHEMA.field("other").type)
-    if len(used) == 1:
-        indices, rest = left[used[0]]
-        return _spread(
-            pa.array([None if value is None else join_other({used[0]: value}) for value in rest], pa.string()),
-            indices,
+def _sound_entities(entity: str, raws: pa.Array[Any]) -> _Entities | None:
+    """Parses entities in one go, by the module's law; None if it does not hold for them."""
+    lines = arrow.as_lines(raws)
+    schema = _ENTITY_SCHEMAS[entity]
+    try:
+        table = read_json(
+            pa.BufferReader(lines),  # type: ignore[arg-type]  # stubs lag
+            read_options=ReadOptions(use_threads=False, block_size=lines.size + 1),
+            parse_options=ParseOptions(explicit_schema=schema, unexpected_field_behavior="error"),
         )
-    rows = zip(*(left[entity][0].to_pylist() for entity in used), strict=True)
-    texts = [
-        join_other({entity: value for entity, at in zip(used, row, strict=True) if (value := left[entity][1][at])})
+    except pa.ArrowInvalid:
+        return None
+    columns = {key: table[key].combine_chunks() for key in schema.names}
+    least_bytes = len(raws)  # of each: two braces, and one comma less than keys
+    for key, values in columns.items():
+        written = values.cast(pa.string())
+        quotes = 0 if key == "id" else 2
+        least_bytes += (len(values) - values.null_count) * (len('"":,') + len(key) + quotes)
+        least_bytes += arrow.bytes_of(written)
+    if len(table) != len(raws) or least_bytes != arrow.bytes_of(raws):
+        return None
+    logins = columns.pop(_DISPLAY_LOGIN, arrow.nulls(len(raws), pa.string()))
+    return _Entities(columns, arrow.wrap(f'{{"{_DISPLAY_LOGIN}":"', logins, '"}'))
+
+
+def _exact_entity(entity: str, raw: bytes) -> _Entities:
+    keys = ENTITY_FIELDS[entity]
+    values, left = read_entity(raw, keys)
+    fields = {
+        key: _make_array(kind, [] if value is None else [value]).take(arrow.places([value is not None]))
+        for (key, kind), value in zip(_entity_columns(entity), values, strict=True)
+    }
+    rest = [] if left is None else [join_object(left)]
+    return _Entities(fields, arrow.utf8(rest).take(arrow.places([left is not None])))
+
+
+def _entity_columns(entity: str) -> list[tuple[str, pa.DataType]]:
+    return [(key, ARROW_SCHEMA.field(f"{entity}_{key}").type) for key in ENTITY_FIELDS[entity]]
+
+
+def _concat(arrays: list[pa.Array[Any]], kind: pa.DataType) -> pa.Array[Any]:
+    return pa.concat_arrays(arrays) if arrays else arrow.nulls(0, kind)
+
+
+def _other(left: dict[str, tuple[pa.Array[Any], pa.Array[Any]]]) -> pa.Array[Any]:
+    """Makes the column ``other``; nearly always it depends on the actor alone."""
+    used = {entity: (indices, rest) for entity, (indices, rest) in left.items() if rest.null_count < len(rest)}
+    if len(used) > 1:
+        return _other_of_several(used)
+    for entity, (indices, rest) in used.items():
+        return _spread(arrow.wrap(f'{{"{entity}":', rest, "}"), indices)
+    indices, rest = left["actor"]
+    return _spread(rest, indices)
+
+
+def _other_of_several(left: dict[str, tuple[pa.Array[Any], pa.Array[Any]]]) -> pa.Array[Any]:
+    rests = [(entity, rest.to_pylist()) for entity, (_, rest) in left.items()]
+    rows = zip(*(indices.to_pylist() for indices, _ in left.values()), strict=True)
+    found = [
+        {entity: value.encode() for (entity, rest), at in zip(rests, row, strict=True) if (value := rest[at])}
         for row in rows
     ]
-    return pa.array(texts, pa.string()).dictionary_encode()
-
-
-def _without_bare_fields(
-    payloads: list[Raw], types: list[tuple[str, int]], emails: EmailPolicy
-) -> Sequence[Raw | bytes]:
-    """Treats the addresses without ``@`` in pushes; they are rare, so all pushes are looked at together first."""
-    start = 0
-    for name, size in types:
-        if name == PUSH and emails.has_bare_fields(b"\n".join(payloads[start : start + size])):
-            treated = [emails.scrub_bare_fields(bytes(payload)) for payload in payloads[start : start + size]]
-            return [*payloads[:start], *treated, *payloads[start + size :]]
-        start += size
-    return payloads
-
-
-PUSH: Final = "PushEvent"
-
-
-def _least_bytes(events: list[_Event]) -> int:
-    """Counts the bytes of the shortest lines that say these events; see the module's law."""
-    orgs = [len(event.org) for event in events]
-    return (
-        len(events) * _FRAME
-        + (len(orgs) - orgs.count(0)) * _ORG_FRAME
-        + sum(orgs)
-        + sum([len(event.id) + len(event.type) + len(event.created_at) + (4 if event.public else 5) for event in events])
-        + sum([len(event.actor) + len(event.repo) + len(event.payload) for event in events])
-    )
-
-
-def _strings(values: Sequence[Raw | bytes]) -> pa.StringArray:
-    """Joins bytes that are known to be UTF-8 into an Arrow array."""
-    offsets = array("i", accumulate(map(len, values), initial=0))
-    return pa.StringArray.from_buffers(len(values), pa.py_buffer(offsets), pa.py_buffer(b"".join(values)))
+    values = arrow.utf8([join_object(dict(members)) for members in found if members])
+    return values.take(arrow.places(bool(members) for members in found)).dictionary_encode()
 
 
 def _is_utf8(data: bytes) -> bool:
-    text = pa.StringArray.from_buffers(1, pa.py_buffer(array("i", (0, len(data)))), pa.py_buffer(data))
     try:
-        text.validate(full=True)
+        arrow.utf8([data]).validate(full=True)
     except pa.ArrowInvalid:
         return False
     return True

@@ -179,7 +179,7 @@ class Decoder:
         data = self._emails.scrub(document.data)
         pairs = document.members if data is document.data else members(data)
         if pairs is None:
-            raise AssertionError("treating addresses broke a document")  # noqa: TRY003  # a defect here
+            raise AssertionError("treating addresses broke a document")  # a defect here
         bare = {"actor_attributes"} | ({"payload"} if ("type", _PUSH) in pairs else set())
         pairs = [(key, self._emails.scrub_bare_fields(raw) if key in bare else raw) for key, raw in pairs]
         return Document(document.offset, data, pairs)

@@ -26,6 +26,7 @@ import re
 from dataclasses import dataclass, field
 from enum import StrEnum
 from functools import lru_cache
+from itertools import chain
 from typing import Final, Self
 
 from etl.errors import UsageError
@@ -45,19 +46,25 @@ _LOCAL_BYTES: Final = frozenset(
     b"abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._%+-" + bytes(range(0x80, 0x100))
 )
 # A host name with a top-level domain; not a version (pkg@1.2.3), not a picture for dense screens (logo@2x.png).
+# A letter beyond ASCII may be spelled as an escape.
+_SPELLED_LETTER: Final = re.compile(rb"\\u(?!00[0-7])[0-9a-fA-F]{4}")
 _DOMAIN: Final = re.compile(
-    rb"(?!\d+\.\d|\dx\.)(?:[A-Za-z0-9\x80-\xff](?:[A-Za-z0-9\x80-\xff-]*[A-Za-z0-9\x80-\xff])?\.)+[A-Za-z\x80-\xff]{2,}"
+    rb"(?!\d+\.\d|\dx\.)(?:(?:L|\d)(?:(?:L|[\d-])*(?:L|\d))?\.)+L{2,}".replace(
+        b"L", rb"(?:[A-Za-z\x80-\xff]|" + _SPELLED_LETTER.pattern + rb")"
+    )
 )
+# What an address is made of, spelled as an escape, as no known writer of JSON does; "\u0040" is an @.
+_SPELLED: Final = re.compile(rb"\\u00(2[5bdeBDE]|3[0-9]|[46][0-9a-fA-F]|5[0-9abdfABDF]|7[0-9a-eA-E])")
 _SHA1: Final = re.compile(rb"[0-9a-f]{40}")
 _HMAC: Final = re.compile(rb"[0-9a-f]{64}")
-_BARE_FIELD: Final = re.compile(
-    rb'((?:"email"\s*:\s*|\[\s*"[0-9a-f]{40}"\s*,\s*))("(?:[^"@\\]|\\.)*")',
-)
+_BARE_EMAIL: Final = re.compile(rb'("email"\s*:\s*)("(?:[^"@\\]++|\\.)*+")')
+_BARE_SHA: Final = re.compile(rb'(\[\s*"[0-9a-f]{40}"\s*,\s*)("(?:[^"@\\]++|\\.)*+")')
 # In bytes that are no sound JSON, anything around an @ may be the rest of an address.
 _LOOSE: Final = re.compile(rb"[^\s\"'<>\\:;,()\[\]{}@]+@[^\s\"'<>\\;,()\[\]{}]*")
 _CUT_FIELD: Final = re.compile(rb'((?:[eE]mail"\s*:\s*|\[\s*"[0-9a-f]{40}"\s*,\s*)")((?:[^"@\\]|\\.)+)\Z')
 _NOT_A_PERSON: Final = b"git"
 """The login of every Git host's ssh address, ``git@github.com:owner/name``."""
+_BACKSLASH: Final = 0x5C
 _DROPPED_WORD: Final = b"[e-mail]"
 
 
@@ -117,6 +124,14 @@ class EmailPolicy:
         """
         return text if self.keeps else _Scrubber(self, text).run()
 
+    def scrub_document(self, text: bytes) -> bytes:
+        """Treats every address with an ``@`` in one sound document, also where one is spelled as escapes.
+
+        Args:
+            text: One document in UTF-8.
+        """
+        return text if self.keeps else self.scrub(_spell_out(text))
+
     def scrub_bare_fields(self, text: bytes) -> bytes:
         """Treats the values without ``@`` of the fields that are there for an address.
 
@@ -125,19 +140,22 @@ class EmailPolicy:
         """
         if self.keeps:
             return text
-        return _BARE_FIELD.sub(lambda found: found[1] + self._bare(found[2]), text)
+        for pattern in (_BARE_EMAIL, _BARE_SHA):
+            text = pattern.sub(lambda found: found[1] + self._bare(found[2]), text)
+        return text
 
-    def has_bare_fields(self, text: bytes) -> bool:
+    def has_bare_fields(self, text: bytes | memoryview) -> bool:
         """Whether ``scrub_bare_fields`` would change anything."""
         if self.keeps:
             return False
-        return any(self._bare(found[2]) != found[2] for found in _BARE_FIELD.finditer(text))
+        found = chain.from_iterable(pattern.finditer(text) for pattern in (_BARE_EMAIL, _BARE_SHA))
+        return any(self._bare(match[2]) != match[2] for match in found)
 
     def scrub_damaged(self, data: bytes) -> bytes:
         """Treats whatever may be an address, or the rest of one, in bytes that are no sound JSON."""
         if self.keeps:
             return data
-        data = _CUT_FIELD.sub(lambda found: found[1] + self._word(found[2]), data)
+        data = _CUT_FIELD.sub(lambda found: found[1] + self._word(found[2]), _spell_out(data))
         return _LOOSE.sub(self._loose, data)
 
     def digest(self, local: bytes) -> bytes:
@@ -166,41 +184,44 @@ class EmailPolicy:
         return _DROPPED_WORD if self.mode is EmailMode.DROP else _digest(local, self.key) + b"@" + domain
 
 
+_Span = tuple[int, bytes, int]
+"""What to put in the place of ``text[start:end]``: (start, replacement, end)."""
+
+
 class _Scrubber:
     """One pass over a text, from ``@`` to ``@``."""
 
     def __init__(self, policy: EmailPolicy, text: bytes) -> None:
         self._policy = policy
         self._text = text
-        self._pieces: list[bytes] = []
         self._done = 0
 
     def run(self) -> bytes:
         """Gives the text with every address treated."""
         text = self._text
+        pieces: list[bytes] = []
         for found in self._policy.to_look_at.finditer(text):
             at = found.start()
-            if at < self._done:
-                continue
-            quote = text.rfind(b'"', max(self._done, at - _LONGEST_LOCAL), at)
-            # The common case first, for speed: a compact field without escapes and with one @.
-            if text[quote - 6 : quote] == b'mail":' and text.find(b"@", quote, at) < 0:
-                self._replace_field(quote, at)
-            elif self._stands_in_field(at):
-                self._replace_field(self._opening_quote(at), at)
-            elif text[at - 1] in _LOCAL_BYTES:
-                self._replace_word(at)
-        if not self._done:
-            return text
-        self._pieces.append(text[self._done :])
-        return b"".join(self._pieces)
+            span = self._treat(at) if at >= self._done else None
+            if span is not None:
+                start, replacement, end = span
+                pieces.append(text[self._done : start])
+                pieces.append(replacement)
+                self._done = end
+        return b"".join([*pieces, text[self._done :]]) if pieces else text
 
-    def _stands_in_field(self, at: int) -> bool:
-        """Whether this is the first ``@`` of a string that is a field for an address."""
-        quote = self._opening_quote(at)
-        if quote < 0 or self._text.find(b"@", quote, at) >= 0:
-            return False
-        before = self._text[max(0, quote - 6) : quote]
+    def _treat(self, at: int) -> _Span | None:
+        text = self._text
+        quote = text.rfind(b'"', max(self._done, at - _LONGEST_LOCAL), at)
+        # The common case first, for speed: a compact field.
+        opens_field = text[quote - 6 : quote] == b'mail":' or self._opens_field(quote := self._opening_quote(at))
+        if opens_field and text.find(b"@", quote, at) < 0:
+            return self._field(quote, at)
+        return self._word(at) if text[at - 1] in _LOCAL_BYTES else None
+
+    def _opens_field(self, quote: int) -> bool:
+        """Whether this quote opens the value of a field that is there for an address."""
+        before = self._text[max(0, quote - 6) : max(0, quote)]
         if before.endswith(b'":'):
             return before == b'mail":'
         # Only a colon, a comma or space can stand between a key, or a sha, and its value.
@@ -216,43 +237,36 @@ class _Scrubber:
             quote = self._text.rfind(b'"', low, quote)
         return quote
 
-    def _replace_field(self, quote: int, at: int) -> None:
+    def _field(self, quote: int, at: int) -> _Span:
         """Replaces what stands before the ``@``, or, when addresses are dropped, the whole value."""
         text = self._text
         if self._policy.mode is EmailMode.HASH:
-            self._put(quote + 1, self._policy.digest(text[quote + 1 : at]), at)
-            return
+            return quote + 1, self._policy.digest(text[quote + 1 : at]), at
         end = text.find(b'"', at)
         while end >= 0 and _is_escaped(text, end):
             end = text.find(b'"', end + 1)
-        self._put(quote, b"null", end + 1 if end >= 0 else len(text))
+        return quote, b"null", end + 1 if end >= 0 else len(text)
 
-    def _replace_word(self, at: int) -> None:
+    def _word(self, at: int) -> _Span | None:
         domain = _DOMAIN.match(self._text, at + 1)
         start = self._word_start(at)
         local = self._text[start:at]
         if domain is None or not local or local == _NOT_A_PERSON:
-            return
+            return None
         if self._policy.mode is EmailMode.HASH:
-            self._put(start, self._policy.digest(local), at)
-        else:
-            self._put(start, _DROPPED_WORD, domain.end())
+            return start, self._policy.digest(local), at
+        return start, _DROPPED_WORD, domain.end()
 
     def _word_start(self, at: int) -> int:
-        """Finds where the word before ``at`` begins; an escape such as ``\\n`` before it is no part of it."""
+        """Finds where the word before ``at`` begins; an escape before it, a line end say, is no part of it."""
         text = self._text
         low = max(self._done, at - _LONGEST_LOCAL)
         start = at
         while start > low and text[start - 1] in _LOCAL_BYTES:
             start -= 1
-        if start > low and text[start - 1] == 0x5C and not _is_escaped(text, start - 1):
-            start += 5 if text[start] == 0x75 else 1  # \uXXXX is an escape of five more, any other of one
+        if start > low and text[start - 1] == _BACKSLASH and not _is_escaped(text, start - 1):
+            start += 5 if text[start : start + 1] == b"u" else 1  # four hex digits more, or one character
         return min(start, at)
-
-    def _put(self, start: int, replacement: bytes, end: int) -> None:
-        self._pieces.append(self._text[self._done : start])
-        self._pieces.append(replacement)
-        self._done = end
 
 
 _LOG_ADDRESS: Final = re.compile(r"[^\s\"'<>\\:;,()\[\]{}@/]+@[^\s\"'<>\\;,()\[\]{}/@]+")
@@ -281,9 +295,31 @@ def _unescape(local: bytes) -> bytes:
         return local
 
 
+def spells_addresses(text: bytes) -> bool:
+    """Whether anything an address is made of is spelled as an escape, so that only ``scrub_document`` finds it."""
+    return any(not _is_escaped(text, found.start()) for found in _SPELLED.finditer(text))
+
+
+def _spell_out(text: bytes) -> bytes:
+    """Writes the characters an address is made of as themselves."""
+    return _SPELLED.sub(
+        lambda found: found[0] if _is_escaped(text, found.start()) else bytes.fromhex(found[1].decode()), text
+    )
+
+
+def _escape_over(text: bytes, at: int) -> tuple[int, int]:
+    """Finds begin and end of the escape that ``at`` stands inside of; ``at`` twice when it stands in none."""
+    for begin in range(max(0, at - 5), at):
+        if text[begin] == _BACKSLASH and not _is_escaped(text, begin):
+            end = begin + (6 if text[begin + 1 : begin + 2] == b"u" else 2)
+            if end > at:
+                return begin, end
+    return at, at
+
+
 def _is_escaped(text: bytes, at: int) -> bool:
     """Whether the byte at ``at`` stands behind an odd number of backslashes."""
     count = 0
-    while count < at and text[at - 1 - count] == 0x5C:  # noqa: PLR2004  # backslash
+    while count < at and text[at - 1 - count] == _BACKSLASH:
         count += 1
     return count % 2 == 1

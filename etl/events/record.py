@@ -18,7 +18,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, MutableMapping
 from datetime import datetime
 from typing import Any, Final
 
@@ -58,10 +58,10 @@ def row_of(document: Document) -> Row:
     fields = dict(document.members)
     timeline = is_timeline(fields)
     row, other = _timeline_row(fields) if timeline else _events_api_row(fields)
-    row["other"] = join_other(other)
+    row["other"] = _join_other(other)
     if not _gives_back(row, fields):
         rest = {key: value for key, value in fields.items() if key != "payload"}
-        row["other"] = join_other({_VERBATIM: _object(rest)})
+        row["other"] = _join_other({_VERBATIM: _object(rest)})
     return row
 
 
@@ -102,16 +102,18 @@ def read_entity(raw: bytes, fields: tuple[str, ...]) -> tuple[list[Value], Neste
     if inside is None:
         return [None] * len(fields), raw
     left = dict(inside)
-    values = [_take(left, key, int if key == "id" else str) for key in fields]
+    values = [_take(left, key, _integer if key == "id" else _text) for key in fields]
     return values, left if left or all(value is None for value in values) else None
 
 
-def join_other(other: Mapping[str, Nested]) -> str | None:
+def join_object(fields: Nested) -> bytes:
+    """Writes a JSON object of its members; what is JSON already stays as it is."""
+    return _object(fields) if isinstance(fields, dict) else fields
+
+
+def _join_other(other: Mapping[str, Nested]) -> str | None:
     """Writes the column ``other``; None when there is nothing in it."""
-    if not other:
-        return None
-    flat = {key: _object(value) if isinstance(value, dict) else value for key, value in other.items()}
-    return _object(flat).decode()
+    return _object({key: join_object(value) for key, value in other.items()}).decode() if other else None
 
 
 def _events_api_row(fields: Members) -> tuple[Row, dict[str, Nested]]:
@@ -187,33 +189,32 @@ def _timeline_fields(row: Mapping[str, Any], other: Members) -> Members:
     return fields
 
 
-def _take_plain(row: Row, other: dict[str, Nested], usual_text: Any) -> None:
+def _take_plain(row: Row, other: dict[str, Nested], usual_text: Callable[[datetime], str]) -> None:
     """Moves what stands at the top level and has a column."""
     for key in _PLAIN:
-        row[key] = _take(other, key, bool if key == "public" else str)
+        row[key] = _take(other, key, _boolean if key == "public" else _text)
     payload = other.pop("payload", None)
     if isinstance(payload, bytes):
         row["payload"] = payload.decode()
-    said = _text(other.get("created_at", b""))
+    raw = other.get("created_at")
+    said = _text(raw) if isinstance(raw, bytes) else None
     time = None if said is None else parse_time(said)
     row["created_at"] = time
     if time is not None and said == usual_text(time):
         del other["created_at"]
 
 
-def _plain_fields(row: Mapping[str, Any], other: Members, usual_text: Any) -> Members:
+def _plain_fields(row: Mapping[str, Any], other: Members, usual_text: Callable[[datetime], str]) -> Members:
     fields = _known(row, {key: key for key in _PLAIN})
     if row["created_at"] is not None:
         fields["created_at"] = _json(usual_text(row["created_at"]))
     return fields | other
 
 
-def _take(left: dict[str, Any], key: str, kind: type) -> Any:
-    """Takes a value of just this kind out of what is left; anything else stays there."""
+def _take(left: MutableMapping[str, Any], key: str, read: Callable[[bytes], Value]) -> Value:
+    """Takes a value of just one kind out of what is left; anything else stays there."""
     raw = left.get(key)
-    if not isinstance(raw, bytes):
-        return None
-    value = _READERS[kind](raw)
+    value = read(raw) if isinstance(raw, bytes) else None
     if value is not None:
         del left[key]
     return value
@@ -238,9 +239,10 @@ def _gives_back(row: Row, fields: Members) -> bool:
     return all(rebuilt[key] == raw or _means(rebuilt[key]) == _means(raw) for key, raw in fields.items())
 
 
-def _means(raw: bytes) -> Any:
+def _means(raw: bytes) -> object:
     """Reads JSON for comparison, with all numbers as they are written."""
-    return json.loads(raw, parse_float=_Number, parse_int=_Number)
+    meaning: object = json.loads(raw, parse_float=_Number, parse_int=_Number)
+    return meaning
 
 
 class _Number(str):
@@ -277,7 +279,7 @@ def _boolean(raw: bytes) -> bool | None:
 def _members(raw: bytes) -> Members:
     found = members(raw)
     if found is None:
-        raise ValueError("not an object")  # noqa: TRY003  # a defect here, never the data's fault
+        raise ValueError("not an object")  # a defect here, never the data's fault
     return dict(found)
 
 
@@ -295,4 +297,3 @@ def _json_key(key: str) -> bytes:
 _json: Final = msgspec.json.Encoder().encode
 _TEXT: Final = msgspec.json.Decoder(str)
 _INTEGER: Final = re.compile(rb"-?\d{1,19}")
-_READERS: Final = {str: _text, int: _integer, bool: _boolean}

@@ -1,0 +1,137 @@
+# Every target works on a fresh clone: what it needs is in .venv, and .venv is made from a lock.
+# To use another lock or Python: make test LOCK=requirements/dev.txt VENV=.venv-dev PYTHON=python3.12
+
+VENV   ?= .venv
+LOCK   ?= requirements.txt
+PYTHON ?=
+ARGS   ?=
+
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+.SUFFIXES:
+
+BIN     := $(VENV)/bin
+PY      := $(BIN)/python
+STAMP   := $(VENV)/.installed
+PYTHONS := python3.11 python3.12 python3.13 python3
+COMPILE := $(PY) -m uv --quiet pip compile --universal --generate-hashes --no-emit-index-url --no-header \
+           --annotation-style=line $(if $(UPGRADE),--upgrade)
+
+.PHONY: help
+help:  ## Show this list
+	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+.PHONY: setup
+setup: $(STAMP)  ## Make .venv from the lock (the other targets do it for you)
+
+# The lock decides: a changed lock, pyproject.toml or LOCK= runs this again, a half-made .venv is thrown away.
+ifneq ($(shell cat $(STAMP) 2>/dev/null),$(LOCK))
+.PHONY: $(STAMP)
+endif
+$(STAMP): $(LOCK) requirements/bootstrap.txt pyproject.toml
+	@if ! $(PY) -m pip --version >/dev/null 2>&1; then \
+		python=""; \
+		for candidate in $(or $(PYTHON),$(PYTHONS)); do \
+			if "$$candidate" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then \
+				python="$$candidate"; break; \
+			fi; \
+		done; \
+		if [ -z "$$python" ]; then \
+			echo "error: no Python 3.11 or newer among: $(or $(PYTHON),$(PYTHONS))" >&2; \
+			echo "hint: install one, or name it: make $(or $(MAKECMDGOALS),setup) PYTHON=/path/to/python3.11" >&2; \
+			exit 1; \
+		fi; \
+		echo "making $(VENV) with $$("$$python" --version)"; \
+		rm -rf $(VENV); \
+		if ! "$$python" -m venv $(VENV); then \
+			rm -rf $(VENV); \
+			echo "hint: on Debian and Ubuntu: apt-get install python3-venv" >&2; \
+			exit 1; \
+		fi; \
+	fi
+	@rm -f $(STAMP)
+	@echo "installing $(LOCK)"
+	@$(PY) -m pip install --quiet --disable-pip-version-check --require-hashes --no-deps --only-binary :all: \
+		-r requirements/bootstrap.txt
+	@$(PY) -m uv --quiet pip sync --python $(PY) --require-hashes \
+		--build-constraints requirements/bootstrap.txt $(LOCK)
+	@$(PY) -m uv --quiet pip install --python $(PY) --no-deps \
+		--build-constraints requirements/bootstrap.txt --editable .
+	@echo "$(LOCK)" > $(STAMP)
+
+# The tests find both in Go's own folder for tools, on the PATH or not.
+GOBIN      := $(shell go env GOPATH 2>/dev/null)/bin
+ACTIONLINT := $(GOBIN)/actionlint
+
+.PHONY: tools
+tools:  ## Install what PyPI does not have: the storage emulator and actionlint (needs Go)
+	@command -v go >/dev/null || { echo "error: no go on the PATH; install Go 1.21 or newer (it fetches the newer one that these need)" >&2; exit 1; }
+	@GOBIN="$(GOBIN)" go install github.com/fsouza/fake-gcs-server@v1.56.1
+	@GOBIN="$(GOBIN)" go install github.com/rhysd/actionlint/cmd/actionlint@v1.7.12
+
+.PHONY: demo
+demo: $(STAMP)  ## Run the pipeline on practice hours made on the spot: no network, no account
+	@$(PY) etl demo $(ARGS)
+
+.PHONY: test
+test: $(STAMP)  ## Run all tests (ARGS="tests/unit -k hours" for some)
+	@$(PY) -m pytest -n auto $(ARGS)
+
+.PHONY: lint
+lint: $(STAMP)  ## Check style, the import rule, the CI script and the workflow
+	@$(PY) -m ruff check .
+	@$(PY) -m ruff format --check .
+	@$(BIN)/lint-imports --no-cache
+	@$(BIN)/shellcheck .ci/run
+	@$(BIN)/zizmor --offline --quiet .github
+	@if [ -x "$(ACTIONLINT)" ]; then "$(ACTIONLINT)" -shellcheck $(BIN)/shellcheck; \
+	else echo "note: no actionlint, so only zizmor looked at the workflow (make tools installs it)"; fi
+
+.PHONY: type
+type: $(STAMP)  ## Check types
+	@$(PY) -m mypy
+
+.PHONY: check
+check: lint type test  ## lint, type and test
+
+.PHONY: format
+format: $(STAMP)  ## Let ruff mend what it can
+	@$(PY) -m ruff check --fix .
+	@$(PY) -m ruff format .
+
+.PHONY: bench
+bench: $(STAMP)  ## Measure one hour against its peers
+	@$(PY) benchmarks/hour.py $(ARGS)
+
+# The locks without Mage come first and are each other's constraints, so that what the tests of dev.txt run on is what
+# the images hold; mage.txt repeats requirements.txt for the same reason.
+.PHONY: lock
+lock: $(STAMP)  ## Compile all locks anew (UPGRADE=1 for newer versions)
+	@$(COMPILE) --python-version 3.11 pyproject.toml --extra gcp --extra spark --extra dev \
+		-o requirements/dev.txt
+	@$(COMPILE) --python-version 3.11 pyproject.toml --extra gcp -c requirements/dev.txt -o requirements/core.txt
+	@$(COMPILE) --python-version 3.12 pyproject.toml --extra gcp --extra spark \
+		-c requirements/dev.txt -o requirements/spark.txt
+	@$(COMPILE) --python-version 3.11 pyproject.toml --all-extras -o requirements.txt
+	@$(COMPILE) --python-version 3.11 pyproject.toml --extra gcp --extra mage \
+		-c requirements.txt -o requirements/mage.txt
+	@$(COMPILE) --python-version 3.11 requirements/bootstrap.in -c requirements.txt -o requirements/bootstrap.txt
+
+# --strict: a package whose advisories could not be looked up fails, it does not pass unseen.
+AUDIT    := $(PY) -m pip_audit --strict --disable-pip --require-hashes --progress-spinner off
+EXCEPTED := $$(sed -n 's/^\([a-z][a-z0-9-]*\) .*/\1/p' requirements/audit-exceptions.txt)
+
+.PHONY: audit
+audit: $(STAMP)  ## Ask for known vulnerabilities in what the images hold (needs the network)
+	$(AUDIT) -r requirements/core.txt
+	$(AUDIT) -r requirements/spark.txt
+	@mkdir -p build
+	@awk -v names="$(EXCEPTED)" -v out=build/audit- -f requirements/split.awk requirements/mage.txt
+	$(AUDIT) -r build/audit-others.txt
+	@echo "== known and excepted (requirements/audit-exceptions.txt says why)"
+	-$(AUDIT) -r build/audit-excepted.txt
+
+.PHONY: clean
+clean:  ## Remove .venv, caches and build output (never a lake)
+	@rm -rf $(VENV) .venv .venv-dev build dist htmlcov .coverage .coverage.* .hypothesis .mypy_cache .pytest_cache .ruff_cache
+	@find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,0 +1,117 @@
+"""``demo``: a first look, with the real archive when it can be reached and with made-up hours otherwise."""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING, Final
+
+import rich_click as click
+
+from etl.cli.front import Command
+from etl.cli.run import run_and_report
+from etl.cli.session import Session, with_session
+from etl.errors import EtlError
+from etl.hours import Hour
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from etl.archive.contract import Source
+    from etl.lake.lake import Lake
+
+_PATIENCE_SECONDS: Final = 3.0
+_PRACTICE_LAKE: Final = "demo/lake"
+_QUERY: Final = """\
+SELECT repo_name, count(*) AS events
+FROM read_parquet('{files}', hive_partitioning = true)
+GROUP BY repo_name ORDER BY events DESC, repo_name LIMIT 5"""
+
+
+@click.command(
+    cls=Command,
+    examples=(
+        ("demo", "one hour of the real archive, or of a made-up one where there is no network"),
+        ("demo --practice", "a made-up one in any case"),
+    ),
+)
+@click.option("--practice", is_flag=True, help="Do not try the network.")
+@with_session("sources", "lake")
+def demo(session: Session, *, practice: bool) -> None:
+    """Fetch one hour and ask it something: a first look that needs no account and no network.
+
+    The hour is 2015-01-01-15. Made-up hours go to demo/lake, so that they never mix with real ones, unless --lake
+    says otherwise. Running it again is safe.
+    """
+    hour = Hour.parse("2015-01-01-15")
+    reached = None if practice else _reached(session, hour)
+    if reached is not None:
+        session.out.print(f"demo: {hour} from {reached.address}")
+        _fetch_and_ask(session, session.lake(), hour, [reached])
+        return
+    lake = session.lake() if session.loaded.origins["lake"] != "default" else _practice_lake()
+    with _practice_source(hour) as source:
+        why = "asked for" if practice else "no source can be reached"
+        session.out.print(f"demo: {hour} of the practice archive ({why}): its events are made up")
+        _fetch_and_ask(session, lake, hour, [source])
+
+
+def _reached(session: Session, hour: Hour) -> Source | None:
+    """Finds the first source that answers within a few seconds and has the hour."""
+    from etl.archive.fetch import open_sources
+
+    policy = replace(session.fetch_policy(), connect_timeout=_PATIENCE_SECONDS, read_timeout=_PATIENCE_SECONDS)
+    for quick, patient in zip(open_sources(session.settings.sources, policy), session.sources(), strict=True):
+        session.err.print(f"demo: asking {quick.address} ...")
+        try:
+            if quick.exists(hour):
+                return patient
+        except EtlError as error:
+            session.err.print(f"demo: {error.message}")
+    return None
+
+
+@contextmanager
+def _practice_source(hour: Hour) -> Iterator[Source]:
+    from etl.archive.sources import source_at
+    from etl.practice.generator import provide_hour
+    from etl.practice.server import PracticeServer
+
+    # Made before it is asked for, so that the time of the run is the pipeline's own.
+    with TemporaryDirectory(prefix="gharchive-demo-") as folder:
+        provide_hour(hour, Path(folder))
+        with PracticeServer(Path(folder), manifests=True) as server:
+            yield source_at(server.address)
+
+
+def _practice_lake() -> Lake:
+    from etl.lake.lake import Lake
+
+    return Lake.at(_PRACTICE_LAKE)
+
+
+def _fetch_and_ask(session: Session, lake: Lake, hour: Hour, sources: Sequence[Source]) -> None:
+    run_and_report(session, hour, lake=lake, sources=sources, options=session.run_options())
+    query = _QUERY.format(files=f"{lake.address}/events/*/*/*.parquet".replace("'", "''"))
+    session.out.print("\nThe lake is plain parquet. In DuckDB, for example:\n")
+    session.out.print(f"{query};\n", style="cyan")
+    answer = _answer(query) if "://" not in lake.address else None
+    if answer is not None:
+        from etl.cli.tables import listing, printable
+
+        rows = [(printable(name), f"{events:,}") for name, events in answer]
+        session.out.print(listing(("repo_name", "events"), rows, right=("events",)))
+    flag = "" if lake.address == session.settings.lake else f" --lake {lake.address}"
+    session.out.print(f"Next: {session.program} show {hour} --events 5{flag}")
+
+
+def _answer(query: str) -> list[tuple[str | None, int]] | None:
+    """Asks DuckDB, which is no dependency; None when it is not there."""
+    try:
+        import duckdb
+    except ModuleNotFoundError:
+        return None
+    with duckdb.connect() as connection:
+        return [(str(name), int(events)) for name, events in connection.execute(query).fetchall()]

@@ -1,0 +1,203 @@
+"""The program: its commands, and the one place where errors become words and exit codes."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import traceback
+from contextlib import contextmanager
+from io import TextIOWrapper
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+import rich_click as click
+
+from etl import __version__
+from etl.cli import missing
+from etl.cli.demo import demo
+from etl.cli.front import Front
+from etl.cli.look import show, status, verify
+from etl.cli.practice import practice
+from etl.cli.run import run
+from etl.cli.schema import schema
+from etl.cli.settings import settings
+from etl.errors import EtlError, ExitCode
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+    from types import FrameType
+
+_PACKAGE: Final = Path(__file__).resolve().parents[1]
+_PANELS: Final = {
+    "Bring hours into the lake": (run, demo),
+    "Look at the lake": (status, show, verify, schema),
+    "Around it": (settings, practice),
+}
+
+
+@click.group(
+    cls=Front,
+    default="run",
+    default_if_no_args=True,
+    examples=(
+        ("--year=2015 --month=1 --day=1 --hour=15", "one hour into the folder lake/ (run is the default command)"),
+        ("", "the newest hour that is published"),
+        ("demo", "a first look, with or without a network"),
+        ("status", "what is in the lake"),
+        ("run --help", "all options of the default command"),
+    ),
+    context_settings={"help_option_names": ["-h", "--help"], "rich_help_config": {"text_markup": "rich"}},
+)
+@click.version_option(__version__, "-V", "--version", prog_name="gharchive-etl", message="%(prog)s %(version)s")
+def front() -> None:
+    """GitHub's public history (GH Archive), hour by hour, into a lake of parquet with one schema for all years.
+
+    An hour is written as the archive names it: 2015-01-01-15, in UTC.
+    """
+
+
+for _panel, _commands in _PANELS.items():
+    for _command in _commands:
+        _command.panel = _panel
+        front.add_command(_command)
+
+
+def main(args: Sequence[str] | None = None, *, prog_name: str | None = None) -> int:
+    """Runs the program.
+
+    Args:
+        args: The arguments; those of the process when None.
+        prog_name: What a person typed to start the program; found out when None.
+
+    Returns:
+        The exit code (``etl.errors.ExitCode``).
+    """
+    _mend_streams()
+    try:
+        with _stopped_by_sigterm():
+            code = _run(args, prog_name)
+            sys.stdout.flush()
+    except KeyboardInterrupt:
+        return _interrupted()
+    except BrokenPipeError:
+        return _hung_up()
+    except OSError as error:
+        return _unexpected(error)
+    return code
+
+
+def _mend_streams() -> None:
+    """Sees to it that writing never fails for want of an open stream, or of a letter in its encoding."""
+    for name in ("stdout", "stderr"):
+        stream = getattr(sys, name)
+        if stream is None:  # Python's way to say that it was closed before the program began.
+            setattr(sys, name, Path(os.devnull).open("w", encoding="utf-8"))  # noqa: SIM115 -- open to the end
+        elif isinstance(stream, TextIOWrapper):
+            stream.reconfigure(errors="replace")
+
+
+def _run(args: Sequence[str] | None, prog_name: str | None) -> int:
+    try:
+        outcome: Any = front.main(args, prog_name, standalone_mode=False)
+    except click.Abort:
+        return _interrupted()
+    except SystemExit as error:
+        # The library leaves this way when the reader of our output has gone, with an exit code that means a defect.
+        if isinstance(error.__context__, BrokenPipeError):
+            return _hung_up()
+        return error.code if isinstance(error.code, int) else ExitCode.UNEXPECTED
+    except BrokenPipeError:
+        raise
+    except Exception as error:  # noqa: BLE001 -- the last place where a defect can be told without a traceback
+        return _explained(error, sys.argv[1:] if args is None else args)
+    return outcome if isinstance(outcome, int) else ExitCode.OK
+
+
+def _explained(error: Exception, args: Sequence[str]) -> int:
+    if isinstance(error, ModuleNotFoundError):
+        error = missing.explained(error) or error
+    if isinstance(error, EtlError):
+        return _refuse(error.message, error.hint, error.exit_code)
+    if isinstance(error, click.ClickException):
+        return _refuse(error.format_message(), _usage_hint(error, args), ExitCode.USAGE)
+    return _unexpected(error)
+
+
+def _usage_hint(error: click.ClickException, args: Sequence[str]) -> str | None:
+    context = getattr(error, "ctx", None)
+    if context is None:
+        return None
+    late = next((word for word in args[1:] if word in front.commands), None)
+    if late is not None and args[0].startswith("-"):
+        return f"options stand behind the command: `{context.find_root().info_name} {late} ...`"
+    return f"`{context.command_path} --help` lists what it takes, with examples"
+
+
+def _unexpected(error: Exception) -> int:
+    from etl import logs
+
+    ours = [frame for frame in traceback.extract_tb(error.__traceback__) if _PACKAGE in Path(frame.filename).parents]
+    where = f" in {Path(ours[-1].filename).relative_to(_PACKAGE)}, line {ours[-1].lineno}" if ours else ""
+    if logs.shows_debug():
+        _write("".join(traceback.format_exception(error)))
+    # The reason the system gives is told; any other text of an error may hold a piece of an event.
+    why = f" ({error.strerror})" if isinstance(error, OSError) and error.strerror else ""
+    return _refuse(
+        f"unexpected error: {type(error).__name__}{why}{where}",
+        None if logs.shows_debug() else "run again with --log-level debug to see the traceback",
+        ExitCode.UNEXPECTED,
+    )
+
+
+def _refuse(message: str, hint: str | None, code: ExitCode) -> int:
+    """Says on standard error what went wrong, without any e-mail address, and gives the exit code."""
+    logs = sys.modules.get("etl.logs")
+    if logs is not None and logs.writes_json():
+        import structlog
+
+        structlog.get_logger(__name__).error(_scrubbed(message), hint=hint and _scrubbed(hint), exit_code=int(code))
+        return code
+    click.echo(click.style("error: ", fg="red", bold=True) + _scrubbed(message), err=True)
+    if hint:
+        click.echo(click.style("hint: ", fg="cyan", bold=True) + _scrubbed(hint), err=True)
+    return code
+
+
+def _write(text: str) -> None:
+    click.echo(_scrubbed(text), err=True, nl=False)
+
+
+def _scrubbed(text: str) -> str:
+    if "@" not in text:
+        return text
+    from etl.events.emails import scrub_text
+
+    return scrub_text(text)
+
+
+def _interrupted() -> int:
+    return _refuse(
+        "interrupted", "the lake holds every hour as it was or whole; run the same again", ExitCode.INTERRUPTED
+    )
+
+
+def _hung_up() -> int:
+    """Ends quietly when the reader of our output has gone: what was to be done was done by then."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return ExitCode.OK
+
+
+@contextmanager
+def _stopped_by_sigterm() -> Iterator[None]:
+    """Makes SIGTERM end the program as Ctrl-C does, so that all that is open is closed; a second one kills."""
+
+    def stop(_number: int, _frame: FrameType | None) -> None:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGTERM, stop)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)

@@ -1,0 +1,102 @@
+"""``practice``: made-up hours in the archive's own forms, as files or from a local server."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import rich_click as click
+
+from etl.cli.front import Command, Group
+from etl.cli.session import HOUR
+from etl.hours import FIRST_HOUR, HourRange, newest_finished_hour
+
+if TYPE_CHECKING:
+    from etl.hours import Hour
+    from etl.practice.server import PracticeServer
+
+_EVENTS = click.option(
+    "--events", type=click.IntRange(min=0), metavar="N", help="Events an hour; 300000 make one as large as in 2024."
+)
+_SEED = click.option("--seed", type=int, default=0, show_default=True, metavar="N", help="Another seed, another world.")
+
+
+@click.group(
+    cls=Group,
+    examples=(
+        ("practice make 2015-01-01-0 2015-01-01-23 --out practice", "a day as files"),
+        ("practice serve", "an archive on this machine"),
+    ),
+)
+def practice() -> None:
+    """Make up hours in the archive's own forms, to try things without the network.
+
+    People, repositories and texts in them are invented; the forms of all eras are the real ones.
+    """
+
+
+@practice.command(
+    cls=Command,
+    examples=(
+        ("practice make 2015-01-01-0 2015-01-01-23 --out practice", "a day"),
+        ("--at 2015-01-01-15 --source practice --lake lake-practice", "and then one of its hours into a lake"),
+        ("practice make 2024-05-21-0 2024-05-21-0 --out big --events 300000", "an hour of today's size"),
+    ),
+)
+@click.argument("first", metavar="FROM", type=HOUR)
+@click.argument("last", metavar="TO", type=HOUR)
+@click.option(
+    "--out",
+    required=True,
+    metavar="DIR",
+    type=click.Path(file_okay=False, path_type=Path),
+    help="The folder for the files, named as the archive names them.",
+)
+@_EVENTS
+@_SEED
+def make(first: Hour, last: Hour, out: Path, events: int | None, seed: int) -> None:
+    """Write practice hours as files, each with its manifest; both ends are included.
+
+    Files that are there already and were made the same way are kept.
+    """
+    from etl.practice.generator import write_archive
+
+    hours = HourRange(first, last)
+    count = len(write_archive(hours, out, events=events, seed=seed))
+    click.echo(f"{count} hours are in {out}")
+    if count < len(hours):
+        click.echo(f"the other {len(hours) - count} never existed in the real archive either")
+
+
+@practice.command(
+    cls=Command,
+    examples=(
+        ("practice serve", "all hours from 2011 to now, each made when it is asked for"),
+        ("--at 2015-01-01-15 --source http://127.0.0.1:8080 --lake lake-practice", "and meanwhile, elsewhere"),
+        ("practice serve --from 2015-01-01-0 --to 2015-01-01-23", "a day; all other hours are 404"),
+        ("practice serve --folder practice", "files made before"),
+    ),
+)
+@click.option("--port", type=click.IntRange(0, 65535), default=8080, show_default=True, help="0 takes a free one.")
+@click.option("--from", "first", type=HOUR, help="The first hour there is; else the archive's first.")
+@click.option("--to", "last", type=HOUR, help="The last hour there is; else the newest that is over.")
+@_EVENTS
+@_SEED
+@click.option(
+    "--folder",
+    metavar="DIR",
+    type=click.Path(file_okay=False, path_type=Path),
+    help="Serve the files of this folder, and make up none.",
+)
+def serve(port: int, first: Hour | None, last: Hour | None, events: int | None, seed: int, folder: Path | None) -> None:
+    """Serve a practice archive on this machine, until Ctrl-C."""
+    from etl.practice.server import Generated
+    from etl.practice.server import serve as serve_source
+
+    hours = HourRange(first or FIRST_HOUR, last or newest_finished_hour())
+    source = Generated(hours, events=events, seed=seed) if folder is None else folder
+    serve_source(source, port=port, manifests=True, ready=_say_ready)
+
+
+def _say_ready(server: PracticeServer) -> None:
+    click.echo(f"a practice archive is at {server.address} until Ctrl-C; fetch from it with --source {server.address}")

@@ -1,0 +1,225 @@
+"""What every command has in common: flags that are settings, the settings themselves, logs and consoles."""
+
+from __future__ import annotations
+
+import functools
+import os
+import sys
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any, Final
+
+import rich_click as click
+from rich.markup import escape
+from typing_extensions import override
+
+from etl.cli.front import SETTINGS_PANEL
+from etl.hours import Hour
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from rich.console import Console
+
+    from etl.archive.contract import Source
+    from etl.archive.fetch import FetchPolicy
+    from etl.lake.lake import Lake
+    from etl.pipeline import RunOptions
+    from etl.settings import Loaded, Settings
+
+_GIB: Final = 1 << 30
+_PIPE_WIDTH: Final = 200
+"""Columns to write for when standard output is no terminal, so that no path is broken in two."""
+_EVERYWHERE: Final = ("log_format", "log_level", "secrets_file")
+
+
+class HourType(click.ParamType):
+    """An hour as a person types it; gives an ``Hour``."""
+
+    name = "hour"
+
+    @override
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Hour:
+        return value if isinstance(value, Hour) else Hour.parse(value)
+
+    @override
+    def get_metavar(self, param: click.Parameter, ctx: click.Context | None = None) -> str:
+        return "HOUR"
+
+
+HOUR: Final = HourType()
+
+
+def _flag(*names: str, default: str, help: str, **attributes: Any) -> Callable[..., Any]:  # noqa: A002, ANN401
+    """Makes a flag that is a setting: its own default is "not given", the setting's default is only told."""
+    text = f"{escape(help)} [dim]{escape(f'[default: {default}]')}[/dim]"
+    return click.option(*names, help=text, panel=SETTINGS_PANEL, **attributes)
+
+
+def _choice_flag(name: str, *choices: str, help: str) -> Callable[..., Any]:  # noqa: A002
+    return _flag(name, type=click.Choice(choices), default=choices[0], help=help)
+
+
+_FLAGS: Final[dict[str, Callable[..., Any]]] = {
+    "sources": _flag(
+        "--source",
+        "sources",
+        multiple=True,
+        metavar="ADDR",
+        default="GH Archive, then OpenDigger's mirror",
+        help="Where to fetch from: a URL, gs://bucket/prefix, or a folder, with files named as the archive names them."
+        " May be given several times, the most trusted first.",
+    ),
+    "lake": _flag("--lake", metavar="ADDR", default="lake", help="A folder, or gs://bucket/prefix."),
+    "emails": _choice_flag(
+        "--emails",
+        "hash",
+        "keep",
+        "drop",
+        help="What becomes of e-mail addresses. With GHARCHIVE_EMAIL_KEY set, hash is a keyed hash.",
+    ),
+    "max_damage": _flag(
+        "--max-damage",
+        metavar="SHARE",
+        default="1%",
+        help="Share of an hour that may be unreadable before it counts as partial: 0.01 or 1%.",
+    ),
+    "log_format": _choice_flag(
+        "--log-format",
+        "auto",
+        "plain",
+        "json",
+        help="auto is for people on a terminal, JSON in the cloud, key=value elsewhere.",
+    ),
+    "log_level": _flag(
+        "--log-level",
+        type=click.Choice(("debug", "info", "warning", "error")),
+        default="info",
+        help="The least severe log to write; debug also shows tracebacks.",
+    ),
+    "secrets_file": _flag(
+        "--secrets-file", metavar="FILE", default="secrets.json", help="A JSON file with settings, secret or not."
+    ),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Session:
+    """One run of a command: its settings, and where it writes.
+
+    Attributes:
+        loaded: The settings and their origins.
+        out: Standard output, for what was asked for.
+        err: Standard error, for progress.
+        program: What a person types to start the program.
+    """
+
+    loaded: Loaded
+    out: Console
+    err: Console
+    program: str
+
+    @classmethod
+    def open(cls, flags: dict[str, Any], *, program: str) -> Session:
+        """Reads the settings, sets up logging by them, and opens the consoles.
+
+        Raises:
+            UsageError: If a setting is not right.
+        """
+        from etl import logs
+        from etl.settings import load
+
+        loaded = load(flags)
+        settings = loaded.settings
+        logs.configure(settings.log_format, settings.log_level, scrub=_scrub(settings))
+        return cls(loaded=loaded, out=_console(stderr=False), err=_console(stderr=True), program=program)
+
+    @property
+    def settings(self) -> Settings:
+        """The settings without their origins."""
+        return self.loaded.settings
+
+    def lake(self) -> Lake:
+        """Opens the lake."""
+        from etl.lake.lake import Lake
+
+        return Lake.at(self.settings.lake)
+
+    def sources(self) -> tuple[Source, ...]:
+        """Opens the sources, in order of trust."""
+        from etl.archive.fetch import open_sources
+
+        return open_sources(self.settings.sources, self.fetch_policy())
+
+    def fetch_policy(self) -> FetchPolicy:
+        """How often and how long to try."""
+        from etl.archive.fetch import FetchPolicy
+
+        settings = self.settings
+        return FetchPolicy(
+            connect_timeout=settings.connect_timeout,
+            read_timeout=settings.read_timeout,
+            attempts=settings.attempts,
+            backoff_first=settings.backoff_first,
+            backoff_max=settings.backoff_max,
+        )
+
+    def run_options(self, *, refresh: bool = False, force: bool = False) -> RunOptions:
+        """What the pipeline has to know of the settings."""
+        from etl.events.emails import EmailPolicy
+        from etl.pipeline import RunOptions
+
+        key = self.settings.email_key
+        return RunOptions(
+            emails=EmailPolicy.of(self.settings.emails, None if key is None else key.get_secret_value().encode()),
+            max_damage=self.settings.max_damage,
+            max_expanded=int(self.settings.max_expanded_gib * _GIB),
+            young=timedelta(hours=self.settings.young_hours),
+            refresh=refresh,
+            force=force,
+            fetch=self.fetch_policy(),
+        )
+
+
+def with_session(*settings: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """Gives a command the flags of these settings and of those all commands have.
+
+    The command is called with a ``Session`` in their place.
+    """
+    names = (*settings, *_EVERYWHERE)
+
+    def decorate(command: Callable[..., None]) -> Callable[..., None]:
+        @functools.wraps(command)
+        @click.pass_context
+        def run(context: click.RichContext, /, **given: Any) -> None:  # noqa: ANN401
+            flags = {name: given.pop(name) for name in names}
+            command(Session.open(flags, program=str(context.find_root().info_name)), **given)
+
+        for name in reversed(names):
+            run = _FLAGS[name](run)
+        return run
+
+    return decorate
+
+
+def _scrub(settings: Settings) -> Callable[[str], str]:
+    if settings.emails == "keep":
+        return str
+    from etl.events.emails import scrub_text
+
+    return scrub_text
+
+
+def _console(*, stderr: bool) -> Console:
+    from rich.console import Console as RichConsole
+
+    class PipeConsole(RichConsole):
+        """Lets a closed pipe be seen by the one place that treats it."""
+
+        @override
+        def on_broken_pipe(self) -> None:
+            raise BrokenPipeError
+
+    stream = sys.stderr if stderr else sys.stdout
+    width = None if stream.isatty() or "COLUMNS" in os.environ else _PIPE_WIDTH
+    return PipeConsole(stderr=stderr, width=width, highlight=False, markup=False, emoji=False)

@@ -1,0 +1,52 @@
+"""``settings``: what is set, and where each value came from."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+
+import rich_click as click
+
+from etl.cli.front import Command
+from etl.cli.session import Session, with_session
+
+
+@click.command(
+    cls=Command,
+    examples=(
+        ("settings", "all settings; secrets are masked"),
+        ("settings --format json | jq -r '.[] | select(.origin != \"default\") | .name'", "those that were changed"),
+        ("settings --secrets-file other.json", "with another file"),
+    ),
+)
+@click.option(
+    "--format",
+    "form",
+    type=click.Choice(("table", "json")),
+    default="table",
+    show_default=True,
+    help="json is one array.",
+)
+@with_session("sources", "lake", "emails", "max_damage")
+def settings(session: Session, form: str) -> None:
+    """Show every setting, its value, and where it came from.
+
+    A flag goes before the environment (GHARCHIVE_LAKE), that before .env, that before secrets.json, that before the
+    default. An unknown key in any of them is an error.
+    """
+    from etl.cli.tables import listing, printable
+
+    shown = session.loaded.shown()
+    if form == "json":
+        click.echo(json.dumps([asdict(setting) for setting in shown], indent=2))
+        return
+    rows = [
+        (
+            setting.name,
+            printable(", ".join(setting.value) if isinstance(setting.value, list) else setting.value) or "-",
+            printable(setting.origin),
+            setting.meaning,
+        )
+        for setting in shown
+    ]
+    session.out.print(listing(("setting", "value", "from", "what it is for"), rows))

@@ -1,0 +1,151 @@
+"""How manifests, events and settings are laid out for a person."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from rich import box
+from rich.filesize import decimal
+from rich.table import Table
+from rich.text import Text
+
+from etl.lake.manifest import Status
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+    from datetime import datetime
+
+    from etl.lake.manifest import Content, Manifest
+
+_STYLES: Final = {
+    Status.COMPLETE: "green",
+    Status.PARTIAL: "yellow",
+    Status.SUSPECT: "yellow",
+    Status.PENDING: "cyan",
+    Status.MISSING: "dim",
+    Status.FAILED: "red",
+}
+
+
+def printable(value: object, width: int | None = None) -> str:
+    """Makes a text safe for a terminal, whatever the archive put into it.
+
+    Args:
+        value: What to show; None gives nothing.
+        width: The longest text to give; a longer one ends in an ellipsis.
+    """
+    text = "" if value is None else str(value)
+    if width is not None and len(text) > width:
+        text = text[: width - 1] + "…"
+    return "".join(sign if sign.isprintable() else "\N{REPLACEMENT CHARACTER}" for sign in text)
+
+
+def status_text(status: Status) -> Text:
+    """The status in its colour."""
+    return Text(status.value, style=_STYLES[status])
+
+
+def size_text(count: int) -> str:
+    """Bytes as a person reads them."""
+    return decimal(count)
+
+
+def time_text(instant: datetime | None) -> str:
+    """An instant to the second, in UTC as all instants here are."""
+    return "" if instant is None else f"{instant:%Y-%m-%d %H:%M:%S} UTC"
+
+
+def facts_table(facts: Iterable[tuple[str, str | Text | None]]) -> Table:
+    """A table of names and values, without those that have no value."""
+    table = Table(box=None, show_header=False, pad_edge=False, padding=(0, 2, 0, 0))
+    table.add_column(style="dim", no_wrap=True)
+    table.add_column(overflow="fold")
+    for name, value in facts:
+        if value:
+            table.add_row(name, value)
+    return table
+
+
+def listing(columns: Sequence[str], rows: Iterable[Sequence[str | Text]], *, right: Sequence[str] = ()) -> Table:
+    """A table with a header.
+
+    Args:
+        columns: The header.
+        rows: The cells.
+        right: The columns that hold numbers.
+    """
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    for column in columns:
+        table.add_column(column, justify="right" if column in right else "left", overflow="fold")
+    for row in rows:
+        table.add_row(*row)
+    return table
+
+
+def types_table(types: Mapping[str, int], limit: int | None = None) -> Table:
+    """Events by type, the most frequent first; those beyond the limit in one row."""
+    ordered = sorted(types.items(), key=lambda item: (-item[1], item[0]))
+    shown = ordered[:limit]
+    total = sum(types.values()) or 1
+    rows = [(printable(name, 60), f"{count:,}", f"{count / total:.1%}") for name, count in shown]
+    if rest := ordered[len(shown) :]:
+        count = sum(count for _, count in rest)
+        rows.append((f"{len(rest)} more", f"{count:,}", f"{count / total:.1%}"))
+    return listing(("type", "events", "share"), rows, right=("events", "share"))
+
+
+def manifest_facts(manifest: Manifest, url: str | None) -> list[tuple[str, str | Text | None]]:
+    """All that a manifest says, but for the counts by type.
+
+    Args:
+        manifest: The manifest.
+        url: Where the events lie; None when there are none.
+    """
+    facts: list[tuple[str, str | Text | None]] = [
+        ("hour", manifest.hour),
+        ("status", status_text(manifest.status)),
+        ("reason", manifest.reason and printable(manifest.reason)),
+    ]
+    if manifest.content is not None:
+        facts += _content_facts(manifest.content)
+    if manifest.events_file is not None:
+        file = manifest.events_file
+        facts += [
+            ("file", url),
+            ("", f"{size_text(file.bytes)} ({file.bytes:,} bytes), {file.rows:,} rows"),
+            ("", f"SHA-256 {file.sha256}"),
+        ]
+    return [
+        *facts,
+        ("attempt", f"number {manifest.attempts}, {time_text(manifest.started_at)}, {manifest.seconds:.1f} s"),
+    ]
+
+
+def _content_facts(content: Content) -> list[tuple[str, str | Text | None]]:
+    source = content.source
+    marks = [
+        mark for mark, there in (("interrupted", source.interrupted), ("companion agreed", source.companion)) if there
+    ]
+    quarantine = content.quarantine_file
+    return [
+        ("era", content.era),
+        ("events", f"{content.events:,} of {content.documents:,} documents"),
+        ("created", f"{time_text(content.first_created_at)} to {time_text(content.last_created_at)}"),
+        ("duplicates", f"{content.duplicates:,}"),
+        ("repaired", f"{content.repaired:,}"),
+        ("unreadable", f"{content.unreadable:,}"),
+        *(("damage", f"{damage.reason}: {damage.count:,} times, {damage.bytes:,} bytes") for damage in content.damage),
+        (
+            "quarantine",
+            None
+            if quarantine is None
+            else f"{quarantine.key}, {quarantine.rows:,} rows, {size_text(quarantine.bytes)}",
+        ),
+        ("source", printable(source.address)),
+        ("", f"{size_text(source.bytes)} ({source.bytes:,} bytes){''.join(f', {mark}' for mark in marks)}"),
+        ("", f"SHA-256 {source.sha256}"),
+        ("", source.etag and f"etag {printable(source.etag)}"),
+        ("", source.last_modified and f"last modified {printable(source.last_modified)}"),
+        ("e-mails", content.emails),
+        ("made by", f"{content.software}, schema version {content.schema_version}"),
+    ]

@@ -1,0 +1,1 @@
+"""Keeping hours as parquet with a manifest, in a folder or a bucket."""

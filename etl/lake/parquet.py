@@ -1,0 +1,182 @@
+"""The parquet files of the lake: an hour's events, and what of it could not be read.
+
+Events are in row groups of about 100,000, within each in order of type, then of arrival. With the page index
+that stands in the file, a reader that wants one type reads the pages of that type, and as the payloads
+of one type resemble each other they compress well. No Arrow schema is stored, so that every reader sees plain
+strings, not dictionaries.
+"""
+
+from __future__ import annotations
+
+import io
+import tempfile
+from collections import Counter
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import BinaryIO, Final
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from etl.archive.damage import Damage, Place
+from etl.events.columns import PARQUET_SCHEMA
+from etl.events.decode import RowGroup
+from etl.events.emails import EmailPolicy
+from etl.events.schema import NAMES
+from etl.lake.manifest import CONTENT_KEY, Content, encode_content
+
+_COMPRESSION: Final = "zstd"
+_LEVEL: Final = 2
+"""Sorted by type, level 2 makes smaller files than level 3 unsorted, in three quarters of its time."""
+_PAGE_BYTES: Final = 2 << 20
+_DICTIONARY_BYTES: Final = 8 << 20
+_UNIQUE: Final = frozenset({"id", "payload"})
+"""Columns whose values hardly recur: a dictionary of them would be as long as they are."""
+
+_QUARANTINE_FIELDS: Final[tuple[tuple[str, pa.DataType], ...]] = (
+    ("place", pa.string()),
+    ("offset", pa.int64()),
+    ("length", pa.int64()),
+    ("reason", pa.string()),
+    ("event_kept", pa.bool_()),
+    ("bytes", pa.binary()),
+)
+QUARANTINE_SCHEMA: Final = pa.schema([pa.field(name, kind, nullable=False) for name, kind in _QUARANTINE_FIELDS])
+"""A run of bytes a row: where it stood in the downloaded file (``gzip``) or in its text (``text``), how long it was,
+why it could not be read as it stood, whether an event was made of it all the same, and the bytes themselves, in
+which addresses are treated by the hour's policy."""
+
+
+class EventsWriter:
+    """Writes row groups, one at a time, on a thread of its own while the next one is being read.
+
+    Args:
+        sink: Where the parquet file goes.
+    """
+
+    def __init__(self, sink: BinaryIO) -> None:
+        self._file = pq.ParquetWriter(
+            sink,
+            PARQUET_SCHEMA,
+            compression=_COMPRESSION,
+            compression_level=_LEVEL,
+            use_dictionary=[name for name in NAMES if name not in _UNIQUE],  # type: ignore[arg-type]  # stubs lag
+            write_statistics=[name for name in NAMES if name != "payload"],
+            data_page_size=_PAGE_BYTES,
+            dictionary_pagesize_limit=_DICTIONARY_BYTES,
+            write_page_index=True,
+            store_schema=False,
+        )
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="parquet")
+        self._running: Future[None] | None = None
+
+    def write(self, group: RowGroup) -> None:
+        """Takes a row group; returns as soon as the one before is written, so at most two are in memory.
+
+        Raises:
+            StoreError: If the one before could not be written.
+        """
+        self._wait()
+        self._running = self._thread.submit(self._write, group)
+
+    def finish(self, content: Content) -> None:
+        """Ends the file, with the hour's content in its key-value section.
+
+        Raises:
+            StoreError: If it cannot be written.
+        """
+        self._wait()
+        self._thread.shutdown()
+        self._file.add_key_value_metadata({CONTENT_KEY.decode(): encode_content(content).decode()})
+        self._file.close()
+
+    def abandon(self) -> None:
+        """Stops writing; the file is left as it is."""
+        self._thread.shutdown(cancel_futures=True)
+        self._file.is_open = False
+
+    def _write(self, group: RowGroup) -> None:
+        table = group.table()
+        group.clear()
+        self._file.write_table(table, row_group_size=max(len(table), 1))
+
+    def _wait(self) -> None:
+        if self._running is not None:
+            self._running.result()
+
+
+class Quarantine:
+    """Collects what could not be read in a temporary parquet file, and counts it.
+
+    Args:
+        emails: How addresses in it are treated.
+
+    Attributes:
+        count: Runs of bytes, by reason.
+        bytes: Bytes, by reason.
+        unreadable: Documents that became no event.
+        repaired: Events that were mended.
+        rows: Rows of the file so far.
+    """
+
+    def __init__(self, emails: EmailPolicy) -> None:
+        self.count: Counter[str] = Counter()
+        self.bytes: Counter[str] = Counter()
+        self.unreadable = 0
+        self.repaired = 0
+        self.rows = 0
+        self._emails = emails
+        self._waiting: list[Damage] = []
+        self._waiting_bytes = 0
+        self._file: BinaryIO | None = None
+        self._writer: pq.ParquetWriter | None = None
+
+    def add(self, damage: Damage) -> None:
+        """Takes a run of bytes."""
+        self.count[damage.reason] += 1
+        self.bytes[damage.reason] += len(damage.data)
+        self.unreadable += damage.lost
+        self.repaired += damage.kept
+        if damage.data:
+            self._waiting.append(damage)
+            self._waiting_bytes += len(damage.data)
+        if self._waiting_bytes >= _DICTIONARY_BYTES:
+            self._flush()
+
+    def finish(self) -> BinaryIO | None:
+        """Gives the finished file, at its start; None when no bytes came."""
+        self._flush()
+        if self._writer is None or self._file is None:
+            return None
+        self._writer.close()
+        self._file.seek(io.SEEK_SET)
+        return self._file
+
+    def close(self) -> None:
+        """Removes the temporary file."""
+        if self._file is not None:
+            self._file.close()
+
+    def _flush(self) -> None:
+        if not self._waiting:
+            return
+        if self._writer is None:
+            self._file = tempfile.TemporaryFile(prefix="quarantine-")  # noqa: SIM115  # closed by close()
+            self._writer = pq.ParquetWriter(self._file, QUARANTINE_SCHEMA, compression=_COMPRESSION)
+        rows = [self._row(damage) for damage in self._waiting]
+        self._writer.write_table(pa.Table.from_pylist(rows, schema=QUARANTINE_SCHEMA))
+        self.rows += len(rows)
+        self._waiting.clear()
+        self._waiting_bytes = 0
+
+    def _row(self, damage: Damage) -> dict[str, object]:
+        data = damage.data
+        if damage.place is Place.TEXT:
+            data = self._emails.scrub_damaged(self._emails.scrub(data))
+        return {
+            "place": damage.place.value,
+            "offset": damage.offset,
+            "length": len(damage.data),
+            "reason": damage.reason.value,
+            "event_kept": damage.kept,
+            "bytes": data,
+        }

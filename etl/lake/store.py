@@ -1,0 +1,85 @@
+"""What the lake asks of the place it lies in, be it a folder or a bucket.
+
+Everything is a whole object under a relative key with forward slashes. An object appears at once or not at
+all, and a write can demand that nobody changed the object since it was looked at: its *generation* (an
+opaque text) must be the same. ``ABSENT`` is the generation of what does not exist.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from typing import BinaryIO, Final, Protocol
+
+from etl.errors import StoreError
+
+ABSENT: Final = ""
+"""The generation of an object that does not exist: ``if_generation=ABSENT`` means "only create"."""
+
+
+@dataclass(frozen=True, slots=True)
+class ObjectInfo:
+    """What a store knows of an object without reading it.
+
+    Attributes:
+        key: The relative key, as in ``etl.lake.layout``.
+        size: Bytes.
+        generation: Changes whenever the object's content is replaced; never ``ABSENT``.
+    """
+
+    key: str
+    size: int
+    generation: str
+
+
+class Store(Protocol):
+    """A folder or a bucket. Every method raises ``StoreError`` when the place cannot be used."""
+
+    @property
+    def address(self) -> str:
+        """What a person would type to name this place: a path or ``gs://bucket/prefix``."""
+
+    def stat(self, key: str) -> ObjectInfo | None:
+        """Looks at one object; None when there is none."""
+
+    def list(self, prefix: str) -> Iterator[ObjectInfo]:
+        """Yields the objects whose key starts with ``prefix``, in key order; temporaries never."""
+
+    def read(self, key: str) -> bytes | None:
+        """Reads a small object whole; None when there is none."""
+
+    def open(self, key: str) -> BinaryIO:
+        """Opens an object for seeking reads; raises ``StoreError`` when there is none."""
+
+    def writer(self, key: str, *, if_generation: str | None = None) -> AbstractContextManager[BinaryIO]:
+        """Streams a new object that becomes visible, whole and durable, when the block ends well.
+
+        When the block raises, nothing changes and what was written is thrown away. With
+        ``if_generation`` the object is replaced only if its generation is still that one
+        (``ABSENT``: only if there is none), else ``ConflictError`` is raised when the block ends.
+        """
+
+    def write(self, key: str, content: bytes, *, if_generation: str | None = None) -> ObjectInfo:
+        """Writes a small object whole, under the same rules, and says what it became."""
+
+    def delete(self, key: str, *, if_generation: str | None = None) -> None:
+        """Removes an object; there being none is not an error.
+
+        With ``if_generation`` only that generation is removed; another one stays, with ``ConflictError``.
+        """
+
+    def url(self, key: str) -> str:
+        """The address of one object as other tools (DuckDB, Spark, BigQuery) take it."""
+
+
+def checked(key: str) -> str:
+    """Gives the key back when it stays inside its store.
+
+    Raises:
+        StoreError: If it is absolute, climbs with ``..``, or is a folder's name rather than an object's.
+    """
+    parts = key.split("/")
+    if any(part in ("", ".", "..") for part in parts) or set(key) & {"\\", "\0"}:
+        raise StoreError(f"{key!r} is no key of a lake", hint="keys are relative, with forward slashes")
+    return key

@@ -1,0 +1,125 @@
+"""What progress counts and says."""
+
+from __future__ import annotations
+
+import io
+import threading
+from itertools import pairwise
+
+import structlog
+from hypothesis import given
+from hypothesis import strategies as st
+from rich.console import Console
+from structlog.testing import capture_logs
+
+from etl.cli.progress import BarWatch, LogWatch, _bar, watching
+
+
+class Clock:
+    """A clock that is set by hand."""
+
+    def __init__(self) -> None:
+        self.now = 100.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@given(
+    steps=st.lists(st.tuples(st.integers(0, 10**7), st.integers(0, 10**5), st.floats(0, 30)), max_size=30),
+    size=st.none() | st.integers(0, 10**9),
+)
+def test_lines_count_everything_and_come_no_faster_than_asked(
+    steps: list[tuple[int, int, float]], size: int | None
+) -> None:
+    clock = Clock()
+    told_at, received, events = [clock.now], 0, 0
+    with capture_logs() as logged:
+        watch = LogWatch("2015-01-01-15", clock=clock, every=10.0)
+        watch.source("https://a.example", size)
+        for bytes_more, events_more, seconds in steps:
+            clock.now += seconds
+            before = len(logged)
+            watch.received(bytes_more)
+            received += bytes_more
+            if len(logged) > before:
+                assert logged[-1]["received"] == received
+                told_at.append(clock.now)
+            watch.events(events_more)
+            events += events_more
+
+    assert all(later - sooner >= 10 for sooner, later in pairwise(told_at))
+    for line in logged[1:]:
+        assert line["size"] == size
+        assert line["eta_seconds"] is None or line["eta_seconds"] >= 0
+
+
+def test_rates_and_the_time_left_follow_from_the_counts() -> None:
+    clock = Clock()
+    with capture_logs() as logged:
+        watch = LogWatch("2015-01-01-15", clock=clock, every=10.0)
+        watch.source("https://a.example", 1_000)
+        watch.events(500)
+        clock.now += 20
+        watch.received(250)
+
+    assert logged[-1] == {
+        "event": "progress",
+        "log_level": "info",
+        "hour": "2015-01-01-15",
+        "received": 250,
+        "size": 1_000,
+        "events": 500,
+        "events_per_second": 25,
+        "eta_seconds": 60,
+    }
+
+
+def test_another_source_begins_anew() -> None:
+    clock = Clock()
+    with capture_logs() as logged:
+        watch = LogWatch("2015-01-01-15", clock=clock, every=10.0)
+        watch.source("https://a.example", 1_000)
+        watch.received(900)
+        watch.source("https://b.example", None)
+        clock.now += 11
+        watch.received(1)
+
+    assert (logged[-1]["received"], logged[-1]["size"], logged[-1]["eta_seconds"]) == (1, None, None)
+
+
+def test_the_bar_shows_bytes_events_and_what_is_worked_at() -> None:
+    screen = io.StringIO()
+    console = Console(file=screen, force_terminal=True, width=160, color_system=None)
+    with _bar(console) as bar:
+        watch = BarWatch("2015-01-01-15", bar)
+        watch.source("https://a.example", 2_000_000)
+        workers = [
+            threading.Thread(target=target, args=(count,))
+            for target, count in ((watch.received, 500_000), (watch.events, 5_678))
+            for _ in range(2)
+        ]
+        for worker in workers:
+            worker.start()
+        for worker in workers:
+            worker.join()
+
+    text = screen.getvalue()
+    assert "2015-01-01-15" in text
+    assert "1.0/2.0 MB" in text
+    assert "11,356 events" in text
+
+
+def test_without_a_terminal_progress_is_logged() -> None:
+    structlog.reset_defaults()
+    console = Console(file=io.StringIO(), force_terminal=False)
+
+    with watching("2015-01-01-15", console) as watch:
+        assert isinstance(watch, LogWatch)
+
+
+def test_on_a_terminal_progress_is_a_bar() -> None:
+    console = Console(file=io.StringIO(), force_terminal=True)
+
+    with watching("2015-01-01-15", console) as watch:
+        assert isinstance(watch, BarWatch)

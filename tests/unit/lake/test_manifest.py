@@ -1,0 +1,144 @@
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from etl.errors import StoreError
+from etl.hours import Hour
+from etl.lake.manifest import (
+    Content,
+    Damage,
+    FileFacts,
+    Manifest,
+    SourceFacts,
+    Status,
+    decode,
+    decode_content,
+    encode,
+    encode_content,
+    is_of_later_version,
+)
+
+HOUR = Hour.of(2015, 1, 1, 15)
+_TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=20)
+_COUNT = st.integers(min_value=0, max_value=2**53)
+_INSTANT = st.datetimes(timezones=st.just(UTC), min_value=datetime(2011, 1, 1), max_value=datetime(2100, 1, 1))  # noqa: DTZ001
+_FILE = st.builds(FileFacts, key=_TEXT, bytes=_COUNT, rows=_COUNT, sha256=_TEXT)
+_CONTENT = st.builds(
+    Content,
+    hour=st.just(str(HOUR)),
+    status=st.sampled_from([status for status in Status if status.has_events]),
+    reason=st.none() | _TEXT,
+    era=st.sampled_from(["A", "B", "CD"]),
+    source=st.builds(
+        SourceFacts,
+        address=_TEXT,
+        etag=st.none() | _TEXT,
+        last_modified=st.none() | _TEXT,
+        bytes=_COUNT,
+        sha256=_TEXT,
+        companion=st.booleans(),
+        interrupted=st.booleans(),
+    ),
+    documents=_COUNT,
+    events=_COUNT,
+    unreadable=_COUNT,
+    repaired=_COUNT,
+    duplicates=_COUNT,
+    types=st.dictionaries(_TEXT, _COUNT, max_size=3),
+    first_created_at=st.none() | _INSTANT,
+    last_created_at=st.none() | _INSTANT,
+    damage=st.lists(st.builds(Damage, reason=_TEXT, count=_COUNT, bytes=_COUNT), max_size=2),
+    quarantine_file=st.none() | _FILE,
+    schema_version=_COUNT,
+    emails=_TEXT,
+    software=_TEXT,
+)
+_MANIFEST = st.builds(
+    Manifest,
+    version=st.just(1),
+    hour=st.just(str(HOUR)),
+    status=st.sampled_from(Status),
+    reason=st.none() | _TEXT,
+    content=st.none() | _CONTENT,
+    events_file=st.none() | _FILE,
+    started_at=_INSTANT,
+    finished_at=_INSTANT,
+    attempts=_COUNT,
+)
+
+
+@given(manifest=_MANIFEST)
+def test_a_manifest_is_read_as_it_was_written(manifest: Manifest) -> None:
+    written = encode(manifest)
+    assert decode(written, of=HOUR) == manifest
+    assert written.endswith(b"}\n")
+    assert not is_of_later_version(written)
+
+
+@given(content=_CONTENT)
+def test_the_content_in_a_file_is_read_as_it_was_written(content: Content) -> None:
+    assert decode_content(encode_content(content)) == content
+
+
+@given(other=st.binary(max_size=50))
+def test_other_bytes_are_neither(other: bytes) -> None:
+    assert decode_content(other) is None
+    with pytest.raises(StoreError, match="2015-01-01-15") as caught:
+        decode(other, of=HOUR)
+    assert "--force" in (caught.value.hint or "")
+
+
+@dataclass(frozen=True)
+class _Manifests:
+    """A plain one, and ways to change it."""
+
+    plain: Manifest
+
+    def but(self, **changes: object) -> bytes:
+        return json.dumps(json.loads(encode(self.plain)) | changes).encode()
+
+
+@pytest.fixture
+def manifests() -> _Manifests:
+    start = datetime(2025, 1, 1, tzinfo=UTC)
+    return _Manifests(
+        Manifest(
+            hour=str(HOUR),
+            status=Status.PENDING,
+            started_at=start,
+            finished_at=start + timedelta(seconds=1.5),
+            attempts=1,
+        )
+    )
+
+
+def test_a_later_version_is_told(manifests: _Manifests) -> None:
+    for later in (manifests.but(version=2), manifests.but(version=2, new_field=1)):
+        assert is_of_later_version(later)
+        with pytest.raises(StoreError):
+            decode(later, of=HOUR)
+    assert not is_of_later_version(b"{}")
+
+
+def test_the_manifest_of_another_hour_is_told(manifests: _Manifests) -> None:
+    with pytest.raises(StoreError, match="is of hour 2015-01-01-16"):
+        decode(manifests.but(hour="2015-01-01-16"), of=HOUR)
+
+
+def test_an_unknown_field_is_not_dropped_in_silence(manifests: _Manifests) -> None:
+    with pytest.raises(StoreError, match="cannot be read"):
+        decode(manifests.but(surprise=1), of=HOUR)
+
+
+def test_it_tells_how_long_it_took(manifests: _Manifests) -> None:
+    assert manifests.plain.seconds == 1.5
+
+
+def test_which_statuses_have_events() -> None:
+    assert {status for status in Status if status.has_events} == {Status.COMPLETE, Status.PARTIAL, Status.SUSPECT}
