@@ -81,7 +81,7 @@ def blocks(
     passing = False
     for piece in text:
         passed = b""
-        if passing:
+        if passing and piece:
             # Nothing says where in a line a document begins, so the rest of the line is passed by as well.
             end = piece.find(b"\n") + 1
             passed = piece[:end] if end else piece

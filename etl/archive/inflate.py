@@ -27,6 +27,7 @@ _PIECE: Final = 1 << 20
 _MAGIC: Final = b"\x1f\x8b\x08"
 _HEADER: Final = 10
 """Bytes of a gzip header without optional fields; one written over most likely had none."""
+_TRAILER: Final = 8
 _EVENTS: Final = re.compile(rb'(?:\xef\xbb\xbf)?[\0 \t\r\n]*\{[ \t\r\n]*"')
 """How the text of an hour begins."""
 _GZIP: Final = 31
@@ -71,7 +72,9 @@ def _sound_member(source: _Peekable, report: Report) -> Iterator[bytes]:
         raise BrokenStreamError
     stream = isal_zlib.decompressobj(_GZIP)
     begun = False
+    before = last = b""
     while not stream.eof and (piece := source.peek(_PIECE)):
+        before, last = last, piece
         try:
             text = stream.decompress(piece, _STEP)
         except igzip_lib.error as error:  # type: ignore[misc]  # a class, which its stubs take for an instance
@@ -81,7 +84,8 @@ def _sound_member(source: _Peekable, report: Report) -> Iterator[bytes]:
         yield text
     if stream.eof:
         return
-    if not begun:
+    # Behind a member that lacks its end another one may have come, and gone into this one's text as rubbish.
+    if not begun or (before + last).find(_MAGIC, 1) >= 0:
         raise BrokenStreamError
     yield stream.flush()
     report(Damage(Reason.TRUNCATED_GZIP, Place.GZIP, source.position, b""))
@@ -176,8 +180,10 @@ def _member(source: _Peekable, report: Report) -> Iterator[bytes]:
         checksum = zlib.crc32(text, checksum)
         length += len(text)
         yield text
-    trailer = source.peek(8)
-    if trailer != struct.pack("<II", checksum, length & 0xFFFFFFFF):
+    trailer = source.peek(_TRAILER)
+    if len(trailer) < _TRAILER:
+        report(Damage(Reason.TRUNCATED_GZIP, Place.GZIP, source.position + len(trailer), b""))
+    elif trailer != struct.pack("<II", checksum, length & 0xFFFFFFFF):
         report(Damage(Reason.WRONG_CHECKSUM, Place.GZIP, source.position, trailer))
     source.take(len(trailer))
 

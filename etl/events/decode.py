@@ -18,6 +18,7 @@ import pyarrow.compute as pc
 
 from etl.archive.damage import Damage
 from etl.archive.documents import Block, Document, members, salvage
+from etl.events import arrow
 from etl.events.columns import PUSH, EventColumns, decode_columns, to_table
 from etl.events.emails import EmailPolicy
 from etl.events.record import Row, is_timeline, row_of
@@ -60,7 +61,7 @@ class Tally:
         """How many events say the same as an earlier one."""
         if not self._keys:
             return 0
-        keys = pa.chunked_array([pa.array(keys, pa.int64()) for keys in self._keys])
+        keys = pa.chunked_array([arrow.int64(keys) for keys in self._keys])
         return len(keys) - int(pc.count_distinct(keys).as_py())
 
     def add_columns(self, part: EventColumns) -> None:

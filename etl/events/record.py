@@ -296,4 +296,4 @@ def _json_key(key: str) -> bytes:
 
 _json: Final = msgspec.json.Encoder().encode
 _TEXT: Final = msgspec.json.Decoder(str)
-_INTEGER: Final = re.compile(rb"-?\d{1,19}")
+_INTEGER: Final = re.compile(rb"0|-?[1-9]\d{0,18}")  # -0 is no int: it could not be given back

@@ -258,6 +258,14 @@ class _Download(io.RawIOBase):
         self._position += len(received)
         return len(received)
 
+    @override
+    def readall(self) -> bytes:
+        if self._position >= self._size:
+            return b""
+        content = self._fetch(self._position, self._size)
+        self._position = self._size
+        return content
+
     def _fetch(self, start: int, stop: int) -> bytes:
         try:
             with gcs.explained(self._url, absent=_AbsentError):

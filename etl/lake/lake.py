@@ -313,7 +313,8 @@ class Publication:
     def abandon(self) -> None:
         """Lets go of what was written, unless it was finished."""
         writer, self._writer = self._writer, None
-        if writer is not None:
+        if writer is not None and self._tap is not None:
+            self._tap.shut()
             reason = _AbandonedError()
             with suppress(_AbandonedError):
                 writer.__exit__(_AbandonedError, reason, None)
@@ -378,7 +379,12 @@ class _Tap(io.RawIOBase):
     def __init__(self, stream: BinaryIO) -> None:
         self._stream = stream
         self._hash = hashlib.sha256()
+        self._shut = False
         self.bytes = 0
+
+    def shut(self) -> None:
+        """Lets fall what still comes: Arrow empties its buffers when they are destroyed, so after the file is closed."""
+        self._shut = True
 
     @property
     def sha256(self) -> str:
@@ -396,6 +402,8 @@ class _Tap(io.RawIOBase):
     @override
     def write(self, data: ReadableBuffer, /) -> int:
         with memoryview(data) as view:
+            if self._shut:
+                return view.nbytes
             self._stream.write(view)
             self._hash.update(view)
             self.bytes += view.nbytes

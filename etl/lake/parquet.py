@@ -29,6 +29,7 @@ _LEVEL: Final = 2
 """Sorted by type, level 2 makes smaller files than level 3 unsorted, in three quarters of its time."""
 _PAGE_BYTES: Final = 2 << 20
 _DICTIONARY_BYTES: Final = 8 << 20
+_SINK_BYTES: Final = 8 << 20
 _UNIQUE: Final = frozenset({"id", "payload"})
 """Columns whose values hardly recur: a dictionary of them would be as long as they are."""
 
@@ -54,8 +55,10 @@ class EventsWriter:
     """
 
     def __init__(self, sink: BinaryIO) -> None:
+        # The writer puts many small pieces; each alone would wait for the decoding thread to let go of the interpreter.
+        self._sink = pa.BufferedOutputStream(pa.PythonFile(sink, mode="w"), _SINK_BYTES)
         self._file = pq.ParquetWriter(
-            sink,
+            self._sink,
             PARQUET_SCHEMA,
             compression=_COMPRESSION,
             compression_level=_LEVEL,
@@ -88,6 +91,7 @@ class EventsWriter:
         self._thread.shutdown()
         self._file.add_key_value_metadata({CONTENT_KEY.decode(): encode_content(content).decode()})
         self._file.close()
+        self._sink.flush()
 
     def abandon(self) -> None:
         """Stops writing; the file is left as it is."""

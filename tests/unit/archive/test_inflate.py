@@ -16,7 +16,6 @@ from etl.archive.damage import Damage, Place, Reason
 from etl.archive.inflate import BrokenStreamError, Report, inflate, inflate_carefully
 from etl.errors import SourceUnreachableError
 from tests.unit.archive.builders import (
-    EVENTS,
     LINES,
     deflate,
     in_pieces,
@@ -37,6 +36,7 @@ AMPLE = 1 << 30
 HELD_BACK = 8
 """ISA-L may keep the text of so many last bytes of a stream that is cut off."""
 HOUR = b"".join(LINES)
+SHORT = b"".join(LINES[:20])
 both_ways = pytest.mark.parametrize("way", [inflate, inflate_carefully])
 
 texts = st.one_of(
@@ -53,6 +53,10 @@ members = st.builds(
     comment=st.none() | st.just(b"an hour"),
     header_checksum=st.booleans(),
 )
+
+
+def unheard(_: Damage) -> None:
+    pytest.fail("something is reported as broken")
 
 
 def read(pieces: Iterable[bytes]) -> tuple[bytes, list[Damage]]:
@@ -81,9 +85,14 @@ def check_damage(damage: Sequence[Damage], file: bytes) -> None:
         assert run.lost == 0
 
 
+def check_kept(inflated: bytes, first: int, text: bytes, damage: Sequence[Damage]) -> None:
+    """What inflated before the first break is kept; or, where a better beginning was found behind it, reported."""
+    assert text.startswith(inflated) or any(run.offset < first and run.data for run in damage)
+
+
 # ---------------------------------------------------------------------------------------------------- sound files
 @both_ways
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(files=st.lists(members, max_size=4), places=splits, step=st.sampled_from([17, 1_000, 8 << 20]))
 def test_members_in_pieces_come_back_whole(
     way: Callable[..., Iterator[bytes]], files: list[bytes], places: Sequence[int], step: int
@@ -101,7 +110,7 @@ def test_members_in_pieces_come_back_whole(
 @pytest.mark.parametrize("excess", [-1, 0, 1])
 def test_text_comes_in_steps(excess: int) -> None:
     size = (16 << 20) + excess
-    lengths = list(map(len, inflate([member(bytes(size))], pytest.fail, max_expanded=AMPLE)))
+    lengths = list(map(len, inflate([member(bytes(size))], unheard, max_expanded=AMPLE)))
     assert sum(lengths) == size
     assert max(lengths) <= 8 << 20
 
@@ -109,7 +118,7 @@ def test_text_comes_in_steps(excess: int) -> None:
 @both_ways
 @pytest.mark.parametrize("pieces", [[], [b""], [b"", b""]])
 def test_an_empty_file_holds_nothing(way: Callable[..., Iterator[bytes]], pieces: list[bytes]) -> None:
-    assert list(way(pieces, pytest.fail, max_expanded=0)) == []
+    assert list(way(pieces, unheard, max_expanded=0)) == []
 
 
 def test_real_hours_inflate_as_gzip_says(real_data: Path) -> None:
@@ -123,15 +132,18 @@ def test_real_hours_inflate_as_gzip_says(real_data: Path) -> None:
 
 
 # ---------------------------------------------------------------------------------------------------- cut off
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(file=st.lists(members, min_size=1, max_size=2).map(b"".join), cut=st.integers(1, 1 << 20), places=splits)
 def test_a_file_that_ends_early_gives_what_had_come(file: bytes, cut: int, places: Sequence[int]) -> None:
     cut %= len(file)
     text, damage = read(split(file[:cut], places))
     assert gzip.decompress(file).startswith(text)
     assert text.startswith(inflatable(file[: max(cut - HELD_BACK, 0)]))
-    assert len(damage) <= 1, "cut between two members, it does not look cut"
-    assert [(run.reason, run.offset, run.data) for run in damage] in ([], [(Reason.TRUNCATED_GZIP, cut, b"")])
+    # Cut between two members it does not look cut; of a member that gave no text, the bytes are handed over.
+    if damage and damage[0].reason is Reason.BROKEN_GZIP:
+        assert b"".join(run.data for run in damage) == file[damage[0].offset : cut]
+    else:
+        assert damage in ([], [Damage(Reason.TRUNCATED_GZIP, Place.GZIP, cut, b"")])
     careful, damage = read_carefully(split(file[:cut], places))
     assert gzip.decompress(file).startswith(careful)
     assert careful.startswith(inflatable(file[:cut]))
@@ -141,36 +153,46 @@ def test_a_file_that_ends_early_gives_what_had_come(file: bytes, cut: int, place
 def test_every_cut_of_a_member_is_told() -> None:
     file = member(b"".join(LINES[:3]), name=b"name", header_checksum=True)
     for cut in range(1, len(file)):
-        _, damage = read([file[:cut]])
-        assert [(run.reason, run.offset) for run in damage] == [(Reason.TRUNCATED_GZIP, cut)], cut
-        _, damage = read_carefully([file[:cut]])
-        assert damage, cut
+        for text, damage in (read([file[:cut]]), read_carefully([file[:cut]])):
+            assert len(damage) == 1, cut
+            # A file that does not even begin is handed over; of one that begins, what inflated is there.
+            assert text or damage[0].data == file[:cut]
+
+
+@settings(max_examples=50, deadline=None)
+@given(cut=st.integers(200, len(member(SHORT)) - 9), places=splits)
+def test_a_member_without_its_end_costs_no_member_behind(cut: int, places: Sequence[int]) -> None:
+    start, last = member(SHORT)[:cut], b"".join(LINES[:3])
+    text, damage = read(split(start + member(last), places))
+    assert text.startswith(inflatable(start))
+    assert text.endswith(last)
+    assert damage == [Damage(Reason.TRUNCATED_GZIP, Place.GZIP, cut, b"")]
 
 
 # ---------------------------------------------------------------------------------------------------- broken
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=120, deadline=None)
 @given(data=st.data(), places=splits)
 def test_whatever_happens_to_a_file_what_came_before_is_read(data: st.DataObject, places: Sequence[int]) -> None:
     file = data.draw(st.lists(members, min_size=1, max_size=3).map(b"".join), label="file")
     broken, first = data.draw(mutations(file), label="broken")
     text, damage = read(split(broken, places))
-    assert text.startswith(inflatable(broken[: max(first - HELD_BACK, 0)]))
+    check_kept(inflatable(broken[: max(first - HELD_BACK, 0)]), first, text, damage)
     check_damage(damage, broken)
     if not text:
         assert broken == b"" or damage or gzip.decompress(broken) == b""
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=120, deadline=None)
 @given(data=st.data())
 def test_reading_carefully_leaves_out_no_byte_that_inflates(data: st.DataObject) -> None:
     file = data.draw(st.lists(members, min_size=1, max_size=3).map(b"".join), label="file")
     broken, first = data.draw(mutations(file), label="broken")
     text, damage = read_carefully([broken])
-    assert text.startswith(inflatable(broken[:first]))
+    check_kept(inflatable(broken[:first]), first, text, damage)
     check_damage(damage, broken)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=120, deadline=None)
 @given(junk=st.binary(max_size=400), places=splits)
 @example(junk=b"\x1f\x8b\x08" * 100, places=[])
 @example(junk=b"\x1f\x8b", places=[1])
@@ -183,7 +205,7 @@ def test_junk_raises_nothing(junk: bytes, places: Sequence[int]) -> None:
 
 
 def test_junk_of_the_size_of_an_hour_comes_to_an_end() -> None:
-    junk = b"\x1f\x8b\x08\0\xff" * 100_000
+    junk = b"\x1f\x8b\x08\0\xff" * 20_000
     text, damage = read(in_pieces(junk, 1 << 16))
     assert text == b""
     assert b"".join(run.data for run in damage) == junk
@@ -193,7 +215,7 @@ def test_junk_of_the_size_of_an_hour_comes_to_an_end() -> None:
 def test_a_flipped_bit_costs_no_member_behind(at: int) -> None:
     file = bytearray(member(HOUR))
     sound = bytes(file)
-    file[at] ^= 0x10
+    file[at] ^= 0xFF
     text, damage = read([bytes(file) + member(LINES[0])])
     assert text.startswith(inflatable(sound[: at - 1]))
     assert text.endswith(LINES[0])
@@ -210,7 +232,7 @@ def test_a_wrong_checksum_costs_no_text(trailer: bytes) -> None:
 
 
 # ---------------------------------------------------------------------------------------------------- headers
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(head=st.binary(max_size=60), text=st.lists(lines, min_size=5, max_size=20).map(b"".join))
 @example(head=b"", text=HOUR)
 @example(head=bytes(10), text=HOUR)
@@ -288,24 +310,24 @@ def test_text_up_to_the_limit_is_read_and_not_a_byte_more(
     way: Callable[..., Iterator[bytes]], files: list[bytes]
 ) -> None:
     pieces = [member(text) for text in files]
-    assert b"".join(way(pieces, pytest.fail, max_expanded=5_000)) == b"x" * 5_000
+    assert b"".join(way(pieces, unheard, max_expanded=5_000)) == b"x" * 5_000
     with pytest.raises(SourceUnreachableError, match=r"more than 4,999 bytes") as caught:
-        list(way(pieces, pytest.fail, max_expanded=4_999))
+        list(way(pieces, unheard, max_expanded=4_999))
     assert caught.value.hint is not None
     assert "max_expanded_gib" in caught.value.hint
 
 
 @both_ways
 def test_a_bomb_is_not_inflated_beyond_the_limit(way: Callable[..., Iterator[bytes]]) -> None:
-    bomb = member(bytes(64 << 20), level=9)
+    bomb = member(bytes(8 << 20)) * 400
     taken = []
 
     def fed() -> Iterator[bytes]:
-        for piece in in_pieces(bomb, 1 << 10):
+        for piece in in_pieces(bomb, 1 << 16):
             taken.append(len(piece))
             yield piece
 
-    lengths = accumulate(map(len, way(fed(), pytest.fail, max_expanded=10 << 20)))
+    lengths = accumulate(map(len, way(fed(), unheard, max_expanded=10 << 20)))
     with pytest.raises(SourceUnreachableError):
         assert all(length <= 10 << 20 for length in lengths)
     assert sum(taken) < len(bomb) // 2
@@ -314,5 +336,4 @@ def test_a_bomb_is_not_inflated_beyond_the_limit(way: Callable[..., Iterator[byt
 def test_raw_deflate_is_read_like_a_file_without_header() -> None:
     text, damage = read([deflate(HOUR)])
     assert text == HOUR
-    assert [run.reason for run in damage] == [Reason.WRONG_CHECKSUM]
-    assert EVENTS[0] in text
+    assert [run.reason for run in damage] == [Reason.TRUNCATED_GZIP]

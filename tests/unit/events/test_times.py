@@ -66,7 +66,7 @@ def test_any_text_is_a_time_or_none(text: str) -> None:
 @given(whole_seconds)
 def test_times_are_read_as_they_are_written(time: datetime) -> None:
     assert parse_time(events_api_text(time)) == time
-    assert parse_time(timeline_text(time)) == time or time.year < 1920  # zones had odd seconds once
+    assert parse_time(timeline_text(time)) == time
 
 
 def test_the_timeline_is_in_pacific_time_with_its_summer() -> None:

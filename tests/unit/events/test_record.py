@@ -1,0 +1,251 @@
+"""One record, one row, and back."""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime
+from typing import Any
+
+import pyarrow as pa
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from etl.archive.documents import Document
+from etl.events.record import Row, rebuild, row_of
+from etl.events.schema import ARROW_SCHEMA, NAMES
+from tests.unit.events import texts
+
+TYPES = {"id": str, "type": str, "payload": str, "other": str, "public": bool, "created_at": datetime}
+
+EVENT = {
+    "id": "2489651045",
+    "type": "WatchEvent",
+    "actor": {"id": 1, "login": "ann", "gravatar_id": "", "url": "https://api.example/users/ann", "avatar_url": "a"},
+    "repo": {"id": 2, "name": "ann/tool", "url": "https://api.example/repos/ann/tool"},
+    "payload": {"action": "started"},
+    "public": True,
+    "created_at": "2015-01-01T15:00:01Z",
+    "org": {"id": 3, "login": "guild", "gravatar_id": "", "url": "u", "avatar_url": "b"},
+}
+TIMELINE = {
+    "created_at": "2013-02-15T00:00:39-08:00",
+    "payload": {"action": "started"},
+    "public": True,
+    "type": "WatchEvent",
+    "url": "https://site.example/ann/tool",
+    "actor": "bob",
+    "actor_attributes": {"login": "bob", "type": "User", "gravatar_id": "c", "name": "Bob"},
+    "repository": {"id": 2, "name": "tool", "url": "https://site.example/ann/tool", "owner": "ann", "organization": "g"},
+}
+
+
+def row(record: dict[str, Any] | str) -> Row:
+    return row_of(texts.document(record if isinstance(record, str) else json.dumps(record)))
+
+
+def other(found: Row) -> Any:
+    return None if found["other"] is None else json.loads(str(found["other"]))
+
+
+@settings(deadline=None)
+@given(texts.records())
+def test_whatever_a_record_is_its_row_gives_it_back(record: str) -> None:
+    found = row(record)
+    assert texts.meaning(rebuild(found)) == texts.meaning(record)
+
+
+@settings(deadline=None)
+@given(texts.records())
+def test_whatever_a_record_is_its_row_has_the_columns_and_their_types(record: str) -> None:
+    found = row(record)
+    assert tuple(found) == NAMES
+    for name, value in found.items():
+        kind = TYPES.get(name, int if name.endswith("_id") and not name.endswith("gravatar_id") else str)
+        assert value is None or type(value) is kind
+    table = pa.Table.from_pylist([found], schema=ARROW_SCHEMA)
+    table.validate(full=True)
+    assert table.to_pylist() == [found]
+
+
+@settings(deadline=None)
+@given(st.lists(texts.records(), max_size=5))
+def test_a_table_keeps_what_rebuilds_the_records(records: list[str]) -> None:
+    table = pa.Table.from_pylist([row(record) for record in records], schema=ARROW_SCHEMA)
+    assert [texts.meaning(rebuild(found)) for found in table.to_pylist()] == list(map(texts.meaning, records))
+
+
+def test_an_event_fills_the_columns() -> None:
+    assert row(EVENT) == {
+        "id": "2489651045",
+        "type": "WatchEvent",
+        "actor_id": 1,
+        "actor_login": "ann",
+        "actor_gravatar_id": "",
+        "actor_avatar_url": "a",
+        "actor_url": "https://api.example/users/ann",
+        "repo_id": 2,
+        "repo_name": "ann/tool",
+        "repo_url": "https://api.example/repos/ann/tool",
+        "payload": '{"action": "started"}',
+        "public": True,
+        "created_at": datetime(2015, 1, 1, 15, 0, 1, tzinfo=UTC),
+        "org_id": 3,
+        "org_login": "guild",
+        "org_gravatar_id": "",
+        "org_avatar_url": "b",
+        "org_url": "u",
+        "other": None,
+    }
+
+
+def test_an_event_of_the_timeline_fills_the_same_columns() -> None:
+    found = row(TIMELINE)
+    assert {name: value for name, value in found.items() if value is not None and name != "other"} == {
+        "type": "WatchEvent",
+        "actor_login": "bob",
+        "actor_gravatar_id": "c",
+        "repo_id": 2,
+        "repo_name": "ann/tool",
+        "repo_url": "https://site.example/ann/tool",
+        "payload": '{"action": "started"}',
+        "public": True,
+        "created_at": datetime(2013, 2, 15, 8, 0, 39, tzinfo=UTC),
+        "org_login": "g",
+    }
+    assert other(found) == {
+        "url": "https://site.example/ann/tool",
+        "actor_attributes": {"type": "User", "name": "Bob"},
+        "repository": {"owner": "ann", "organization": "g"},
+    }
+
+
+def test_unknown_keys_go_to_other() -> None:
+    found = row(EVENT | {"new": [1], "actor": EVENT["actor"] | {"display_login": "Ann"}, "repo": {"id": 2, "fork": 1}})
+    assert other(found) == {"new": [1], "actor": {"display_login": "Ann"}, "repo": {"fork": 1}}
+    assert (found["actor_login"], found["repo_id"]) == ("ann", 2)
+
+
+@pytest.mark.parametrize(
+    "part",
+    [
+        {"actor": {}},
+        {"actor": None},
+        {"org": {}},
+        {"actor": {"id": 1, "login": None}},
+        {"id": None, "type": None, "public": None, "created_at": None},
+    ],
+)
+def test_empty_objects_and_nulls_go_to_other(part: dict[str, Any]) -> None:
+    found = row(EVENT | part)
+    (key, value), *_ = part.items()
+    kept = {name: null for name, null in value.items() if null is None} if isinstance(value, dict) else value
+    assert other(found)[key] == kept
+    assert json.loads(rebuild(found)) == EVENT | part
+
+
+def test_an_empty_actor_of_the_timeline_stays_to_be_seen() -> None:
+    record = TIMELINE | {"actor_attributes": {"login": "bob"}, "repository": {"id": 2}}
+    found = row(record)
+    assert other(found) == {"url": TIMELINE["url"], "actor_attributes": {}, "repository": {}}
+    assert json.loads(rebuild(found)) == record
+
+
+@pytest.mark.parametrize(
+    ("record", "text"),
+    [
+        (TIMELINE, "2012/03/10 22:36:55 -0800"),
+        (TIMELINE, "2013-02-15T00:00:39-07:00"),
+        (EVENT, "2013-02-15T00:00:39-08:00"),
+        (EVENT, "2015-01-01T15:00:00.250Z"),
+    ],
+)
+def test_a_time_in_an_odd_spelling_is_read_and_its_text_is_kept(record: dict[str, Any], text: str) -> None:
+    found = row(record | {"created_at": text})
+    assert isinstance(found["created_at"], datetime)
+    assert other(found)["created_at"] == text
+
+
+@pytest.mark.parametrize("value", ["yesterday", 1420124400, None, ["2015-01-01T15:00:00Z"]])
+def test_what_is_no_time_goes_to_other(value: object) -> None:
+    found = row(EVENT | {"created_at": value})
+    assert found["created_at"] is None
+    assert other(found) == {"created_at": value}
+
+
+@pytest.mark.parametrize("number", ["9223372036854775808", "-9223372036854775809", "1" * 5000, "1.0", "1e3", '"1"'])
+def test_a_number_that_is_no_int64_goes_to_other_as_it_is_written(number: str) -> None:
+    found = row('{"type":"Event","actor":{"id":%s,"login":"ann"},"repo":{"id":%s}}' % (number, number))  # noqa: UP031
+    assert (found["actor_id"], found["actor_login"], found["repo_id"]) == (None, "ann", None)
+    assert str(found["other"]).count(number) == 2
+
+
+@pytest.mark.parametrize("number", [0, -1, 2**63 - 1, -(2**63)])
+def test_every_int64_has_its_column(number: int) -> None:
+    found = row(EVENT | {"repo": {"id": number}})
+    assert (found["repo_id"], found["other"]) == (number, None)
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        *(("id", value) for value in (1, None, [], {}, True)),
+        *(("type", value) for value in (1, None, [], {}, True)),
+        *(("public", value) for value in ("true", 1, None, [], {})),
+        *(("actor", value) for value in ("ann", 1, None, [], True)),
+        *(("repo", value) for value in ("ann/tool", 1, None, [], True)),
+        *(("org", value) for value in ("guild", 1, None, [], True)),
+    ],
+)
+def test_a_value_of_the_wrong_type_goes_to_other_alone(key: str, value: object) -> None:
+    found = row(EVENT | {key: value})
+    assert other(found) == {key: value}
+    usual = row(EVENT)
+    changed = {name for name in NAMES if found[name] != usual[name]} - {"other"}
+    assert changed
+    assert all(name.split("_")[0] == key for name in changed)
+
+
+@pytest.mark.parametrize("value", ["null", "5", '"text"', "[1, 2]", "{}", "1.50"])
+def test_a_payload_of_any_type_is_the_payload(value: str) -> None:
+    found = row(f'{{"type":"Event","payload":{value}}}')
+    assert found["payload"] == value
+    assert found["other"] is None
+
+
+def test_a_payload_stays_byte_for_byte() -> None:
+    payload = '{ "a" : 1.50,\t"a": "\\u003c\\/\\ud800" , "b":[ ]}'
+    assert row(f'{{"type":"Event","payload":{payload}}}')["payload"] == payload
+
+
+def test_a_record_that_no_row_can_give_back_is_kept_whole() -> None:
+    # It says of itself that it is the inside of ``other``.
+    record = {"verbatim": {"id": "1"}, "payload": {"a": 1}}
+    found = row(record)
+    assert other(found) == {"verbatim": {"verbatim": {"id": "1"}}}
+    assert found["payload"] == '{"a": 1}'
+    assert json.loads(rebuild(found)) == record
+
+
+def test_of_a_key_that_comes_twice_the_last_one_counts() -> None:
+    found = row('{"type":"A","id":"1","actor":{"id":1,"id":2},"type":"B"}')
+    assert (found["type"], found["actor_id"]) == ("B", 2)
+
+
+def test_the_actor_of_the_timeline_may_have_another_name_than_its_attributes() -> None:
+    record = TIMELINE | {"actor": "bobby"}
+    found = row(record)
+    assert (found["actor_login"], other(found)["actor"]) == ("bob", "bobby")
+    assert json.loads(rebuild(found)) == record
+
+
+def test_members_may_come_in_any_order() -> None:
+    usual, turned = row(EVENT), row(dict(reversed(EVENT.items())))
+    assert usual == turned
+
+
+def test_a_document_is_not_changed() -> None:
+    document = texts.document(json.dumps(EVENT))
+    before = Document(document.offset, document.data, list(document.members))
+    row_of(document)
+    assert document == before
