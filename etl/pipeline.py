@@ -230,31 +230,34 @@ class _Run:
 
     def _store(self, download: Download, publication: Publication, *, careful: bool) -> Manifest:
         """Decodes a download into a publication, and finishes it if it may replace what is there."""
-        quarantine = Quarantine(self._options.emails)
-        decoder = Decoder(self._options.emails, quarantine.add)
-        writer = EventsWriter(publication.events)
-        try:
-            for found in read_ahead(partial(self._blocks, download, careful)):
-                if isinstance(found, Damage):
-                    quarantine.add(found)
-                    continue
-                before = decoder.tally.events
-                group = decoder.decode(found)
-                self._watch.events(decoder.tally.events - before)
-                if group is not None:
-                    writer.write(group)
-            if len(rest := decoder.rest()):
-                writer.write(rest)
-            self._refuse_shrinking(publication, decoder.tally)
-            with closing(quarantine):
-                file = quarantine.finish()
-                kept = None if file is None else publication.quarantine(file, quarantine.rows)
-            content = self._content(download, decoder.tally, quarantine, kept)
+        with (
+            closing(Quarantine(self._options.emails)) as quarantine,
+            closing(EventsWriter(publication.events)) as writer,
+        ):
+            tally = self._decode(download, quarantine, writer, careful=careful)
+            self._refuse_shrinking(publication, tally)
+            unreadable = quarantine.finish()
+            kept = None if unreadable is None else publication.quarantine(unreadable, quarantine.rows)
+            content = self._content(download, tally, quarantine, kept)
             writer.finish(content)
-        except BaseException:
-            writer.abandon()
-            raise
         return publication.finish(content, started_at=self._started_at)
+
+    def _decode(self, download: Download, quarantine: Quarantine, writer: EventsWriter, *, careful: bool) -> Tally:
+        """Takes all of a download in, and counts it."""
+        decoder = Decoder(self._options.emails, quarantine.add)
+        for found in read_ahead(partial(self._blocks, download, careful)):
+            if isinstance(found, Damage):
+                quarantine.add(found)
+                continue
+            before = decoder.tally.events
+            group = decoder.decode(found)
+            self._watch.events(decoder.tally.events - before)
+            written = None if group is None else writer.write(group)
+            if written is not None:
+                decoder.reuse(written)
+        if len(rest := decoder.rest()):
+            writer.write(rest)
+        return decoder.tally
 
     def _blocks(self, download: Download, careful: bool, put: Callable[[Block | Damage], None]) -> None:  # noqa: FBT001
         """Runs ahead: downloads, inflates and cuts; damage goes the way of the blocks, in its place."""

@@ -24,7 +24,7 @@ from etl.events.emails import EmailPolicy
 from etl.events.record import Row, is_timeline, row_of
 
 ROW_GROUP_ROWS: Final = 100_000
-ROW_GROUP_BYTES: Final = 96 << 20
+ROW_GROUP_BYTES: Final = 64 << 20
 """A row group is closed at this many rows or bytes, whichever comes first: two of them are in memory at a time."""
 
 _TIMELINE_BEGINS: Final = datetime(2012, 3, 10, 12, tzinfo=UTC)
@@ -99,6 +99,7 @@ class RowGroup:
     parts: list[EventColumns] = field(default_factory=list)
     rows: list[Row] = field(default_factory=list)
     bytes: int = 0
+    arena: arrow.Arena = field(default_factory=lambda: arrow.Arena(ROW_GROUP_BYTES))
 
     def __len__(self) -> int:
         return sum(map(len, self.parts)) + len(self.rows)
@@ -113,9 +114,11 @@ class RowGroup:
         return to_table(self.parts, self.rows)
 
     def clear(self) -> None:
-        """Lets go of the events."""
+        """Lets go of the events; their table must be gone before the group is used again."""
         self.parts.clear()
         self.rows.clear()
+        self.bytes = 0
+        self.arena.clear()
 
 
 class Decoder:
@@ -129,7 +132,8 @@ class Decoder:
         self.tally = Tally()
         self._emails = emails
         self._report = report
-        self._group = RowGroup()
+        self._current: RowGroup | None = None
+        self._spare: list[RowGroup] = []
 
     def decode(self, block: Block) -> RowGroup | None:
         """Reads a block; gives a row group when enough has come together."""
@@ -139,11 +143,23 @@ class Decoder:
 
     def rest(self) -> RowGroup:
         """Gives what has come together so far, and begins anew."""
-        group, self._group = self._group, RowGroup()
+        group, self._current = self._group, None
         return group
 
+    def reuse(self, group: RowGroup) -> None:
+        """Takes back a row group whose events are not needed any more, for its memory."""
+        group.clear()
+        self._spare.append(group)
+
+    @property
+    def _group(self) -> RowGroup:
+        # Made when the next event comes, not sooner: by then the one before the last may have been given back.
+        if self._current is None:
+            self._current = self._spare.pop() if self._spare else RowGroup()
+        return self._current
+
     def _add_columns(self, lines: bytes) -> bool:
-        part = decode_columns(self._emails.scrub(lines), self._emails)
+        part = decode_columns(self._emails.scrub(lines), self._emails, self._group.arena)
         if part is None:
             return False
         self._group.parts.append(part)
@@ -153,6 +169,8 @@ class Decoder:
 
     def _read_by_halves(self, block: Block) -> None:
         """Reads a block that is not sound as a whole."""
+        if not block.data.strip(b" \t\r\n"):
+            return  # by halves, a flood of empty lines goes by quickly
         middle = block.data.rfind(b"\n", 0, len(block.data) // 2) + 1 or block.data.find(b"\n") + 1
         if not 0 < middle < len(block.data) or _begins_timeline(block.data):
             self._read_line_by_line(block)

@@ -39,7 +39,7 @@ _NOT_SSH: Final = rb'(?<!"ssh_url":"git@)'
 _AT: Final = re.compile(rb"@" + _NOT_SSH)
 _AT_NOT_SHA1: Final = re.compile(rb'@(?<!"[0-9a-f]{40}@)' + _NOT_SSH)
 _AT_NOT_HMAC: Final = re.compile(rb'@(?<!"[0-9a-f]{64}@)' + _NOT_SSH)
-_FIELD: Final = re.compile(rb'(?:[eE]mail"\s*:\s*|\[\s*"[0-9a-f]{40}"\s*,\s*)\Z')
+_FIELD: Final = re.compile(rb'(?:mail"\s*:\s*|\[\s*"[0-9a-f]{40}"\s*,\s*)\Z')
 _FIELD_REACH: Final = 72
 _LONGEST_LOCAL: Final = 512
 _LOCAL_BYTES: Final = frozenset(
@@ -61,10 +61,12 @@ _BARE_EMAIL: Final = re.compile(rb'("email"\s*:\s*)("(?:[^"@\\]++|\\.)*+")')
 _BARE_SHA: Final = re.compile(rb'(\[\s*"[0-9a-f]{40}"\s*,\s*)("(?:[^"@\\]++|\\.)*+")')
 # In bytes that are no sound JSON, anything around an @ may be the rest of an address.
 _LOOSE: Final = re.compile(rb"[^\s\"'<>\\:;,()\[\]{}@]+@[^\s\"'<>\\;,()\[\]{}]*")
-_CUT_FIELD: Final = re.compile(rb'((?:[eE]mail"\s*:\s*|\[\s*"[0-9a-f]{40}"\s*,\s*)")((?:[^"@\\]|\\.)+)\Z')
+_CUT_FIELD: Final = re.compile(rb'((?:mail"\s*:\s*|\[\s*"[0-9a-f]{40}"\s*,\s*)")((?:[^"@\\]|\\.)+)\Z')
 _NOT_A_PERSON: Final = b"git"
 """The login of every Git host's ssh address, ``git@github.com:owner/name``."""
 _BACKSLASH: Final = 0x5C
+_CONTINUED: Final = 0x80
+"""The upper two bits of a byte that continues a UTF-8 character."""
 _DROPPED_WORD: Final = b"[e-mail]"
 
 
@@ -178,10 +180,12 @@ class EmailPolicy:
         return b'"' + self.digest(value[1:-1]) + b'"'
 
     def _loose(self, found: re.Match[bytes]) -> bytes:
-        local, _, domain = found[0].partition(b"@")
-        if local == _NOT_A_PERSON:
+        *names, host = found[0].split(b"@")
+        if names == [_NOT_A_PERSON]:
             return found[0]
-        return _DROPPED_WORD if self.mode is EmailMode.DROP else _digest(local, self.key) + b"@" + domain
+        if self.mode is EmailMode.DROP:
+            return _DROPPED_WORD
+        return b"@".join([*(_digest(name, self.key) if name else name for name in names), host])
 
 
 _Span = tuple[int, bytes, int]
@@ -241,7 +245,8 @@ class _Scrubber:
         """Replaces what stands before the ``@``, or, when addresses are dropped, the whole value."""
         text = self._text
         if self._policy.mode is EmailMode.HASH:
-            return quote + 1, self._policy.digest(text[quote + 1 : at]), at
+            # Space before an address is no part of it, as in the official dataset.
+            return quote + 1, self._policy.digest(text[quote + 1 : at].lstrip(b" ")), at
         end = text.find(b'"', at)
         while end >= 0 and _is_escaped(text, end):
             end = text.find(b'"', end + 1)
@@ -258,15 +263,19 @@ class _Scrubber:
         return start, _DROPPED_WORD, domain.end()
 
     def _word_start(self, at: int) -> int:
-        """Finds where the word before ``at`` begins; an escape before it, a line end say, is no part of it."""
+        """Finds where the word before ``at`` begins; of escapes, only letters beyond ASCII are part of it."""
         text = self._text
         low = max(self._done, at - _LONGEST_LOCAL)
         start = at
-        while start > low and text[start - 1] in _LOCAL_BYTES:
-            start -= 1
-        if start > low and text[start - 1] == _BACKSLASH and not _is_escaped(text, start - 1):
-            start += 5 if text[start : start + 1] == b"u" else 1  # four hex digits more, or one character
-        return min(start, at)
+        while True:
+            while start > low and text[start - 1] in _LOCAL_BYTES:
+                start -= 1
+            while start < at and text[start] & 0xC0 == _CONTINUED:  # a word too long was cut inside a character
+                start += 1
+            begin, end = _escape_over(text, start)
+            if not low < begin < start or _SPELLED_LETTER.match(text, begin, at) is None:
+                return min(end, at)
+            start = begin
 
 
 _LOG_ADDRESS: Final = re.compile(r"[^\s\"'<>\\:;,()\[\]{}@/]+@[^\s\"'<>\\;,()\[\]{}/@]+")

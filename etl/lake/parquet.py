@@ -12,14 +12,15 @@ import io
 import tempfile
 from collections import Counter
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import BinaryIO, Final
+from io import IOBase
+from typing import BinaryIO, Final, cast
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from etl.archive.damage import Damage, Place
 from etl.events.columns import PARQUET_SCHEMA
-from etl.events.decode import RowGroup
+from etl.events.decode import ROW_GROUP_ROWS, RowGroup
 from etl.events.emails import EmailPolicy
 from etl.events.schema import NAMES
 from etl.lake.manifest import CONTENT_KEY, Content, encode_content
@@ -56,7 +57,7 @@ class EventsWriter:
 
     def __init__(self, sink: BinaryIO) -> None:
         # The writer puts many small pieces; each alone would wait for the decoding thread to let go of the interpreter.
-        self._sink = pa.BufferedOutputStream(pa.PythonFile(sink, mode="w"), _SINK_BYTES)
+        self._sink = pa.BufferedOutputStream(pa.PythonFile(cast("IOBase", sink), mode="w"), _SINK_BYTES)
         self._file = pq.ParquetWriter(
             self._sink,
             PARQUET_SCHEMA,
@@ -71,15 +72,20 @@ class EventsWriter:
         )
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="parquet")
         self._running: Future[None] | None = None
+        self._writing: RowGroup | None = None
 
-    def write(self, group: RowGroup) -> None:
-        """Takes a row group; returns as soon as the one before is written, so at most two are in memory.
+    def write(self, group: RowGroup) -> RowGroup | None:
+        """Takes a row group; returns the one before as soon as that is written, so at most two are in memory.
 
         Raises:
             StoreError: If the one before could not be written.
         """
+        # Made here, not on the thread: it is many short steps, each of which would wait for the decoder there.
+        table = [group.table()]
         self._wait()
-        self._running = self._thread.submit(self._write, group)
+        written, self._writing = self._writing, group
+        self._running = self._thread.submit(self._write, table)
+        return written
 
     def finish(self, content: Content) -> None:
         """Ends the file, with the hour's content in its key-value section.
@@ -88,20 +94,18 @@ class EventsWriter:
             StoreError: If it cannot be written.
         """
         self._wait()
-        self._thread.shutdown()
         self._file.add_key_value_metadata({CONTENT_KEY.decode(): encode_content(content).decode()})
         self._file.close()
         self._sink.flush()
 
-    def abandon(self) -> None:
-        """Stops writing; the file is left as it is."""
+    def close(self) -> None:
+        """Stops writing; a file that was not finished is left as it is."""
         self._thread.shutdown(cancel_futures=True)
         self._file.is_open = False
 
-    def _write(self, group: RowGroup) -> None:
-        table = group.table()
-        group.clear()
-        self._file.write_table(table, row_group_size=max(len(table), 1))
+    def _write(self, table: list[pa.Table]) -> None:
+        """Writes the one table in the list and lets go of it, so that its memory can be used again."""
+        self._file.write_table(table.pop(), row_group_size=ROW_GROUP_ROWS * 2)
 
     def _wait(self) -> None:
         if self._running is not None:
@@ -157,6 +161,8 @@ class Quarantine:
 
     def close(self) -> None:
         """Removes the temporary file."""
+        if self._writer is not None:
+            self._writer.close()
         if self._file is not None:
             self._file.close()
 

@@ -27,9 +27,10 @@ POLICIES: Final = {
 TREATING: Final = [POLICIES["hash"], POLICIES["keyed"], POLICIES["drop"]]
 SHA: Final = "0123456789abcdef0123456789abcdef01234567"
 ESCAPED_AT: Final = "\\u0040"
-LOCAL_LETTERS: Final = "abcxyzABCXYZ019._%+-\u00e4\u4e2d\U0001f600"
+LOCAL_LETTERS: Final = "abcxyzABCXYZ019-._%+\u00e4\u4e2d\U0001f600"
 
-locals_ = st.text(LOCAL_LETTERS, min_size=1, max_size=12)
+# Never the end of a hash, so that it can be looked for in what comes out.
+locals_ = st.text(LOCAL_LETTERS, max_size=12).map("zy".__add__)
 labels = st.from_regex(r"[a-z\u00e4][a-z0-9\u00e4-]{0,5}[a-z0-9]", fullmatch=True)
 hosts = st.tuples(st.lists(labels, min_size=1, max_size=3), st.sampled_from(["example", "org", "co", "\u00e4u"])).map(
     lambda parts: ".".join([*parts[0], parts[1]])
@@ -113,7 +114,7 @@ def pairs(text: bytes) -> Any:
 
 def clear(text: str) -> set[str]:
     """Every part of a text that reads like an address of these tests whose name is no hash."""
-    found = re.findall(rf"([{LOCAL_LETTERS}]+)@(?=[a-z0-9\u00e4.-]*\.(?:example|org|co|\u00e4u))", text)
+    found = re.findall(r"([\w.%+\U0001f600-]+)@(?=[a-z0-9\u00e4.-]*\.(?:example|org|co|\u00e4u))", text)
     return {local for local in found if not re.fullmatch(r"[0-9a-f]{40}|[0-9a-f]{64}", local)}
 
 
@@ -201,7 +202,7 @@ def test_a_very_long_word_leaves_sound_json(policy: EmailPolicy, length: int, be
     for style in (0, 9):
         text = written([before + "n" * length + "@host.example"], style)
         (said,) = json.loads(policy.scrub(text))
-        assert said.startswith(before.strip("é") or ("n" if length >= 512 else ""))
+        assert said.startswith(before.strip("é"))  # a letter, so part of the word if that is not too long
         assert not said.endswith("n@host.example")
 
 
@@ -422,10 +423,10 @@ def test_no_address_stays_in_a_damaged_document(
 @pytest.mark.parametrize("before", ['"email":"', '"email" : "', f'["{SHA}","', f'[ "{SHA}", "'])
 @pytest.mark.parametrize("policy", TREATING)
 def test_the_head_of_a_cut_address_in_a_field_is_treated(before: str, end: int, policy: EmailPolicy) -> None:
-    cut = (before + "ann.of.the.hill"[:end]).encode()
+    cut = (before + "zoe.of.the.hill"[:end]).encode()
     treated = policy.scrub_damaged(cut)
     assert treated.startswith(before.encode())
-    assert b"ann.of.the.hill"[:end] not in treated[len(before) :].replace(b"[e-mail]", b"")
+    assert b"zoe.of.the.hill"[:end] not in treated[len(before) :].replace(b"[e-mail]", b"")
 
 
 @given(sentences())
