@@ -70,7 +70,7 @@ tools:  ## Install what PyPI does not have: the storage emulator and actionlint 
 	@GOBIN="$(GOBIN)" go install github.com/rhysd/actionlint/cmd/actionlint@v1.7.12
 
 .PHONY: demo
-demo: $(STAMP)  ## Run the pipeline on practice hours made on the spot: no network, no account
+demo: $(STAMP)  ## Run one hour: of the public archive if it can be reached, else of a made-up one
 	@$(PY) etl demo $(ARGS)
 
 .PHONY: test

@@ -114,21 +114,24 @@ class _Held:
         self.length = 0
         self.whole = 0
         self._pieces: list[bytes] = []
+        self._last_end = (0, 0)
 
     def add(self, piece: bytes) -> None:
         if not piece:
             return
         if end := piece.rfind(b"\n") + 1:
             self.whole = self.length + end
+            self._last_end = len(self._pieces), end
         self._pieces.append(piece)
         self.length += len(piece)
 
     def take_whole(self) -> bytes:
         """Takes the whole lines, and keeps the rest."""
-        end = self.whole
-        data = b"".join(self.take_pieces())
-        self.add(data[end:])
-        return data[:end]
+        number, end = self._last_end
+        pieces = self.take_pieces()
+        for rest in (pieces[number][end:], *pieces[number + 1 :]):
+            self.add(rest)
+        return b"".join([*pieces[:number], pieces[number][:end]])
 
     def take_pieces(self) -> list[bytes]:
         """Takes all there is."""

@@ -63,7 +63,8 @@ _BARE_SHA: Final = re.compile(rb'(\[\s*"[0-9a-f]{40}"\s*,\s*)("(?:[^"@\\]++|\\.)
 _LOOSE: Final = re.compile(rb"[^\s\"'<>\\:;,()\[\]{}@]+@[^\s\"'<>\\;,()\[\]{}]*")
 _CUT_FIELD: Final = re.compile(rb'((?:mail"\s*:\s*|\[\s*"[0-9a-f]{40}"\s*,\s*)")((?:[^"@\\]|\\.)+)\Z')
 _NOT_A_PERSON: Final = b"git"
-"""The login of every Git host's ssh address, ``git@github.com:owner/name``."""
+"""The login of every Git host's ssh address, ``git@github.com:owner/name``; before no path, a person's after all."""
+_PATH_BEGINS: Final = (b":", b"/", rb"\/")
 _BACKSLASH: Final = 0x5C
 _CONTINUED: Final = 0x80
 """The upper two bits of a byte that continues a UTF-8 character."""
@@ -181,7 +182,7 @@ class EmailPolicy:
 
     def _loose(self, found: re.Match[bytes]) -> bytes:
         *names, host = found[0].split(b"@")
-        if names == [_NOT_A_PERSON]:
+        if names == [_NOT_A_PERSON] and (b":" in host or b"/" in host):
             return found[0]
         if self.mode is EmailMode.DROP:
             return _DROPPED_WORD
@@ -256,7 +257,9 @@ class _Scrubber:
         domain = _DOMAIN.match(self._text, at + 1)
         start = self._word_start(at)
         local = self._text[start:at]
-        if domain is None or not local or local == _NOT_A_PERSON:
+        if domain is None or not local:
+            return None
+        if local == _NOT_A_PERSON and self._text.startswith(_PATH_BEGINS, domain.end()):
             return None
         if self._policy.mode is EmailMode.HASH:
             return start, self._policy.digest(local), at

@@ -1,6 +1,6 @@
 """The parquet files of the lake: an hour's events, and what of it could not be read.
 
-Events are in row groups of about 100,000, within each in order of type, then of arrival. With the page index
+Events are in row groups of 100,000, or of fewer if they are large, within each in order of type, then of arrival. With the page index
 that stands in the file, a reader that wants one type reads the pages of that type, and as the payloads
 of one type resemble each other they compress well. No Arrow schema is stored, so that every reader sees plain
 strings, not dictionaries.

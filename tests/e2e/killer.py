@@ -15,20 +15,19 @@ import sys
 import time
 from contextlib import suppress
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Final
 
-import etl.archive.folder_source
-import etl.lake.folder_store
 from etl.archive.sources import source_at
 from etl.errors import EtlError
 from etl.events.emails import EmailPolicy
 from etl.hours import Hour
 from etl.lake.lake import Lake
 from etl.pipeline import RunOptions, run_hour
+from etl.practice.generator import write_hour
 
 HOUR: Final = Hour.of(2019, 1, 2, 3)
 _CALLS: Final = frozenset({"open", "os.rename", "os.remove", "os.mkdir", "os.utime", "fcntl.flock"})
-_PRELOADED: Final = (etl.archive.folder_source, etl.lake.folder_store)
 
 
 def _work(source: str, lake: str, force: bool, call: int, pipe: int) -> None:  # noqa: FBT001
@@ -63,8 +62,18 @@ def _fork(source: str, lake: str, force: bool, call: int) -> tuple[int, int]:  #
     return process, reading
 
 
+def _warm_up() -> None:
+    """Does once, not in each fork, what is only done at first use."""
+    with TemporaryDirectory() as folder:
+        write_hour(HOUR, Path(folder) / f"{HOUR}.json.gz", events=50)
+        options = RunOptions(emails=EmailPolicy.of("hash"))
+        source = source_at(folder, connect_timeout=5, read_timeout=5)
+        run_hour(HOUR, lake=Lake.at(f"{folder}/lake"), sources=[source], options=options)
+
+
 def main() -> None:
     """Does one order a line until the input ends."""
+    _warm_up()
     for line in sys.stdin:
         source, lake, force, seconds, call = json.loads(line)
         began = time.monotonic()
@@ -82,5 +91,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    sys.path.insert(0, str(Path(__file__).parents[2]))
     main()

@@ -48,8 +48,7 @@ class Checkout:
 
 def parts(hour: str) -> list[str]:
     return [
-        f"--{name}={int(value)}"
-        for name, value in zip(("year", "month", "day", "hour"), hour.split("-"), strict=True)
+        f"--{name}={int(value)}" for name, value in zip(("year", "month", "day", "hour"), hour.split("-"), strict=True)
     ]
 
 
@@ -106,14 +105,16 @@ def test_a_second_run_does_nothing_and_says_so(checkout: Checkout) -> None:
 def test_status_counts_the_real_hours(checkout: Checkout) -> None:
     done = etl(checkout.folder, "status")
     assert done.code == ExitCode.OK
-    assert f"5 hours in {checkout.folder / 'lake'} (5 complete): {sum(REAL_EVENTS.values()):,} events" in done.out
+    words = " ".join(done.out.split())
+    assert f"5 hours in {checkout.folder / 'lake'} (5 complete): {sum(REAL_EVENTS.values()):,} events" in words
 
 
 # ---- addresses
 
-_WORD = re.compile(r"[^\s\"'<>\\:;,()\[\]{}@/]+@[A-Za-z0-9](?:[A-Za-z0-9-]*[A-Za-z0-9])?(?:\.[A-Za-z0-9-]+)*\.[A-Za-z]{2,}")
+_WORD = re.compile(
+    r"[^\s\"'<>\\:;,()\[\]{}@/]+@[A-Za-z0-9](?:[A-Za-z0-9-]*[A-Za-z0-9])?(?:\.[A-Za-z0-9-]+)*\.[A-Za-z]{2,}"
+)
 _HASHED = re.compile(r"[0-9a-f]{40}")
-_SHA = re.compile(r"[0-9a-f]{40}")
 
 
 def _strings(value: Any) -> Iterator[str]:
@@ -172,16 +173,22 @@ class Addresses:
 
     @cached_property
     def official(self) -> frozenset[str]:
-        """What the official dataset makes of those that stand in a place of their own."""
-        return frozenset(
-            _official(field) for line in self._lines for field in _fields(json.loads(line)) if field.strip()
-        )
+        """What the official dataset makes of those that stand in a place of their own; two in one place aside."""
+        fields = {field for line in self._lines for field in _fields(json.loads(line))}
+        return frozenset(_official(field) for field in fields if field and field.count("@") < 2)
+
+    @cached_property
+    def bare(self) -> frozenset[str]:
+        """What stands in the place of an address and has no @, and the official dataset hashes as well."""
+        fields = {field for line in self._lines for field in _fields(json.loads(line))}
+        return frozenset(field for field in fields if field and "@" not in field)
 
     def leaked(self, text: str) -> int:
-        """How many of the clear ones stand in a text as a whole word, and of others how many look like one."""
+        """How many of the clear and of the bare ones stand in a text."""
         words = set(_WORD.findall(text))
         standing = sum(f'"{address}"' in text for address in self.clear if not _WORD.fullmatch(address))
-        return len(words & self.clear) + standing
+        bare = sum(f'email":"{address}"' in text for address in self.bare)
+        return len(words & self.clear) + standing + bare
 
 
 @pytest.fixture(scope="module")
@@ -223,9 +230,7 @@ def _said(done: Done) -> str:
     return done.out + "\n" + done.err
 
 
-def test_no_clear_address_is_in_the_lake_and_the_official_hashes_are(
-    checkout: Checkout, addresses: Addresses
-) -> None:
+def test_no_clear_address_is_in_the_lake_and_the_official_hashes_are(checkout: Checkout, addresses: Addresses) -> None:
     text = _lake_text(checkout.folder / "lake")
     leaked = addresses.leaked(text)
     assert leaked == 0
@@ -285,7 +290,7 @@ def test_a_damaged_hour_gives_no_clear_address_away(
     for form in ("plain", "json"):
         flags = ("--log-level", "debug", "--log-format", form)
         done = etl(tmp_path, "--at", WITH_ADDRESSES, "--source", "archive", "--force", *flags)
-        assert done.code == ExitCode.DAMAGED
+        assert done.code == (ExitCode.OK if harm == "not UTF-8" else ExitCode.DAMAGED)
         said += [done, etl(tmp_path, "show", WITH_ADDRESSES, "--events", "500", "--quarantine", "5000", *flags)]
 
     leaked = addresses.leaked("\n".join(map(_said, said)))
@@ -294,8 +299,8 @@ def test_a_damaged_hour_gives_no_clear_address_away(
     leaked = addresses.leaked(text)
     assert leaked == 0
     # The part before an @ is not given away either where the cut took the rest.
-    begun = {f'"{kind}":"{field.partition("@")[0]}' for field in addresses.clear for kind in ("email",)}
-    given_away = sum(start in text for start in begun if len(start) > len('"email":"') + 3)
+    begun = {f'"email":"{address.partition("@")[0]}' for address in addresses.clear}
+    given_away = sum(start + end in text for start in begun for end in ('"', "\n", "\0"))
     assert given_away == 0
     if harm != "cut in the gzip":
         quarantine = pq.ParquetFile(next((tmp_path / "lake").rglob("quarantine/**/*.parquet"))).read()

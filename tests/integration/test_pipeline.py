@@ -184,9 +184,7 @@ def test_a_refresh_asks_by_the_version_it_has(served: Archive, lake: Lake) -> No
 
 @pytest.mark.parametrize("how", ["refresh", "force"])
 @pytest.mark.parametrize("content", [OTHER, LARGER], ids=["equal", "larger"])
-def test_an_hour_gives_way_to_one_with_no_fewer_events(
-    how: str, content: bytes, served: Archive, lake: Lake
-) -> None:
+def test_an_hour_gives_way_to_one_with_no_fewer_events(how: str, content: bytes, served: Archive, lake: Lake) -> None:
     run(lake, served.url)
     replace(served, content)
     result = run(lake, served.url, **{how: True})
@@ -389,9 +387,7 @@ def test_bytes_that_are_not_those_announced_are_not_stored(
 
 
 @pytest.mark.parametrize("announced", [EVENTS + 1, EVENTS - 1, 0])
-def test_another_number_of_events_than_announced_makes_it_partial(
-    announced: int, served: Archive, lake: Lake
-) -> None:
+def test_another_number_of_events_than_announced_makes_it_partial(announced: int, served: Archive, lake: Lake) -> None:
     announce(served, event_count=announced)
     with pytest.raises(DamagedError, match=f"announces {announced} events, {EVENTS} were found"):
         run(lake, served.url)
@@ -658,7 +654,10 @@ def _groups(lake: Lake, hour: Hour) -> list[list[str]]:
 @pytest.mark.parametrize("odd", [False, True], ids=["sound", "with odd lines"])
 @pytest.mark.parametrize("era", ERAS)
 def test_row_groups_change_nothing_but_the_order(
-    era: str, odd: bool, tmp_path: Path, request: pytest.FixtureRequest  # noqa: FBT001
+    era: str,
+    odd: bool,
+    tmp_path: Path,
+    request: pytest.FixtureRequest,  # noqa: FBT001
 ) -> None:
     hour = ERAS[era]
     lines = documents(1800, hour=hour)
@@ -848,7 +847,9 @@ def test_addresses_are_treated_by_the_policy_asked_for(tmp_path: Path) -> None:
         found[name] = {word for text in texts for word in words.findall(text) if not word.startswith("git@")}
     assert found["keep"]
     assert found["drop"] == set()
-    official = {f"{hashlib.sha1(w.partition('@')[0].encode()).hexdigest()}@{w.partition('@')[2]}" for w in found["keep"]}  # noqa: S324
+    official = {
+        f"{hashlib.sha1(w.partition('@')[0].encode()).hexdigest()}@{w.partition('@')[2]}" for w in found["keep"]
+    }  # noqa: S324
     assert found["hash"] == official
     assert len(found["keyed"]) == len(official)
     assert not found["keyed"] & (official | found["keep"])

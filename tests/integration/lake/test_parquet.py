@@ -395,8 +395,11 @@ def test_a_quarantine_counts_all_and_keeps_every_byte(found: list[Damage]) -> No
     assert quarantine.rows == len(with_bytes)
     assert (file is None) == (not with_bytes)
     rows = [] if file is None else _read(file)
-    assert [(row["place"], row["offset"], row["length"], row["reason"], row["event_kept"], row["bytes"]) for row in rows] == [
-        (damage.place, damage.offset, len(damage.data), damage.reason, damage.kept, damage.data) for damage in with_bytes
+    assert [
+        (row["place"], row["offset"], row["length"], row["reason"], row["event_kept"], row["bytes"]) for row in rows
+    ] == [
+        (damage.place, damage.offset, len(damage.data), damage.reason, damage.kept, damage.data)
+        for damage in with_bytes
     ]
     quarantine.close()
 

@@ -204,13 +204,16 @@ def test_addresses_without_at_in_pushes_are_treated(policy: str) -> None:
     assert "ann.example" not in found[0]["payload"]
     commit = json.loads(found[0]["payload"])["commits"][0]["author"]
     assert commit["name"] == "Ann"
-    assert commit["email"] == (None if policy == "drop" else hashlib.sha1(b"ann.example", usedforsecurity=False).hexdigest())
+    assert commit["email"] == (
+        None if policy == "drop" else hashlib.sha1(b"ann.example", usedforsecurity=False).hexdigest()
+    )
 
 
 def test_events_are_in_order_of_type_and_within_it_of_arrival() -> None:
-    lines = [LINE.replace(b'"7"', b'"%d"' % number).replace(b"Watch", name) for number, name in enumerate(
-        [b"Push", b"Fork", b"Push", b"Watch", b"Fork", b"Push"]
-    )]
+    lines = [
+        LINE.replace(b'"7"', b'"%d"' % number).replace(b"Watch", name)
+        for number, name in enumerate([b"Push", b"Fork", b"Push", b"Watch", b"Fork", b"Push"])
+    ]
     parts = [columns(b"".join(lines[:2])), columns(b"".join(lines[2:]))]
     found = to_table(parts, []).to_pylist()
     assert [(row["type"], row["id"]) for row in found] == [

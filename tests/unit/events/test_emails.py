@@ -38,7 +38,29 @@ hosts = st.tuples(st.lists(labels, min_size=1, max_size=3), st.sampled_from(["ex
 addresses = st.tuples(locals_, hosts).map("@".join)
 # What stands around an address in a text; the odd ones are those that JSON writes as escapes.
 around = st.sampled_from(
-    ["", " ", "\n", "\t", '"', "<", ">", "\\", "/", "\\n", "\\u0041", "(", ")", ",", ";", ":", "'", "@", "\u2028", "é", "1"]
+    [
+        "",
+        " ",
+        "\n",
+        "\t",
+        '"',
+        "<",
+        ">",
+        "\\",
+        "/",
+        "\\n",
+        "\\u0041",
+        "(",
+        ")",
+        ",",
+        ";",
+        ":",
+        "'",
+        "@",
+        "\u2028",
+        "é",
+        "1",
+    ]
 )
 
 
@@ -69,7 +91,9 @@ def documents(draw: st.DrawFn) -> tuple[Any, list[str]]:
     pushed = st.tuples(st.just(SHA), address | text, text, text).map(list)
     keys = st.sampled_from(["email", "committer_email", "publicEmail", "mail", "name", "body", "a"]) | text
     leaves = st.one_of(text, address, st.none(), st.booleans(), st.integers(-5, 5), commit, pushed)
-    value = draw(st.recursive(leaves, lambda inner: st.lists(inner, max_size=3) | st.dictionaries(keys, inner, max_size=3)))
+    value = draw(
+        st.recursive(leaves, lambda inner: st.lists(inner, max_size=3) | st.dictionaries(keys, inner, max_size=3))
+    )
     return value, inside
 
 
@@ -141,9 +165,7 @@ def test_keep_keeps(found: tuple[Any, list[str]], style: int) -> None:
 
 @settings(deadline=None)
 @given(documents(), styles, st.sampled_from(TREATING))
-def test_no_address_stays_and_the_structure_does(
-    found: tuple[Any, list[str]], style: int, policy: EmailPolicy
-) -> None:
+def test_no_address_stays_and_the_structure_does(found: tuple[Any, list[str]], style: int, policy: EmailPolicy) -> None:
     value, inside = found
     text = written(value, style)
     scrubbed = policy.scrub(text)
@@ -187,7 +209,10 @@ def test_any_text_stays_sound_json(said: str, style: int) -> None:
 
 
 @settings(deadline=None)
-@given(st.binary(max_size=60) | st.lists(st.sampled_from([b'"', b"\\", b"u00", b"@", b"a.b", b"mail\":", b"\xc3"])).map(b"".join))
+@given(
+    st.binary(max_size=60)
+    | st.lists(st.sampled_from([b'"', b"\\", b"u00", b"@", b"a.b", b'mail":', b"\xc3"])).map(b"".join)
+)
 def test_unsound_bytes_are_survived(data: bytes) -> None:
     # A block is treated before anyone knows whether it is sound.
     for policy in TREATING:
@@ -306,6 +331,7 @@ def test_another_key_gives_another_hash() -> None:
     [
         "git@github.com:ann/tool.git",
         "ssh://git@host.example/ann/tool",
+        "cloned from 'git@host.example:ann/tool'",
         "thanks @ann and @bob-2!",
         "pkg@1.2.3 and left-pad@^1.0.0",
         "@types/node@20.1",
@@ -331,13 +357,18 @@ def test_what_is_no_address_stays(said: str, policy: EmailPolicy) -> None:
 @pytest.mark.parametrize(
     ("said", "hashed", "dropped"),
     [
-        ("Signed-off-by: Ann <ann@host.example>", "Signed-off-by: Ann <{ann}@host.example>", "Signed-off-by: Ann <[e-mail]>"),
+        (
+            "Signed-off-by: Ann <ann@host.example>",
+            "Signed-off-by: Ann <{ann}@host.example>",
+            "Signed-off-by: Ann <[e-mail]>",
+        ),
         ("a\nann@host.example\n", "a\n{ann}@host.example\n", "a\n[e-mail]\n"),
         ("mailto:ann@host.example.", "mailto:{ann}@host.example.", "mailto:[e-mail]."),
         ('"ann@host.example"', '"{ann}@host.example"', '"[e-mail]"'),
         ("\\nann@host.example", "\\{nann}@host.example", "\\[e-mail]"),
         ("\u00e4nn@host.example", "{\u00e4nn}@host.example", "[e-mail]"),
         ("ann@h\u00f6st.example", "{ann}@h\u00f6st.example", "[e-mail]"),
+        ("Git <git@host.example>", "Git <{git}@host.example>", "Git <[e-mail]>"),
         ("ann@163.com", "{ann}@163.com", "[e-mail]"),
     ],
 )
@@ -417,6 +448,12 @@ def test_no_address_stays_in_a_damaged_document(
     for damaged in (cut, cut.replace(b"@", ESCAPED_AT.encode())):
         treated = policy.scrub_damaged(damaged).decode("latin-1").encode("latin-1").decode(errors="replace")
         assert not clear(treated.replace(ESCAPED_AT, "@"))
+
+
+def test_the_ssh_address_of_a_repository_stays_in_damaged_bytes() -> None:
+    kept = b'"ssh_url":"git@github.com:ann/tool.git","a":'
+    assert all(policy.scrub_damaged(kept) == kept for policy in TREATING)
+    assert b"git@" not in POLICIES["hash"].scrub_damaged(b'by <git@host.example>","a":')
 
 
 @pytest.mark.parametrize("end", [1, 3, 8, 12])

@@ -36,7 +36,13 @@ TIMELINE = {
     "url": "https://site.example/ann/tool",
     "actor": "bob",
     "actor_attributes": {"login": "bob", "type": "User", "gravatar_id": "c", "name": "Bob"},
-    "repository": {"id": 2, "name": "tool", "url": "https://site.example/ann/tool", "owner": "ann", "organization": "g"},
+    "repository": {
+        "id": 2,
+        "name": "tool",
+        "url": "https://site.example/ann/tool",
+        "owner": "ann",
+        "organization": "g",
+    },
 }
 
 
