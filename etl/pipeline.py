@@ -222,11 +222,11 @@ class _Run:
         return HourResult(self._hour, Outcome.STORED if stored else Outcome.REPLACED, manifest)
 
     def _known_etag(self, source: Source) -> str | None:
-        """The version in the lake, if it came from this very address and need not be made anew."""
+        """The version in the lake, if it came from this very address, on the same terms, and need not be made anew."""
         content = None if self._present is None else self._present.content
-        if content is None or self._options.force or content.source.address != source.url(self._hour):
+        if content is None or self._options.force or not _on_same_terms(content, self._options):
             return None
-        return content.source.etag
+        return content.source.etag if content.source.address == source.url(self._hour) else None
 
     def _store(self, download: Download, publication: Publication, *, careful: bool) -> Manifest:
         """Decodes a download into a publication, and finishes it if it may replace what is there."""
@@ -352,12 +352,14 @@ class _Run:
         self._lake.record(self._hour, status, reason, started_at=self._started_at, finished_at=self._clock())
 
 
+def _on_same_terms(content: Content, options: RunOptions) -> bool:
+    return (content.emails, content.schema_version) == (options.emails.name, SCHEMA_VERSION)
+
+
 def _warn_of_other_terms(present: Manifest, options: RunOptions) -> None:
     """Says so when a stored hour is not what a run with these options would make."""
     content = present.content
-    if content is None:
-        return
-    if (content.emails, content.schema_version) != (options.emails.name, SCHEMA_VERSION):
+    if content is not None and not _on_same_terms(content, options):
         _log.warning(
             "the stored hour was made on other terms; --force makes it anew",
             hour=present.hour,

@@ -30,7 +30,7 @@ from msgspec import Raw
 from pyarrow.json import ParseOptions, ReadOptions, read_json
 
 from etl.events import arrow
-from etl.events.emails import EmailPolicy
+from etl.events.emails import EmailPolicy, spells_addresses
 from etl.events.record import ENTITY_FIELDS, Row, join_object, read_entity
 from etl.events.schema import ARROW_SCHEMA, NAMES
 from etl.events.times import events_api_text, parse_time
@@ -69,6 +69,8 @@ _ENTITY_SCHEMAS: Final = {
     for entity, keys in ENTITY_FIELDS.items()
 }
 PUSH: Final = "PushEvent"
+# Escapes of the characters that an address, or the key of one, is made of.
+_MAY_SPELL: Final = r"\\u00(?:2[5bdeBDE]|3[0-9]|[46]|5[0-9abdfABDF]|7[0-9a-eA-E])"
 
 
 class EventColumns:
@@ -139,7 +141,7 @@ def decode_columns(lines: bytes, emails: EmailPolicy, arena: arrow.Arena | None 
     Returns:
         The events, or None when anything at all stands in the way of reading every byte of them.
     """
-    if not _is_utf8(lines):
+    if not _is_utf8(lines) or (not emails.keeps and _spells_addresses(lines)):
         return None
     try:
         events = _EVENTS.decode_lines(lines)
@@ -353,6 +355,11 @@ def _other_of_several(left: dict[str, tuple[pa.Array[Any], pa.Array[Any]]]) -> p
     ]
     values = arrow.utf8([join_object(dict(members)) for members in found if members])
     return values.take(arrow.places(bool(members) for members in found)).dictionary_encode()
+
+
+def _spells_addresses(lines: bytes) -> bool:
+    """Whether an address may be spelled as escapes, which only the exact reading looks for."""
+    return arrow.matches(lines, _MAY_SPELL) and spells_addresses(lines)
 
 
 def _is_utf8(data: bytes) -> bool:

@@ -195,11 +195,13 @@ class Decoder:
 
     def _treat(self, document: Document) -> Document:
         """Treats every address in a document."""
-        data = self._emails.scrub(document.data)
+        data = self._emails.scrub_document(document.data)
         pairs = document.members if data is document.data else members(data)
         if pairs is None:
             raise AssertionError("treating addresses broke a document")  # a defect here
-        bare = {"actor_attributes"} | ({"payload"} if ("type", _PUSH) in pairs else set())
+        # Without a type that can be read, it may be a push.
+        may_be_push = all(raw == _PUSH for key, raw in pairs if key == "type")
+        bare = {"actor_attributes"} | ({"payload"} if may_be_push else set())
         pairs = [(key, self._emails.scrub_bare_fields(raw) if key in bare else raw) for key, raw in pairs]
         return Document(document.offset, data, pairs)
 

@@ -158,7 +158,8 @@ class EmailPolicy:
         """Treats whatever may be an address, or the rest of one, in bytes that are no sound JSON."""
         if self.keeps:
             return data
-        data = _CUT_FIELD.sub(lambda found: found[1] + self._word(found[2]), _spell_out(data))
+        data = self.scrub_bare_fields(_spell_out(data))
+        data = _CUT_FIELD.sub(lambda found: found[1] + self._word(found[2]), data)
         return _LOOSE.sub(self._loose, data)
 
     def digest(self, local: bytes) -> bytes:
@@ -321,11 +322,13 @@ def _spell_out(text: bytes) -> bytes:
 
 def _escape_over(text: bytes, at: int) -> tuple[int, int]:
     """Finds begin and end of the escape that ``at`` stands inside of; ``at`` twice when it stands in none."""
-    for begin in range(max(0, at - 5), at):
-        if text[begin] == _BACKSLASH and not _is_escaped(text, begin):
+    begin = text.find(b"\\", max(0, at - 5), at)
+    while begin >= 0:
+        if not _is_escaped(text, begin):
             end = begin + (6 if text[begin + 1 : begin + 2] == b"u" else 2)
             if end > at:
                 return begin, end
+        begin = text.find(b"\\", begin + 1, at)
     return at, at
 
 

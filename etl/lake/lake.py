@@ -383,7 +383,7 @@ class _Tap(io.RawIOBase):
         self.bytes = 0
 
     def shut(self) -> None:
-        """Lets fall what still comes: Arrow empties its buffers when they are destroyed, so after the file is closed."""
+        """Lets fall what still comes: Arrow empties its buffers late, when the file is closed already."""
         self._shut = True
 
     @property

@@ -1,9 +1,9 @@
 """The parquet files of the lake: an hour's events, and what of it could not be read.
 
-Events are in row groups of 100,000, or of fewer if they are large, within each in order of type, then of arrival. With the page index
-that stands in the file, a reader that wants one type reads the pages of that type, and as the payloads
-of one type resemble each other they compress well. No Arrow schema is stored, so that every reader sees plain
-strings, not dictionaries.
+Events are in row groups of 100,000, or of fewer if they are large, each in order of type, then of arrival. With
+the page index that stands in the file, a reader that wants one type reads the pages of that type, and as the
+payloads of one type resemble each other they compress well. No Arrow schema is stored, so that every reader sees
+plain strings, not dictionaries.
 """
 
 from __future__ import annotations
@@ -11,7 +11,9 @@ from __future__ import annotations
 import io
 import tempfile
 from collections import Counter
+from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager, suppress
 from io import IOBase
 from typing import BinaryIO, Final, cast
 
@@ -19,6 +21,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from etl.archive.damage import Damage, Place
+from etl.errors import StoreError
+from etl.events import arrow
 from etl.events.columns import PARQUET_SCHEMA
 from etl.events.decode import ROW_GROUP_ROWS, RowGroup
 from etl.events.emails import EmailPolicy
@@ -155,16 +159,21 @@ class Quarantine:
         self._flush()
         if self._writer is None or self._file is None:
             return None
-        self._writer.close()
+        with _temporary_space():
+            self._writer.close()
+            self._file.flush()
         self._file.seek(io.SEEK_SET)
         return self._file
 
     def close(self) -> None:
         """Removes the temporary file."""
-        if self._writer is not None:
-            self._writer.close()
-        if self._file is not None:
-            self._file.close()
+        # Closing writes what is still held; where there is no room for it, there was an error that says so.
+        with suppress(OSError):
+            if self._writer is not None:
+                self._writer.close()
+        with suppress(OSError):
+            if self._file is not None:
+                self._file.close()
 
     def _flush(self) -> None:
         if not self._waiting:
@@ -172,21 +181,37 @@ class Quarantine:
         if self._writer is None:
             self._file = tempfile.TemporaryFile(prefix="quarantine-")  # noqa: SIM115  # closed by close()
             self._writer = pq.ParquetWriter(self._file, QUARANTINE_SCHEMA, compression=_COMPRESSION)
-        rows = [self._row(damage) for damage in self._waiting]
-        self._writer.write_table(pa.Table.from_pylist(rows, schema=QUARANTINE_SCHEMA))
-        self.rows += len(rows)
+        with _temporary_space():
+            self._writer.write_table(self._table())
+        self.rows += len(self._waiting)
         self._waiting.clear()
         self._waiting_bytes = 0
 
-    def _row(self, damage: Damage) -> dict[str, object]:
-        data = damage.data
-        if damage.place is Place.TEXT:
-            data = self._emails.scrub_damaged(self._emails.scrub(data))
-        return {
-            "place": damage.place.value,
-            "offset": damage.offset,
-            "length": len(damage.data),
-            "reason": damage.reason.value,
-            "event_kept": damage.kept,
-            "bytes": data,
-        }
+    def _table(self) -> pa.Table:
+        waiting = self._waiting
+        columns = [
+            arrow.text([damage.place.value for damage in waiting]),
+            arrow.int64(damage.offset for damage in waiting),
+            arrow.int64(len(damage.data) for damage in waiting),
+            arrow.text([damage.reason.value for damage in waiting]),
+            arrow.boolean(damage.kept for damage in waiting),
+            arrow.binary([self._treated(damage) for damage in waiting]),
+        ]
+        return pa.Table.from_arrays(columns, schema=QUARANTINE_SCHEMA)
+
+    def _treated(self, damage: Damage) -> bytes:
+        if damage.place is Place.GZIP:
+            return damage.data
+        return self._emails.scrub_damaged(self._emails.scrub(damage.data))
+
+
+@contextmanager
+def _temporary_space() -> Iterator[None]:
+    """Explains why what is set aside cannot be written to the folder for temporary files."""
+    try:
+        yield
+    except OSError as error:
+        raise StoreError(
+            f"what could not be read cannot be set aside in {tempfile.gettempdir()}: {error.strerror or error}",
+            hint="make room there, or name another folder in the environment variable TMPDIR",
+        ) from error

@@ -8,6 +8,7 @@ lock; -1 lets it live. ``calls`` are those of a fork that was done.
 
 from __future__ import annotations
 
+import gzip
 import json
 import os
 import signal
@@ -24,7 +25,7 @@ from etl.events.emails import EmailPolicy
 from etl.hours import Hour
 from etl.lake.lake import Lake
 from etl.pipeline import RunOptions, run_hour
-from etl.practice.generator import write_hour
+from etl.practice.generator import generate_hour
 
 HOUR: Final = Hour.of(2019, 1, 2, 3)
 _CALLS: Final = frozenset({"open", "os.rename", "os.remove", "os.mkdir", "os.utime", "fcntl.flock"})
@@ -65,8 +66,9 @@ def _fork(source: str, lake: str, force: bool, call: int) -> tuple[int, int]:  #
 def _warm_up() -> None:
     """Does once, not in each fork, what is only done at first use."""
     with TemporaryDirectory() as folder:
-        write_hour(HOUR, Path(folder) / f"{HOUR}.json.gz", events=50)
-        options = RunOptions(emails=EmailPolicy.of("hash"))
+        damaged = [*generate_hour(HOUR, events=50), b'{"id":"1","type":"Cut\n']
+        (Path(folder) / f"{HOUR}.json.gz").write_bytes(gzip.compress(b"".join(damaged)))
+        options = RunOptions(emails=EmailPolicy.of("hash"), max_damage=1)
         source = source_at(folder, connect_timeout=5, read_timeout=5)
         run_hour(HOUR, lake=Lake.at(f"{folder}/lake"), sources=[source], options=options)
 

@@ -42,7 +42,7 @@ class Done:
 
 def clean_environment() -> dict[str, str]:
     """The environment without settings and proxies, and with little patience for sources."""
-    theirs = ("GHARCHIVE_", "HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY")
+    theirs = ("GHARCHIVE_", "COLUMNS", "HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY")
     ours = {name: value for name, value in os.environ.items() if not name.upper().startswith(theirs)}
     patience = {"ATTEMPTS": "2", "BACKOFF_FIRST": "0.01", "BACKOFF_MAX": "0.01", "READ_TIMEOUT": "20"}
     return ours | {f"GHARCHIVE_{name}": value for name, value in patience.items()}

@@ -82,7 +82,8 @@ def program(tmp_path: Path, archive: Path) -> Program:
 
 
 def _clean_environment() -> dict[str, str]:
-    ours = {name: value for name, value in os.environ.items() if not name.upper().startswith("GHARCHIVE_")}
+    theirs = ("GHARCHIVE_", "COLUMNS")
+    ours = {name: value for name, value in os.environ.items() if not name.upper().startswith(theirs)}
     return ours | {"GHARCHIVE_ATTEMPTS": "1", "GHARCHIVE_CONNECT_TIMEOUT": "5", "GHARCHIVE_READ_TIMEOUT": "60"}
 
 

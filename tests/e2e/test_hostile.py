@@ -40,7 +40,7 @@ def archive() -> Iterator[Archive]:
         yield held
 
 
-def fetch(folder: Path, source: object, *words: object, **how: Any) -> Done:  # noqa: ANN401 -- those of etl
+def fetch(folder: Path, source: object, *words: object, **how: Any) -> Done:
     return etl(folder, "--at", HOUR, "--source", source, *words, **how)
 
 
@@ -259,7 +259,7 @@ _HOSTILE = {
         _spliced("type", rb'"\ud800Event"'),
         _spliced("payload", rb'{"x":"\udfff"}'),
         _spliced("actor", rb'{"id":1,"login":"\ud800"}'),
-        _changed(**{r"x": "y"}).replace(b'"x"', rb'"\ud800"'),
+        _changed(x="y").replace(b'"x"', rb'"\ud800"'),
     ],
     "control characters": [
         _spliced("type", rb'"\u0000\u001b[31mEvent"'),

@@ -98,7 +98,7 @@ def _seen_by_a_reader(lake: Path) -> Content | None:
     if not file.exists():
         return None
     parquet = pq.ParquetFile(file)
-    content = decode_content(parquet.metadata.metadata[CONTENT_KEY])
+    content = decode_content((parquet.metadata.metadata or {})[CONTENT_KEY])
     assert content is not None
     assert parquet.read().num_rows == content.events
     return content
@@ -173,9 +173,7 @@ def test_a_replacing_run_killed_at_any_instant_leaves_the_old_or_the_new(
 
 @pytest.mark.parametrize("force", [False, True])
 def test_the_program_itself_killed_leaves_the_old_or_the_new(
-    force: bool,
-    sources: dict[str, Path],
-    tmp_path: Path,  # noqa: FBT001
+    *, force: bool, sources: dict[str, Path], tmp_path: Path
 ) -> None:
     dice = random.Random(force)  # noqa: S311 -- not a secret
     flags = ("--force",) if force else ()

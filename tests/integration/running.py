@@ -11,6 +11,7 @@ from typing import Any, Final
 
 import pyarrow.parquet as pq
 
+from etl.archive.fetch import FetchPolicy
 from etl.archive.sources import Source, source_at
 from etl.events.emails import EmailPolicy
 from etl.events.schema import ARROW_SCHEMA
@@ -18,7 +19,7 @@ from etl.hours import Hour
 from etl.lake.lake import Lake
 from etl.lake.layout import events_key
 from etl.lake.manifest import Manifest
-from etl.pipeline import FetchPolicy, HourResult, RunOptions, Watch, run_hour
+from etl.pipeline import HourResult, RunOptions, Watch, run_hour
 from etl.practice.generator import generate_hour
 
 HOUR: Final = Hour.of(2015, 1, 1, 15)
@@ -94,6 +95,11 @@ def quarantined(lake: Lake, hour: Hour = HOUR) -> list[dict[str, Any]]:
         return []
     with lake.store.open(facts.key) as file:
         return list(pq.ParquetFile(file).read().to_pylist())
+
+
+def metadata_of(parquet: pq.ParquetFile) -> dict[bytes, bytes]:
+    """The key-value section of a parquet file."""
+    return parquet.metadata.metadata or {}
 
 
 def sound(lake: Lake, hour: Hour = HOUR) -> Manifest:

@@ -104,7 +104,7 @@ class _Meeting:
     def __init__(self, runs: int) -> None:
         self._barrier = threading.Barrier(runs, timeout=60)
 
-    def source(self, address: str, size: int | None) -> None:
+    def source(self, _address: str, _size: int | None) -> None:
         self._barrier.wait()
 
     def received(self, count: int) -> None:
@@ -142,10 +142,7 @@ def test_of_two_runs_at_once_one_wins(before: str, place: str, tmp_path: Path) -
         run(Lake.at(place), put(tmp_path / "before", SMALL))
     meeting = _Meeting(2)
     done, failed = _at_once(
-        *(
-            lambda source=source: run(Lake.at(place), source, force=True, watch=meeting)  # type: ignore[misc]
-            for source in sources
-        )
+        *(lambda source=source: run(Lake.at(place), source, force=True, watch=meeting) for source in sources)
     )
 
     ((winner,), (loser,)) = done, failed

@@ -6,7 +6,6 @@ it applies. A difference that no rule explains fails, and so does a rule that ex
 
 from __future__ import annotations
 
-import gzip
 import hashlib
 import re
 from collections import Counter
@@ -68,7 +67,8 @@ class Difference:
                 return True
             case ("payload", "shas", int(), 1) | ("payload", "commits", int(), "author", "email"):
                 return True
-        return False
+            case _:
+                return False
 
     def __repr__(self) -> str:
         return f"{self.record['type']} at {self.path}: the values differ"  # they may hold addresses
@@ -196,12 +196,13 @@ def _compare(lines: Lines, golden: Lines) -> Iterator[Difference]:
 def _rows_in_order(lines: Lines) -> Rows:
     """Our rows in the order of the lines: a table is in order of type, and in order of the lines within each."""
     records = [reading.parse(line) for line in lines]
-    rows: Rows = []
-    for form in (False, True):
-        places = [place for place, record in enumerate(records) if ("id" in record) is form]
-        places.sort(key=lambda place: records[place]["type"])
-        rows += zip(places, reading.read([lines[place] for place in places], "hash"), strict=True) if places else []
-    return [row for _, row in sorted(rows, key=lambda item: item[0])]
+    found: dict[int, dict[str, Any]] = {}
+    for has_id in (True, False):
+        places = [place for place, record in enumerate(records) if ("id" in record) is has_id]
+        places.sort(key=lambda place: str(records[place]["type"]))
+        if places:
+            found.update(zip(places, reading.read([lines[place] for place in places], "hash"), strict=True))
+    return [found[place] for place in range(len(lines))]
 
 
 def _as_official(row: dict[str, Any]) -> dict[str, Any]:

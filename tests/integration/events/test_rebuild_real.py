@@ -39,7 +39,7 @@ def test_every_real_record_is_rebuilt_from_its_row(records: dict[str, Lines]) ->
 
 def test_every_real_record_is_rebuilt_from_its_row_of_the_exact_reading(records: dict[str, Lines]) -> None:
     for source, lines in records.items():
-        few = lines.some(300)
+        few = lines.some(200)
         _same_records(source, few, reading.read(map(reading.unsound, few), "keep"))
 
 
@@ -61,7 +61,7 @@ def test_real_hours_take_the_fast_reading(records: dict[str, Lines]) -> None:
 @pytest.mark.parametrize("emails", ["hash", "keyed", "drop", "keep"])
 def test_both_readings_give_the_same_rows(emails: str, records: dict[str, Lines]) -> None:
     for source, lines in records.items():
-        few = lines.some(300)
+        few = lines.some(200)
         _same_rows(source, reading.read(few, emails), reading.read(map(reading.unsound, few), emails))
 
 

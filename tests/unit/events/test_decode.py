@@ -95,7 +95,7 @@ def test_rows_and_damages_do_not_depend_on_the_blocks(lines: list[bytes], size: 
     assert cut.decoder.tally.duplicates == whole.decoder.tally.duplicates
 
 
-@settings(deadline=None)
+@settings(deadline=None, max_examples=50)
 @given(st.lists(texts.records(), max_size=6))
 def test_no_record_is_lost_or_changed(records: list[str]) -> None:
     reading = Reading([b"".join(record.encode().replace(b"\r", b" ") + b"\n" for record in records)])
@@ -150,7 +150,7 @@ def test_a_row_group_that_was_given_back_is_filled_anew() -> None:
         for block in blocks([LINE.replace(b"started", name)], lambda _: None):
             assert decoder.decode(block) is None
         group = decoder.rest()
-        assert [row["payload"] for row in group.table().to_pylist()] == ['{"action":"%s"}' % name.decode()]
+        assert [row["payload"] for row in group.table().to_pylist()] == [f'{{"action":"{name.decode()}"}}']
         decoder.reuse(group)
         assert (len(group), group.bytes) == (0, 0)
 
@@ -229,7 +229,6 @@ def test_no_column_shows_an_address(record: bytes, emails: str) -> None:
     assert texts.meaning(rebuild(kept)) == texts.meaning(record)
 
 
-@pytest.mark.xfail(reason="the readings do not look for addresses spelled as escapes yet", strict=True)
 @pytest.mark.parametrize("line", [LINE, ODD])
 def test_an_address_spelled_as_escapes_is_treated(line: bytes) -> None:
     (row,) = Reading([line.replace(b"started", b"zoe\\u0040host.example")], "hash").rows

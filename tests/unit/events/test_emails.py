@@ -153,7 +153,7 @@ def keyed(local: str) -> str:
 # ------------------------------------------------------------------------------------------------ laws of every policy
 
 
-@settings(deadline=None)
+@settings(deadline=None, max_examples=50)
 @given(documents(), styles)
 def test_keep_keeps(found: tuple[Any, list[str]], style: int) -> None:
     text = written(found[0], style)
@@ -163,7 +163,7 @@ def test_keep_keeps(found: tuple[Any, list[str]], style: int) -> None:
     assert not keep.has_bare_fields(text)
 
 
-@settings(deadline=None)
+@settings(deadline=None, max_examples=50)
 @given(documents(), styles, st.sampled_from(TREATING))
 def test_no_address_stays_and_the_structure_does(found: tuple[Any, list[str]], style: int, policy: EmailPolicy) -> None:
     value, inside = found
@@ -175,7 +175,7 @@ def test_no_address_stays_and_the_structure_does(found: tuple[Any, list[str]], s
         assert not any(address in said for address in inside)
 
 
-@settings(deadline=None)
+@settings(deadline=None, max_examples=50)
 @given(documents(), styles, st.sampled_from(TREATING))
 def test_once_is_enough(found: tuple[Any, list[str]], style: int, policy: EmailPolicy) -> None:
     scrubbed = policy.scrub(written(found[0], style))
@@ -183,7 +183,7 @@ def test_once_is_enough(found: tuple[Any, list[str]], style: int, policy: EmailP
     assert policy.scrub_document(scrubbed) == scrubbed
 
 
-@settings(deadline=None)
+@settings(deadline=None, max_examples=50)
 @given(st.lists(documents(), max_size=3), st.integers(0, 3), st.sampled_from(TREATING))
 def test_lines_are_treated_each_for_itself(found: list[tuple[Any, list[str]]], style: int, policy: EmailPolicy) -> None:
     lines = [written(value, style) for value, _ in found]
@@ -380,7 +380,7 @@ def test_addresses_in_text(said: str, hashed: str, dropped: str) -> None:
         assert json.loads(POLICIES["drop"].scrub(text)) == [dropped, {dropped: 1}]
 
 
-@settings(deadline=None)
+@settings(deadline=None, max_examples=50)
 @given(documents(), st.randoms(use_true_random=False), st.sampled_from(TREATING))
 def test_addresses_spelled_as_escapes_are_treated(
     found: tuple[Any, list[str]], random: Any, policy: EmailPolicy
@@ -436,7 +436,7 @@ def test_spelling_out_keeps_what_a_document_says() -> None:
 # -------------------------------------------------------------------------------------------- damaged bytes and logs
 
 
-@settings(deadline=None)
+@settings(deadline=None, max_examples=50)
 @given(documents(), styles, st.sampled_from(TREATING), st.data())
 def test_no_address_stays_in_a_damaged_document(
     found: tuple[Any, list[str]], style: int, policy: EmailPolicy, data: st.DataObject

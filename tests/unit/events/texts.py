@@ -1,4 +1,4 @@
-"""JSON as text, so that numbers, escapes and white space are as they are written; and a reader that sees the difference."""
+"""JSON as text, so that numbers, escapes and white space are as they are written, and a reader that sees them."""
 
 from __future__ import annotations
 
