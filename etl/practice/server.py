@@ -14,6 +14,7 @@ from __future__ import annotations
 import gzip
 import os
 import re
+import sys
 import threading
 import zlib
 from collections.abc import Callable, Iterator, Mapping
@@ -316,6 +317,12 @@ class _HttpServer(ThreadingHTTPServer):
     def __init__(self, address: tuple[str, int], respond: Callable[[Request], Response]) -> None:
         self.respond = respond
         super().__init__(address, _Handler)
+
+    @override
+    def handle_error(self, request: object, client_address: object) -> None:
+        """Says nothing when a client hangs up, which is its right; prints everything else."""
+        if not isinstance(sys.exception(), ConnectionError):
+            super().handle_error(request, client_address)  # type: ignore[arg-type]  # handed on as it came
 
 
 class _Handler(BaseHTTPRequestHandler):
