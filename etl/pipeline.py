@@ -1,7 +1,7 @@
 """One hour, from the archive to the lake.
 
 The way is a line: download, inflate, cut into blocks, decode to the one schema, write parquet, publish. Three
-threads share it: one downloads and inflates ahead, one decodes, one writes behind.
+threads share it: one downloads, inflates and parses ahead, one makes columns, one writes behind.
 """
 
 from __future__ import annotations
@@ -22,11 +22,11 @@ from etl import __version__
 from etl.ahead import read_ahead
 from etl.archive.contract import HourNotFound, Source, SourceChangedError
 from etl.archive.damage import Damage, Reason
-from etl.archive.documents import Block, blocks
+from etl.archive.documents import blocks
 from etl.archive.fetch import Download, FetchPolicy, open_download
 from etl.archive.inflate import BrokenStreamError, inflate, inflate_carefully
 from etl.errors import DamagedError, NotPublishedError, ShrinkRefusedError, SourceUnreachableError
-from etl.events.decode import Decoder, Tally
+from etl.events.decode import Decoder, ReadBlock, Tally
 from etl.events.emails import EmailPolicy
 from etl.events.schema import SCHEMA_VERSION
 from etl.hours import Hour
@@ -245,12 +245,12 @@ class _Run:
     def _decode(self, download: Download, quarantine: Quarantine, writer: EventsWriter, *, careful: bool) -> Tally:
         """Takes all of a download in, and counts it."""
         decoder = Decoder(self._options.emails, quarantine.add)
-        for found in read_ahead(partial(self._blocks, download, careful)):
+        for found in read_ahead(partial(self._read, download, decoder, careful)):
             if isinstance(found, Damage):
                 quarantine.add(found)
                 continue
             before = decoder.tally.events
-            group = decoder.decode(found)
+            group = decoder.add(found)
             self._watch.events(decoder.tally.events - before)
             written = None if group is None else writer.write(group)
             if written is not None:
@@ -259,12 +259,14 @@ class _Run:
             writer.write(rest)
         return decoder.tally
 
-    def _blocks(self, download: Download, careful: bool, put: Callable[[Block | Damage], None]) -> None:  # noqa: FBT001
-        """Runs ahead: downloads, inflates and cuts; damage goes the way of the blocks, in its place."""
+    def _read(
+        self, download: Download, decoder: Decoder, careful: bool, put: Callable[[ReadBlock | Damage], None]  # noqa: FBT001
+    ) -> None:
+        """Runs ahead: downloads, inflates, cuts and parses; damage goes the way of the blocks, in its place."""
         way = inflate_carefully if careful else inflate
         text = way(self._received(download), put, max_expanded=self._options.max_expanded)
         for block in blocks(text, put):
-            put(block)
+            put(decoder.read(block))
 
     def _received(self, download: Download) -> Iterator[bytes]:
         for chunk in download:

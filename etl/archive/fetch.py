@@ -42,7 +42,7 @@ __all__ = [
     "open_sources",
 ]
 
-CHUNK_BYTES: Final = 1 << 20
+CHUNK_BYTES: Final = 1 << 16
 _STRETCH_BYTES: Final = 1 << 16
 _GZIP_MAGIC: Final = b"\x1f\x8b"
 

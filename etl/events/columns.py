@@ -40,7 +40,9 @@ _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND: Final = timedelta(microseconds=1)
 
 
-class _Event(msgspec.Struct, forbid_unknown_fields=True, gc=False):
+class Event(msgspec.Struct, forbid_unknown_fields=True, gc=False):
+    """An event of the Events API form, its values as they stand in the source; ``Raw`` ones are views of it."""
+
     id: str
     type: str
     actor: Raw
@@ -51,7 +53,7 @@ class _Event(msgspec.Struct, forbid_unknown_fields=True, gc=False):
     org: Raw = _ABSENT
 
 
-_EVENTS: Final = msgspec.json.Decoder(_Event)
+_EVENTS: Final = msgspec.json.Decoder(Event)
 _FIELDS: Final = attrgetter("id", "type", "created_at", "public", "payload", "actor", "repo", "org")
 _KEYS: Final = ("id", "type", "actor", "repo", "payload", "public", "created_at")
 _STRINGS: Final = ("id", "type", "created_at")
@@ -91,7 +93,7 @@ class EventColumns:
         bytes: Bytes held.
     """
 
-    def __init__(self, events: list[_Event], moments: Mapping[str, int], arena: arrow.Arena | None) -> None:
+    def __init__(self, events: list[Event], moments: Mapping[str, int], arena: arrow.Arena | None) -> None:
         events.sort(key=attrgetter("type"))
         ids, types, written, public, payloads, actors, repos, orgs = zip(*map(_FIELDS, events), strict=True)
         times = [moments[text] for text in written]
@@ -130,26 +132,41 @@ class EventColumns:
             start += size
 
 
-def decode_columns(lines: bytes, emails: EmailPolicy, arena: arrow.Arena | None = None) -> EventColumns | None:
-    """Reads lines of the Events API form, if all of them are sound.
+def read_events(lines: bytes, emails: EmailPolicy) -> list[Event] | None:
+    """Reads lines of the Events API form; what was read is not accounted for yet.
 
     Args:
         lines: One or more whole lines; addresses with ``@`` were treated already.
-        emails: What becomes of addresses without ``@``.
-        arena: Where the payloads are laid; None for memory of their own.
+        emails: What becomes of addresses.
 
     Returns:
-        The events, or None when anything at all stands in the way of reading every byte of them.
+        The events, or None when they have to be read one by one.
     """
     if not _is_utf8(lines) or (not emails.keeps and _spells_addresses(lines)):
         return None
     try:
-        events = _EVENTS.decode_lines(lines)
+        return _EVENTS.decode_lines(lines) or None
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
         return None
+
+
+def to_columns(
+    lines: bytes, events: list[Event], emails: EmailPolicy, arena: arrow.Arena | None = None
+) -> EventColumns | None:
+    """Makes columns of the events that ``read_events`` found in lines, if these hold nothing else.
+
+    Args:
+        lines: What was read.
+        events: What was found; brought into another order.
+        emails: What becomes of addresses without ``@``.
+        arena: Where the payloads are laid; None for memory of their own.
+
+    Returns:
+        The columns, or None when not every byte of the lines is accounted for.
+    """
     written = {event.created_at for event in events}
     moments = {text: moment for text in written if (moment := _usual_time(text)) is not None}
-    if not events or len(moments) < len(written):
+    if len(moments) < len(written):
         return None
     columns = EventColumns(events, moments, arena)
     if columns.least_bytes != len(lines) + (not lines.endswith(b"\n")):

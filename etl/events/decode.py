@@ -19,7 +19,7 @@ import pyarrow.compute as pc
 from etl.archive.damage import Damage
 from etl.archive.documents import Block, Document, members, salvage
 from etl.events import arrow
-from etl.events.columns import PUSH, EventColumns, decode_columns, to_table
+from etl.events.columns import PUSH, Event, EventColumns, read_events, to_columns, to_table
 from etl.events.emails import EmailPolicy
 from etl.events.record import Row, is_timeline, row_of
 
@@ -121,8 +121,23 @@ class RowGroup:
         self.arena.clear()
 
 
+@dataclass(slots=True)
+class ReadBlock:
+    """A block as far as it can be read without regard to others.
+
+    Attributes:
+        block: The block.
+        lines: Its lines with addresses treated.
+        events: The events in them, None where they have to be read one by one; each is looked at once.
+    """
+
+    block: Block
+    lines: bytes
+    events: list[Event] | None
+
+
 class Decoder:
-    """Reads blocks into row groups.
+    """Reads blocks into row groups, in two steps that two threads may take.
 
     Attributes:
         tally: What was counted so far.
@@ -135,10 +150,15 @@ class Decoder:
         self._current: RowGroup | None = None
         self._spare: list[RowGroup] = []
 
-    def decode(self, block: Block) -> RowGroup | None:
-        """Reads a block; gives a row group when enough has come together."""
-        if not self._add_columns(block.data):
-            self._read_by_halves(block)
+    def read(self, block: Block) -> ReadBlock:
+        """Takes the first step with a block: parses it. Safe on any thread, as nothing else is touched."""
+        lines = self._emails.scrub(block.data)
+        return ReadBlock(block, lines, read_events(lines, self._emails))
+
+    def add(self, found: ReadBlock) -> RowGroup | None:
+        """Takes the second step; gives a row group when enough has come together."""
+        if not self._add_columns(found):
+            self._read_by_halves(found.block)
         return self.rest() if self._group.full else None
 
     def rest(self) -> RowGroup:
@@ -158,8 +178,10 @@ class Decoder:
             self._current = self._spare.pop() if self._spare else RowGroup()
         return self._current
 
-    def _add_columns(self, lines: bytes) -> bool:
-        part = decode_columns(self._emails.scrub(lines), self._emails, self._group.arena)
+    def _add_columns(self, found: ReadBlock) -> bool:
+        if found.events is None:
+            return False
+        part = to_columns(found.lines, found.events, self._emails, self._group.arena)
         if part is None:
             return False
         self._group.parts.append(part)
@@ -176,7 +198,7 @@ class Decoder:
             self._read_line_by_line(block)
             return
         for half in (Block(block.offset, block.data[:middle]), Block(block.offset + middle, block.data[middle:])):
-            if not self._add_columns(half.data):
+            if not self._add_columns(self.read(half)):
                 self._read_by_halves(half)
 
     def _read_line_by_line(self, block: Block) -> None:
