@@ -6,12 +6,14 @@ all kinds of sources (``etl.archive.fetch``); a source only says whether trying 
 
 from __future__ import annotations
 
+import re
 from types import TracebackType
 from typing import Final, Protocol, Self
 
 from etl.errors import NotPublishedError, SourceUnreachableError
 from etl.hours import Hour
 
+_USER: Final = re.compile(r"(?<=://)[^/?#]*@")
 COMPANION_MAX_BYTES: Final = 1 << 20
 """The largest ``*.manifest.json`` that is read; the mirror's are a few kilobytes."""
 
@@ -169,3 +171,16 @@ def check_companion_size(url: str, size: int) -> None:
     """
     if size > COMPANION_MAX_BYTES:
         raise SourceUnreachableError(f"{url} is larger than {COMPANION_MAX_BYTES} bytes, which no manifest is")
+
+
+def is_html_type(content_type: str | None) -> bool:
+    """Tells whether a Content-Type names an HTML page."""
+    return content_type is not None and content_type.partition(";")[0].strip().lower() in {
+        "text/html",
+        "application/xhtml+xml",
+    }
+
+
+def mask_credentials(url: str) -> str:
+    """Puts ``***`` in the place of ``user:password`` in a URL."""
+    return _USER.sub("***@", url)

@@ -18,7 +18,7 @@ import msgspec
 
 from etl.archive.damage import Damage, Place, Reason
 
-BLOCK_SIZE: Final = 2 << 20
+BLOCK_SIZE: Final = 1 << 20
 LONGEST_LINE: Final = 256 << 20
 """A longer line is set aside unread, so that memory stays bounded; the longest known has 211,240 bytes."""
 

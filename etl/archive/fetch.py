@@ -24,8 +24,8 @@ from etl.archive.contract import (
     Source,
     SourceChangedError,
     TransientSourceError,
+    is_html_type,
 )
-from etl.archive.http_source import is_html_type
 from etl.archive.retrying import FetchPolicy, retrying
 from etl.archive.sources import source_at
 from etl.errors import NotPublishedError, SourceUnreachableError

@@ -34,6 +34,8 @@ from etl.archive.contract import (
     check_companion_size,
     companion_name,
     file_name,
+    is_html_type,
+    mask_credentials,
 )
 from etl.errors import SourceUnreachableError, UsageError
 from etl.hours import Hour
@@ -45,7 +47,6 @@ _HEADERS: Final = {
     "Accept-Encoding": "identity",
 }
 _CONTENT_RANGE: Final = re.compile(r"bytes (?P<first>\d+)-\d+/(?P<total>\d+|\*)", re.ASCII)
-_USER: Final = re.compile(r"(?<=://)[^/?#]*@")
 _ANYTHING_BEFORE_AT: Final = re.compile(r"(?<=://).*@")
 _GONE: Final = frozenset({HTTPStatus.NOT_FOUND, HTTPStatus.GONE})
 _TRANSIENT: Final = frozenset({HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.TOO_EARLY, HTTPStatus.TOO_MANY_REQUESTS})
@@ -201,19 +202,6 @@ class HttpBody(ClosingBody):
     def close(self) -> None:
         """Gives the connection back, or closes it when the body was not read to its end."""
         self._response.close()
-
-
-def mask_credentials(url: str) -> str:
-    """Puts ``***`` in the place of ``user:password`` in a URL."""
-    return _USER.sub("***@", url)
-
-
-def is_html_type(content_type: str | None) -> bool:
-    """Tells whether a Content-Type names an HTML page."""
-    return content_type is not None and content_type.partition(";")[0].strip().lower() in {
-        "text/html",
-        "application/xhtml+xml",
-    }
 
 
 def parse_retry_after(text: str | None, now: datetime) -> float | None:

@@ -78,12 +78,13 @@ def int32(values: Iterable[int]) -> pa.Array[Any]:
 
 def boolean(values: Iterable[int]) -> pa.Array[Any]:
     """Makes a boolean array."""
-    return _fixed(pa.int8(), array("b", values)).cast(pa.bool_())
+    flags = bytes(values)
+    return pa.Array.from_buffers(pa.uint8(), len(flags), [None, pa.py_buffer(flags)]).cast(pa.bool_())
 
 
 def places(present: Iterable[bool]) -> pa.Array[Any]:
     """Gives each row its place among the rows that are present, null for the others (int32)."""
-    flags = array("b", present)
+    flags = bytes(present)
     counted = array("i", accumulate(flags, initial=0))
     # A boolean array's values are bits, which is just what says where an array is valid.
     valid = boolean(flags).buffers()[1]
@@ -100,10 +101,10 @@ def bytes_of(values: pa.Array[Any]) -> int:
     return int(_compute.sum(_compute.binary_length(values)).as_py() or 0)
 
 
-def is_empty(values: pa.Array[Any]) -> pa.Array[Any]:
-    """Says for each string or binary whether it has no bytes."""
-    empty: pa.Array[Any] = _compute.equal(_compute.binary_length(values), int32([0])[0])
-    return empty
+def lengths(values: pa.Array[Any]) -> memoryview:
+    """Gives the bytes of each string or binary, none of which may be null."""
+    _, counts = _compute.binary_length(values).buffers()
+    return memoryview(counts).cast("i")[: len(values)]
 
 
 def all_start_with(values: pa.Array[Any], prefix: str) -> bool:

@@ -27,6 +27,7 @@ import msgspec
 import pyarrow as pa
 import pyarrow.compute as pc
 from msgspec import Raw
+from msgspec.structs import astuple
 from pyarrow.json import ParseOptions, ReadOptions, read_json
 
 from etl.events import arrow
@@ -54,7 +55,6 @@ class Event(msgspec.Struct, forbid_unknown_fields=True, gc=False):
 
 
 _EVENTS: Final = msgspec.json.Decoder(Event)
-_FIELDS: Final = attrgetter("id", "type", "created_at", "public", "payload", "actor", "repo", "org")
 _KEYS: Final = ("id", "type", "actor", "repo", "payload", "public", "created_at")
 _STRINGS: Final = ("id", "type", "created_at")
 # Braces, commas and the line end, each key with its quotes and colon, and the quotes of the three strings.
@@ -95,7 +95,7 @@ class EventColumns:
 
     def __init__(self, events: list[Event], moments: Mapping[str, int], arena: arrow.Arena | None) -> None:
         events.sort(key=attrgetter("type"))
-        ids, types, written, public, payloads, actors, repos, orgs = zip(*map(_FIELDS, events), strict=True)
+        ids, types, actors, repos, payloads, public, written, orgs = zip(*map(astuple, events), strict=True)
         times = [moments[text] for text in written]
         raw = {"actor": arrow.binary(actors), "repo": arrow.binary(repos), "org": arrow.binary(orgs)}
         self.types = [(name, len(list(run))) for name, run in groupby(types)]
@@ -282,10 +282,13 @@ class _Entities(NamedTuple):
 
 def _read_entities(entity: str, raws: pa.Array[Any]) -> _Entities:
     """Parses the distinct values of an entity; an empty one is absent."""
-    present = [not empty for empty in arrow.is_empty(raws).to_pylist()]
-    runs = list(_entity_runs(entity, raws.filter(arrow.boolean(present))))
+    lengths = arrow.lengths(raws)
+    present = None if all(lengths) else list(map(bool, lengths))
+    runs = list(_entity_runs(entity, raws if present is None else raws.filter(arrow.boolean(present))))
     fields = {key: _concat([run.columns[key] for run in runs], kind) for key, kind in _entity_columns(entity)}
     left = _concat([run.left for run in runs], pa.string())
+    if present is None:
+        return _Entities(fields, left)
     places = arrow.places(present)
     return _Entities({key: values.take(places) for key, values in fields.items()}, left.take(places))
 

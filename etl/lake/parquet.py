@@ -37,6 +37,8 @@ _DICTIONARY_BYTES: Final = 8 << 20
 _SINK_BYTES: Final = 8 << 20
 _UNIQUE: Final = frozenset({"id", "payload"})
 """Columns whose values hardly recur: a dictionary of them would be as long as they are."""
+_NEVER_FILTERED: Final = frozenset({"payload", "other"})
+"""Besides the addresses of pictures and pages, the columns by whose bounds no reader skips anything."""
 
 _QUARANTINE_FIELDS: Final[tuple[tuple[str, pa.DataType], ...]] = (
     ("place", pa.string()),
@@ -68,7 +70,7 @@ class EventsWriter:
             compression=_COMPRESSION,
             compression_level=_LEVEL,
             use_dictionary=[name for name in NAMES if name not in _UNIQUE],  # type: ignore[arg-type]  # stubs lag
-            write_statistics=[name for name in NAMES if name != "payload"],
+            write_statistics=[name for name in NAMES if name not in _NEVER_FILTERED and not name.endswith("_url")],
             data_page_size=_PAGE_BYTES,
             dictionary_pagesize_limit=_DICTIONARY_BYTES,
             write_page_index=True,

@@ -40,7 +40,7 @@ def decode(lines: Iterable[bytes], emails: str, *, block_size: int = 8 << 20) ->
     damages: list[Damage] = []
     decoder = Decoder(policy(emails), damages.append)
     for block in blocks([b"".join(line + b"\n" for line in lines)], damages.append, size=block_size):
-        full = decoder.decode(block) is not None
+        full = decoder.add(decoder.read(block)) is not None
         assert not full
     refused = [damage.reason for damage in damages]  # never the bytes: a failure would print them
     assert not refused

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from etl.events.columns import PARQUET_SCHEMA, EventColumns, decode_columns, to_table
+from etl.events.columns import PARQUET_SCHEMA, EventColumns, read_events, to_columns, to_table
 from etl.events.emails import EmailPolicy
 from etl.events.record import rebuild, row_of
 from etl.events.schema import NAMES
@@ -28,6 +28,11 @@ LINE = (
     b'"public":true,"created_at":"2015-01-01T15:00:01Z"}\n'
 )
 PRACTICE = [*generate_hour(Hour.of(2015, 6, 7, 8), events=40), *generate_hour(Hour.of(2025, 12, 7, 8), events=40)]
+
+
+def decode_columns(lines: bytes, emails: EmailPolicy) -> EventColumns | None:
+    events = read_events(lines, emails)
+    return None if events is None else to_columns(lines, events, emails)
 
 
 def columns(lines: bytes) -> EventColumns:

@@ -38,7 +38,7 @@ class Reading:
     def __init__(self, text: Iterable[bytes], emails: str = "keep", size: int = 8 << 20) -> None:
         self.damages: list[Damage] = []
         self.decoder = Decoder(EmailPolicy.of(emails), self.damages.append)
-        found = [self.decoder.decode(block) for block in blocks(text, self.damages.append, size=size)]
+        found = [self.decoder.add(self.decoder.read(block)) for block in blocks(text, self.damages.append, size=size)]
         self.groups: list[RowGroup] = [
             group for group in [*found, self.decoder.rest()] if group is not None and len(group)
         ]
@@ -148,7 +148,7 @@ def test_a_row_group_that_was_given_back_is_filled_anew() -> None:
     decoder = Decoder(EmailPolicy.of("keep"), lambda _: None)
     for name in (b"first", b"second", b"third"):
         for block in blocks([LINE.replace(b"started", name)], lambda _: None):
-            assert decoder.decode(block) is None
+            assert decoder.add(decoder.read(block)) is None
         group = decoder.rest()
         assert [row["payload"] for row in group.table().to_pylist()] == [f'{{"action":"{name.decode()}"}}']
         decoder.reuse(group)
