@@ -5,7 +5,8 @@ What makes it fast, each step measured (``benchmarks/README.md``):
 * a block of lines is decoded in one call, and ``payload``, ``actor``, ``repo`` and ``org`` come out as views of
   the block's own bytes: the payload is never parsed, only joined into an Arrow buffer;
 * the three entities recur within an hour, so their bytes are made a dictionary first, and only the distinct
-  ones are parsed; their columns leave as Arrow dictionaries, which the parquet writer takes as they are;
+  ones are read (``etl.events.entities``); their columns leave as Arrow dictionaries, which the parquet writer takes
+  as they are;
 * events are put in order of type block by block, so that a row group is brought into order of type by slicing.
 
 What makes it safe is one law: **every byte of a block is accounted for**. The least number of bytes in
@@ -21,18 +22,18 @@ from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 from itertools import chain, groupby, repeat
 from operator import attrgetter
-from typing import Any, Final, NamedTuple, cast
+from typing import Any, Final, cast
 
 import msgspec
 import pyarrow as pa
 import pyarrow.compute as pc
 from msgspec import Raw
 from msgspec.structs import astuple
-from pyarrow.json import ParseOptions, ReadOptions, read_json
 
 from etl.events import arrow
 from etl.events.emails import EmailPolicy, spells_addresses
-from etl.events.record import ENTITY_FIELDS, Row, join_object, read_entity
+from etl.events.entities import read_entities
+from etl.events.record import ENTITY_FIELDS, Row, join_object
 from etl.events.schema import ARROW_SCHEMA, NAMES
 from etl.events.times import events_api_text, parse_time
 
@@ -60,16 +61,6 @@ _STRINGS: Final = ("id", "type", "created_at")
 # Braces, commas and the line end, each key with its quotes and colon, and the quotes of the three strings.
 _FRAME: Final = 2 + len(_KEYS) - 1 + 1 + sum(len(key) + 3 for key in _KEYS) + 2 * len(_STRINGS) + len("false")
 _ORG_FRAME: Final = len(',"org":')
-_DISPLAY_LOGIN: Final = "display_login"
-_ENTITY_SCHEMAS: Final = {
-    entity: pa.schema(
-        [
-            pa.field(key, pa.int64() if key == "id" else pa.string())
-            for key in (*keys, *((_DISPLAY_LOGIN,) if entity == "actor" else ()))
-        ],
-    )
-    for entity, keys in ENTITY_FIELDS.items()
-}
 PUSH: Final = "PushEvent"
 # Escapes of the characters that an address, or the key of one, is made of.
 _MAY_SPELL: Final = r"\\u00(?:2[5bdeBDE]|3[0-9]|[46]|5[0-9abdfABDF]|7[0-9a-eA-E])"
@@ -241,7 +232,7 @@ def _columns_table(parts: Sequence[EventColumns]) -> pa.Table:
         unified = pa.chunked_array([part.entities[entity] for part in parts]).unify_dictionaries()
         chunks = cast("list[pa.DictionaryArray[Any, Any]]", unified.chunks)
         indices = _gather([chunk.indices for chunk in chunks], runs)
-        fields, rest = _read_entities(entity, chunks[0].dictionary)
+        fields, rest = read_entities(entity, chunks[0].dictionary)
         left[entity] = indices, rest
         columns |= {f"{entity}_{key}": _spread(values, indices) for key, values in fields.items()}
     columns["other"] = _other(left)
@@ -271,88 +262,6 @@ def _gather(arrays: Sequence[pa.Array[Any]], runs: Iterable[tuple[str, int, int,
 def _spread(values: pa.Array[Any], indices: pa.Array[Any]) -> pa.Array[Any]:
     """Gives every row its value, text as a dictionary of what is different."""
     return (values.dictionary_encode() if values.type == pa.string() else values).take(indices)
-
-
-class _Entities(NamedTuple):
-    """Distinct entities: their columns by key, and the JSON of what goes to ``other``, null where nothing does."""
-
-    columns: dict[str, pa.Array[Any]]
-    left: pa.Array[Any]
-
-
-def _read_entities(entity: str, raws: pa.Array[Any]) -> _Entities:
-    """Parses the distinct values of an entity; an empty one is absent."""
-    lengths = arrow.lengths(raws)
-    present = None if all(lengths) else list(map(bool, lengths))
-    runs = list(_entity_runs(entity, raws if present is None else raws.filter(arrow.boolean(present))))
-    fields = {key: _concat([run.columns[key] for run in runs], kind) for key, kind in _entity_columns(entity)}
-    left = _concat([run.left for run in runs], pa.string())
-    if present is None:
-        return _Entities(fields, left)
-    places = arrow.places(present)
-    return _Entities({key: values.take(places) for key, values in fields.items()}, left.take(places))
-
-
-def _entity_runs(entity: str, raws: pa.Array[Any]) -> Iterator[_Entities]:
-    """Parses entities together where they are sound, and finds the ones that are not by halving."""
-    if not len(raws):
-        return
-    sound = _sound_entities(entity, raws)
-    if sound is not None:
-        yield sound
-    elif len(raws) == 1:
-        yield _exact_entity(entity, raws[0].as_py())
-    else:
-        middle = len(raws) // 2
-        yield from _entity_runs(entity, raws.slice(0, middle))
-        yield from _entity_runs(entity, raws.slice(middle))
-
-
-def _sound_entities(entity: str, raws: pa.Array[Any]) -> _Entities | None:
-    """Parses entities in one go, by the module's law; None if it does not hold for them."""
-    # Arrow's reader ends the process on a line that is no object (25.0).
-    if not arrow.all_start_with(raws, "{"):
-        return None
-    lines = arrow.as_lines(raws)
-    schema = _ENTITY_SCHEMAS[entity]
-    try:
-        table = read_json(
-            pa.BufferReader(lines),  # type: ignore[arg-type]  # stubs lag
-            read_options=ReadOptions(use_threads=False, block_size=lines.size + 1),
-            parse_options=ParseOptions(explicit_schema=schema, unexpected_field_behavior="error"),
-        )
-    except pa.ArrowException:
-        return None
-    columns = {key: table[key].combine_chunks() for key in schema.names}
-    least_bytes = len(raws)  # of each: two braces, and one comma less than keys
-    for key, values in columns.items():
-        written = values.cast(pa.string())
-        quotes = 0 if key == "id" else 2
-        least_bytes += (len(values) - values.null_count) * (len('"":,') + len(key) + quotes)
-        least_bytes += arrow.bytes_of(written)
-    if len(table) != len(raws) or least_bytes != arrow.bytes_of(raws):
-        return None
-    logins = columns.pop(_DISPLAY_LOGIN, arrow.nulls(len(raws), pa.string()))
-    return _Entities(columns, arrow.wrap(f'{{"{_DISPLAY_LOGIN}":"', logins, '"}'))
-
-
-def _exact_entity(entity: str, raw: bytes) -> _Entities:
-    keys = ENTITY_FIELDS[entity]
-    values, left = read_entity(raw, keys)
-    fields = {
-        key: _make_array(kind, [] if value is None else [value]).take(arrow.places([value is not None]))
-        for (key, kind), value in zip(_entity_columns(entity), values, strict=True)
-    }
-    rest = [] if left is None else [join_object(left)]
-    return _Entities(fields, arrow.utf8(rest).take(arrow.places([left is not None])))
-
-
-def _entity_columns(entity: str) -> list[tuple[str, pa.DataType]]:
-    return [(key, ARROW_SCHEMA.field(f"{entity}_{key}").type) for key in ENTITY_FIELDS[entity]]
-
-
-def _concat(arrays: list[pa.Array[Any]], kind: pa.DataType) -> pa.Array[Any]:
-    return pa.concat_arrays(arrays) if arrays else arrow.nulls(0, kind)
 
 
 def _other(left: dict[str, tuple[pa.Array[Any], pa.Array[Any]]]) -> pa.Array[Any]:
