@@ -101,19 +101,23 @@ format: $(STAMP)  ## Let ruff mend what it can
 
 .PHONY: bench
 bench: $(STAMP)  ## Measure one hour against its peers
-	@$(PY) benchmarks/hour.py $(ARGS)
+	@$(PY) -m benchmarks.hour $(ARGS)
+
+.PHONY: bench-hours
+bench-hours: $(STAMP)  ## Measure backfills: against DuckDB, against their bare work, and how they grow
+	@$(PY) -m benchmarks.hours $(ARGS)
 
 # The locks without Mage come first and are each other's constraints, so that what the tests of dev.txt run on is what
 # the images hold; mage.txt repeats requirements.txt for the same reason.
 .PHONY: lock
 lock: $(STAMP)  ## Compile all locks anew (UPGRADE=1 for newer versions)
-	@$(COMPILE) --python-version 3.11 pyproject.toml --extra gcp --extra spark --extra dev \
+	@$(COMPILE) --python-version 3.11 pyproject.toml --extra gcp --extra spark --extra warehouse --extra dev \
 		-o requirements/dev.txt
-	@$(COMPILE) --python-version 3.11 pyproject.toml --extra gcp -c requirements/dev.txt -o requirements/core.txt
-	@$(COMPILE) --python-version 3.12 pyproject.toml --extra gcp --extra spark \
+	@$(COMPILE) --python-version 3.11 pyproject.toml --extra gcp --extra warehouse -c requirements/dev.txt -o requirements/core.txt
+	@$(COMPILE) --python-version 3.12 pyproject.toml --extra gcp --extra spark --extra warehouse \
 		-c requirements/dev.txt -o requirements/spark.txt
 	@$(COMPILE) --python-version 3.11 pyproject.toml --all-extras -o requirements.txt
-	@$(COMPILE) --python-version 3.11 pyproject.toml --extra gcp --extra mage \
+	@$(COMPILE) --python-version 3.11 pyproject.toml --extra gcp --extra mage --extra warehouse \
 		-c requirements.txt -o requirements/mage.txt
 	@$(COMPILE) --python-version 3.11 requirements/bootstrap.in -c requirements.txt -o requirements/bootstrap.txt
 
@@ -130,6 +134,13 @@ audit: $(STAMP)  ## Ask for known vulnerabilities in what the images hold (needs
 	$(AUDIT) -r build/audit-others.txt
 	@echo "== known and excepted (requirements/audit-exceptions.txt says why)"
 	-$(AUDIT) -r build/audit-excepted.txt
+
+HOURS   ?= 200
+MINUTES ?= 10
+
+.PHONY: soak
+soak: $(STAMP)  ## Backfill under faults and kills, then compare every row (SEED=7 HOURS=200 MINUTES=10)
+	@$(PY) -m tests.e2e.soak --hours $(HOURS) --minutes $(MINUTES) $(if $(SEED),--seed $(SEED)) $(ARGS)
 
 .PHONY: clean
 clean:  ## Remove .venv, caches and build output (never a lake)

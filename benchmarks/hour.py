@@ -1,38 +1,33 @@
 """One modern hour from gzip to parquet: this against DuckDB, as whole processes, in turn.
 
-Usage: ``make bench``, or ``python benchmarks/hour.py [--pairs N] [--quick]``. What is measured, and what must hold,
+Usage: ``make bench``, or ``python -m benchmarks.hour [--pairs N] [--quick]``. What is measured, and what must hold,
 is in ``README.md`` beside this file, whose results this script writes. It ends with 1 when a "must" is not met.
-
-This process stays small on purpose: Linux counts the memory of a parent into the peak of the child it starts.
 """
 
 from __future__ import annotations
 
 import argparse
-import os
-import platform
 import statistics
-import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
-from importlib.metadata import version
 from pathlib import Path
 from typing import Final
 
-from rich import box
 from rich.console import Console
-from rich.table import Table
 
-_HERE: Final = Path(__file__).resolve().parent
-_ROOT: Final = _HERE.parent
-_PAGE: Final = _HERE / "README.md"
-_CACHE: Final = _ROOT / "build" / "benchmarks"
-_BEGIN: Final = "<!-- results: begin (make bench writes what is between these two lines) -->\n"
-_END: Final = "<!-- results: end -->"
+from benchmarks.measuring import (
+    CACHE,
+    ETL,
+    HERE,
+    BenchmarkError,
+    Grid,
+    measure,
+    positive,
+    print_grids,
+    write_page,
+)
 
 _HOUR: Final = "2024-05-21-15"
 _EVENTS: Final = 300_000
@@ -46,20 +41,9 @@ _BIG: Final = "this, the large hour"
 _MIB: Final = 1 << 20
 
 
-class BenchmarkError(Exception):
-    """A run that failed, or a comparison that would not be fair."""
-
-
 @dataclass(frozen=True, slots=True)
 class Run:
-    """What one process took.
-
-    Attributes:
-        wall: Seconds from start to end.
-        cpu: Seconds of all its threads, in the program and in the kernel.
-        peak: Most bytes of memory at once.
-        file: Bytes of the parquet file it made.
-    """
+    """What one process took (seconds and bytes), and the bytes of the parquet file it made."""
 
     wall: float
     cpu: float
@@ -131,35 +115,6 @@ class Contender:
     command: Callable[[Path], list[str]]
 
 
-@dataclass(frozen=True, slots=True)
-class Grid:
-    """A table, for a terminal and for a page.
-
-    Attributes:
-        header: Names of the columns; all but the first ``left`` of them hold numbers.
-        rows: The cells.
-        left: How many columns hold text.
-    """
-
-    header: tuple[str, ...]
-    rows: Sequence[tuple[str, ...]]
-    left: int
-
-    def for_terminal(self) -> Table:
-        """Lays it out with rich."""
-        table = Table(box=box.SIMPLE_HEAD)
-        for number, name in enumerate(self.header):
-            table.add_column(name, justify="left" if number < self.left else "right")
-        for row in self.rows:
-            table.add_row(*row)
-        return table
-
-    def markdown(self) -> str:
-        """Writes it for a page."""
-        marks = tuple("---" if number < self.left else "--:" for number in range(len(self.header)))
-        return "".join(f"| {' | '.join(cells)} |\n" for cells in (self.header, marks, *self.rows))
-
-
 def main() -> int:
     """Measures, prints, and writes the page."""
     arguments = _arguments()
@@ -176,36 +131,27 @@ def main() -> int:
         return 1
     ratios = [_ratio(rounds, *must) for must in _MUSTS]
     grids = _runs_grid(rounds, events, big_events), _ratios_grid(ratios)
-    out = Console(width=None if sys.stdout.isatty() else 120)
-    for grid in grids:
-        out.print(grid.for_terminal())
+    print_grids(grids)
     if quick or events != _EVENTS or len(rounds) < _LEAST_PAIRS:
         print("This was a trial: nothing is judged, and the page stays as it is.")
         return 0
-    _write_page(_setting(len(rounds)) + "\n" + "\n".join(grid.markdown() for grid in grids))
+    write_page("one hour", f"make bench ARGS='--pairs {len(rounds)}'", grids)
     return int(not all(ratio.met for ratio in ratios))
 
 
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description="Measure one hour against DuckDB.")
     parser.add_argument(
-        "--pairs", type=_positive, default=_LEAST_PAIRS, metavar="N", help="rounds after the warm-up (%(default)s)"
+        "--pairs", type=positive, default=_LEAST_PAIRS, metavar="N", help="rounds after the warm-up (%(default)s)"
     )
     parser.add_argument(
-        "--events", type=_positive, default=_EVENTS, metavar="N", help="events of the hour (%(default)s)"
+        "--events", type=positive, default=_EVENTS, metavar="N", help="events of the hour (%(default)s)"
     )
     parser.add_argument("--quick", action="store_true", help="one round of tiny hours, to see that everything works")
     parser.add_argument(
-        "--cache", type=Path, default=_CACHE, metavar="DIR", help="where hours are kept (build/benchmarks)"
+        "--cache", type=Path, default=CACHE, metavar="DIR", help="where hours are kept (build/benchmarks)"
     )
     return parser.parse_args()
-
-
-def _positive(text: str) -> int:
-    number = int(text)
-    if number < 1:
-        raise argparse.ArgumentTypeError("it must be 1 or more")
-    return number
 
 
 def _provide(events: int, cache: Path, console: Console) -> Path:
@@ -214,18 +160,18 @@ def _provide(events: int, cache: Path, console: Console) -> Path:
     console.print(f"the hour of {events:,} events, made now unless it is there")
     made = ("practice", "make", _HOUR, _HOUR, "--out", str(folder), "--events", str(events))
     folder.mkdir(parents=True, exist_ok=True)
-    _measure([sys.executable, str(_ROOT / "etl"), *made], cache)
+    measure([*ETL, *made], cache)
     return folder
 
 
 def _contenders(archive: Path, big_archive: Path) -> list[Contender]:
     def ours(source: Path, emails: str) -> Callable[[Path], list[str]]:
         fixed = ("run", "--at", _HOUR, "--source", str(source), "--emails", emails, "--force")
-        return lambda place: [sys.executable, str(_ROOT / "etl"), *fixed, "--lake", str(place)]
+        return lambda place: [*ETL, *fixed, "--lake", str(place)]
 
     def duckdb(place: Path) -> list[str]:
         hour = archive / f"{_HOUR}.json.gz"
-        return [sys.executable, str(_HERE / "duckdb_hour.py"), str(hour), str(place / "hour.parquet")]
+        return [sys.executable, str(HERE / "duckdb_hours.py"), str(place), str(hour)]
 
     return [
         Contender(_OURS, ours(archive, "keep")),
@@ -243,9 +189,9 @@ def _check_same(contenders: Sequence[Contender], cache: Path, console: Console) 
         for number, contender in enumerate(contenders):
             place = Path(folder, str(number))
             place.mkdir()
-            _measure(contender.command(place), place)
+            measure(contender.command(place), place)
             files[contender.name] = _parquet_in(place)
-        _measure([sys.executable, str(_HERE / "same_rows.py"), str(files[_OURS]), str(files[_PEER])], Path(folder))
+        measure([sys.executable, str(HERE / "same_rows.py"), str(files[_OURS]), str(files[_PEER])], Path(folder))
 
 
 def _rounds(contenders: Sequence[Contender], pairs: int, cache: Path, console: Console) -> Iterator[Mapping[str, Run]]:
@@ -254,49 +200,11 @@ def _rounds(contenders: Sequence[Contender], pairs: int, cache: Path, console: C
         runs: dict[str, Run] = {}
         for contender in contenders[:: -1 if number % 2 else 1]:
             with tempfile.TemporaryDirectory(dir=cache) as folder:
-                wall, cpu, peak = _measure(contender.command(Path(folder)), Path(folder))
+                used = measure(contender.command(Path(folder)), Path(folder))
                 size = _parquet_in(Path(folder)).stat().st_size
-            runs[contender.name] = Run(wall, cpu, peak, size)
-            console.print(f"round {number + 1} of {pairs}: {contender.name}: {wall:.2f} s")
+            runs[contender.name] = Run(used.wall, used.cpu, used.peak, size)
+            console.print(f"round {number + 1} of {pairs}: {contender.name}: {used.wall:.2f} s")
         yield runs
-
-
-def _measure(command: Sequence[str], place: Path) -> tuple[float, float, int]:
-    """Runs a process to its end.
-
-    Args:
-        command: What to run.
-        place: The folder it runs in.
-
-    Returns:
-        Wall seconds, CPU seconds, and most bytes of memory.
-
-    Raises:
-        BenchmarkError: If it fails.
-    """
-    with tempfile.TemporaryFile() as output:
-        started = time.perf_counter()
-        process = subprocess.Popen(
-            command, cwd=place, env=_environment(), stdin=subprocess.DEVNULL, stdout=output, stderr=output
-        )
-        _, status, usage = os.wait4(process.pid, 0)
-        wall = time.perf_counter() - started
-        process.returncode = os.waitstatus_to_exitcode(status)
-        if process.returncode:
-            output.seek(0)
-            said = output.read().decode(errors="replace").strip()
-            raise BenchmarkError(f"{Path(command[1]).name} ended with {process.returncode}: {said}")
-    # Linux counts in KiB, macOS in bytes.
-    unit = 1 if sys.platform == "darwin" else 1024
-    return wall, usage.ru_utime + usage.ru_stime, usage.ru_maxrss * unit
-
-
-def _environment() -> dict[str, str]:
-    """This process's environment without settings of ours or of Python, so that everybody measures the defaults.
-
-    One of them matters much: where Python may not keep compiled modules, every start compiles all libraries anew.
-    """
-    return {name: value for name, value in os.environ.items() if not name.startswith(("GHARCHIVE_", "PYTHON"))}
 
 
 def _parquet_in(folder: Path) -> Path:
@@ -343,39 +251,6 @@ def _ratios_grid(ratios: Sequence[Ratio]) -> Grid:
         for ratio in ratios
     ]
     return Grid(("ratio, round by round", "of", "median", "least", "most", "must be at most", "met"), rows, left=2)
-
-
-def _setting(pairs: int) -> str:
-    """Says when, on what and how; nothing that names a machine or a person."""
-    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / (1 << 30)
-    programs = ", ".join(
-        f"{name} {version(name)}" for name in ("gharchive-etl", "duckdb", "pyarrow", "isal", "msgspec")
-    )
-    return (
-        f"Measured on {datetime.now(UTC):%Y-%m-%d} with `make bench ARGS='--pairs {pairs}'`: {_cpu_model()},"
-        f" {os.cpu_count()} cores, {memory:.0f} GiB of memory, {platform.system()}; Python {platform.python_version()},"
-        f" {programs}.\n"
-    )
-
-
-def _cpu_model() -> str:
-    facts = Path("/proc/cpuinfo")
-    if facts.is_file():
-        for line in facts.read_text(encoding="utf-8").splitlines():
-            name, _, value = line.partition(":")
-            if name.strip() == "model name":
-                return value.strip()
-    return platform.processor() or platform.machine()
-
-
-def _write_page(results: str) -> None:
-    """Puts the results between the page's two marks."""
-    page = _PAGE.read_text(encoding="utf-8")
-    before, begin, rest = page.partition(_BEGIN)
-    _, end, after = rest.partition(_END)
-    if not begin or not end:
-        raise BenchmarkError("the page has lost the marks that results stand between")
-    _PAGE.write_text(f"{before}{begin}\n{results}\n{end}{after}", encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -11,14 +11,14 @@ import duckdb
 import pytest
 
 BENCHMARKS: Final = Path(__file__).parents[2] / "benchmarks"
-BEGIN: Final = "<!-- results: begin (make bench writes what is between these two lines) -->"
-END: Final = "<!-- results: end -->"
+SECTIONS: Final = ("one hour", "many hours")
 
 
 def test_a_quick_round_measures_everybody_and_leaves_the_page_alone(tmp_path: Path) -> None:
     page = (BENCHMARKS / "README.md").read_bytes()
     done = subprocess.run(
-        [sys.executable, str(BENCHMARKS / "hour.py"), "--quick", "--cache", str(tmp_path)],
+        [sys.executable, "-m", "benchmarks.hour", "--quick", "--cache", str(tmp_path)],
+        cwd=BENCHMARKS.parent,
         capture_output=True,
         text=True,
         check=False,
@@ -72,9 +72,24 @@ def compare(ours: Path, peer: Path) -> subprocess.CompletedProcess[str]:
     )
 
 
-def test_the_page_has_the_marks_that_results_are_written_between() -> None:
-    script = (BENCHMARKS / "hour.py").read_text(encoding="utf-8")
+@pytest.mark.parametrize("section", SECTIONS)
+def test_the_page_has_the_marks_that_results_are_written_between(section: str) -> None:
     page = (BENCHMARKS / "README.md").read_text(encoding="utf-8")
-    for mark in (BEGIN, END):
-        assert page.count(f"\n{mark}\n") == 1
-        assert mark in script
+    for edge in ("begin", "end"):
+        assert page.count(f"\n<!-- results of {section}: {edge} -->\n") == 1
+    assert any(f'write_page("{section}"' in script.read_text(encoding="utf-8") for script in BENCHMARKS.glob("*.py"))
+
+
+def test_a_quick_look_at_many_hours_measures_everything(tmp_path: Path) -> None:
+    page = (BENCHMARKS / "README.md").read_bytes()
+    done = subprocess.run(
+        [sys.executable, "-m", "benchmarks.hours", "--quick", "--pairs", "1", "--cache", str(tmp_path)],
+        cwd=BENCHMARKS.parent,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    for name in ("DuckDB, one process", "overhead", "hours of 2011's size, 2 workers"):
+        assert name in done.stdout
+    assert (BENCHMARKS / "README.md").read_bytes() == page

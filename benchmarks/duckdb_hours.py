@@ -1,13 +1,14 @@
-"""DuckDB's way from an hour to parquet: the peer that ``hour.py`` measures.
+"""DuckDB's way from hours to parquet: the peer that ``hour.py`` and ``hours.py`` measure.
 
-Usage: ``python duckdb_hour.py HOUR.json.gz OUT.parquet``. One COPY with DuckDB's default settings: the nineteen
-columns, each with its type given, so that nothing is spent on guessing. It takes sound files of 2016 and later, and
-keeps addresses as they are.
+Usage: ``python duckdb_hours.py OUT_FOLDER HOUR.json.gz...``. One COPY an hour with DuckDB's default settings:
+the nineteen columns, each with its type given, so that nothing is spent on guessing. It takes sound files of 2016 and
+later, and keeps addresses as they are.
 """
 
 from __future__ import annotations
 
 import sys
+from pathlib import Path
 from typing import Final
 
 import duckdb
@@ -53,11 +54,13 @@ COPY (
 
 
 def main() -> None:
-    """Copies the hour that the arguments name."""
-    source, target = (_quoted(argument) for argument in sys.argv[1:])
+    """Copies the hours that the arguments name, one after the other in one connection."""
+    folder, *hours = map(Path, sys.argv[1:])
     fields = ", ".join(f"{name}: {_quoted(kind)}" for name, kind in _FIELDS.items())
     with duckdb.connect() as connection:
-        connection.execute(_COPY.format(source=source, target=target, fields=f"{{{fields}}}"))
+        for hour in hours:
+            source, target = _quoted(str(hour)), _quoted(str(folder / hour.name.replace(".json.gz", ".parquet")))
+            connection.execute(_COPY.format(source=source, target=target, fields=f"{{{fields}}}"))
 
 
 def _quoted(text: str) -> str:
