@@ -31,6 +31,10 @@ class ExitCode(IntEnum):
     """The hour was stored as ``partial``: more was unreadable than ``max_damage`` allows."""
     VERIFY_FAILED = 8
     """A stored hour does not match its manifest."""
+    INCOMPLETE = 9
+    """Some hours of a range are neither complete nor known holes of the archive."""
+    CHECKS_FAILED = 10
+    """A check of a model did not hold; the partitions concerned stayed as they were."""
     INTERRUPTED = 130
     """Stopped by Ctrl-C or SIGTERM (128 + SIGINT, the shell's convention)."""
 
@@ -95,3 +99,15 @@ class VerifyError(EtlError):
     """A stored hour does not match its manifest."""
 
     exit_code = ExitCode.VERIFY_FAILED
+
+
+class IncompleteError(EtlError):
+    """Some hours of a range are not complete, for reasons that were told."""
+
+    exit_code = ExitCode.INCOMPLETE
+
+
+class ChecksFailedError(EtlError):
+    """New rows of a table broke a check that must hold; the old ones were kept."""
+
+    exit_code = ExitCode.CHECKS_FAILED

@@ -186,3 +186,5 @@ def _range_sentence() -> str:
 _FIRST_START: Final = datetime(2011, 2, 12, 0, tzinfo=UTC)
 FIRST_HOUR: Final = Hour(_FIRST_START)
 """The archive's first hour (https://www.gharchive.org)."""
+PACIFIC_HOURS: Final = HourRange(Hour(_PACIFIC_FIRST), Hour(_PACIFIC_LAST))
+"""The hours that the archive named by US Pacific local time."""

@@ -24,6 +24,7 @@ from etl.archive.contract import HourNotFound, Source, SourceChangedError
 from etl.archive.damage import Damage, Reason
 from etl.archive.documents import blocks
 from etl.archive.fetch import Download, FetchPolicy, open_download
+from etl.archive.holes import HoleKind, known_hole
 from etl.archive.inflate import BrokenStreamError, inflate, inflate_carefully
 from etl.errors import DamagedError, NotPublishedError, ShrinkRefusedError, SourceUnreachableError
 from etl.events.decode import Decoder, ReadBlock, Tally
@@ -87,8 +88,10 @@ class RunOptions:
         max_expanded: Most bytes of text an hour may inflate to.
         young: How long after an hour a 404 means "not yet"; later it means "missing".
         refresh: Ask the source for a newer version of a complete hour.
-        force: Make a complete hour anew whatever is stored, even if it shrinks.
+        anew: Make a complete hour anew whatever is stored, unless it shrinks.
+        force: The same, even if it shrinks.
         fetch: How patient to be with sources.
+        pace: Called with the count of each run of bytes that came, to wait as long as it wants; None for no wait.
     """
 
     emails: EmailPolicy
@@ -96,8 +99,10 @@ class RunOptions:
     max_expanded: int = 64 << 30
     young: timedelta = timedelta(days=7)
     refresh: bool = False
+    anew: bool = False
     force: bool = False
     fetch: FetchPolicy = field(default_factory=FetchPolicy)
+    pace: Callable[[int], None] | None = None
 
 
 @dataclass(frozen=True)
@@ -142,7 +147,7 @@ def run_hour(
         StoreError: If the lake cannot be read or written.
     """
     present = lake.recover(hour)
-    if present is not None and present.status.has_events and not (options.refresh or options.force):
+    if present is not None and present.status.has_events and not (options.refresh or options.anew or options.force):
         _warn_of_other_terms(present, options)
         if present.status is not Status.PARTIAL:
             return HourResult(hour, Outcome.UNCHANGED, present)
@@ -224,7 +229,12 @@ class _Run:
     def _known_etag(self, source: Source) -> str | None:
         """The version in the lake, if it came from this very address, on the same terms, and need not be made anew."""
         content = None if self._present is None else self._present.content
-        if content is None or self._options.force or not _on_same_terms(content, self._options):
+        if content is None or self._options.anew or self._options.force:
+            return None
+        # What broke off may have been broken on its way, under the etag of the sound file; a companion would tell.
+        if content.source.interrupted and not content.source.companion:
+            return None
+        if not _on_same_terms(content, self._options):
             return None
         return content.source.etag if content.source.address == source.url(self._hour) else None
 
@@ -245,7 +255,7 @@ class _Run:
     def _decode(self, download: Download, quarantine: Quarantine, writer: EventsWriter, *, careful: bool) -> Tally:
         """Takes all of a download in, and counts it."""
         decoder = Decoder(self._options.emails, quarantine.add)
-        for found in read_ahead(partial(self._read, download, decoder, careful)):
+        for found in read_ahead(partial(self._read, download, decoder, careful=careful)):
             if isinstance(found, Damage):
                 quarantine.add(found)
                 continue
@@ -260,7 +270,12 @@ class _Run:
         return decoder.tally
 
     def _read(
-        self, download: Download, decoder: Decoder, careful: bool, put: Callable[[ReadBlock | Damage], None]  # noqa: FBT001
+        self,
+        download: Download,
+        decoder: Decoder,
+        put: Callable[[ReadBlock | Damage], None],
+        *,
+        careful: bool,
     ) -> None:
         """Runs ahead: downloads, inflates, cuts and parses; damage goes the way of the blocks, in its place."""
         way = inflate_carefully if careful else inflate
@@ -271,6 +286,8 @@ class _Run:
     def _received(self, download: Download) -> Iterator[bytes]:
         for chunk in download:
             self._watch.received(len(chunk))
+            if self._options.pace is not None:
+                self._options.pace(len(chunk))
             yield chunk
 
     def _refuse_shrinking(self, publication: Publication, tally: Tally) -> None:
@@ -338,6 +355,12 @@ class _Run:
         """Notes that every source says 404, and says what that means at the hour's age."""
         _, end = self._hour.window
         where = ", ".join(absent)
+        if (hole := known_hole(self._hour)) is not None:
+            self._note(Status.MISSING, hole.reason)
+            return NotPublishedError(
+                f"{self._hour} is missing: {hole.reason} (404 at {where})",
+                hint="another --source may have it" if hole.kind is not HoleKind.NEVER else None,
+            )
         if self._clock() < end + self._options.young:
             self._note(Status.PENDING, "404 at every source")
             return NotPublishedError(

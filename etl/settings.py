@@ -68,6 +68,9 @@ class Settings(BaseSettings):
         description="Where hours are fetched, in order of trust: URLs or folders, separated by commas or a JSON array.",
     )
     lake: str = Field("lake", min_length=1, description="Where hours are stored: a folder, or gs://bucket/prefix.")
+    warehouse: str = Field(
+        "warehouse", min_length=1, description="Where tables are built: a folder, or gs://bucket/prefix."
+    )
     emails: Literal["hash", "keep", "drop"] = Field(
         "hash", description="What becomes of e-mail addresses: hash (SHA-1, or HMAC with email_key), keep or drop."
     )
@@ -88,6 +91,26 @@ class Settings(BaseSettings):
     attempts: int = Field(6, ge=1, le=100, description="Tries at one source before the next one is asked.")
     backoff_first: float = Field(1.0, ge=0, description="Seconds before the second try; doubled for each further one.")
     backoff_max: float = Field(60.0, ge=0, description="The longest wait between tries in seconds.")
+    backfill_retries: int = Field(
+        2, ge=0, le=10, description="Rounds in which a backfill tries hours again that failed, after all others."
+    )
+    lock_patience: float = Field(
+        600.0, ge=0, description="Seconds a backfill waits at its end for hours that another run is working on."
+    )
+    suspect_low: float = Field(
+        0.4, ge=0, lt=1, description="Share of the median around it below which an hour's events are suspect."
+    )
+    suspect_high: float = Field(
+        3.0, gt=1, description="Multiple of the median around it above which an hour's events are suspect."
+    )
+    suspect_type_low: float = Field(0.2, ge=0, lt=1, description="As suspect_low, for each type of event.")
+    suspect_type_high: float = Field(10.0, gt=1, description="As suspect_high, for each type of event.")
+    suspect_weeks: int = Field(
+        4, ge=2, le=52, description="Weeks before and after an hour whose same hour is what it is held against."
+    )
+    suspect_min_events: int = Field(
+        1000, ge=1, description="A median of fewer events is not held against an hour, nor against a type of event."
+    )
     log_format: Literal["auto", "plain", "json"] = Field(
         "auto", description="How logs are written: auto is for people on a terminal, JSON in the cloud, else plain."
     )

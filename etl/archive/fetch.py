@@ -8,6 +8,7 @@ one who inflates it.
 from __future__ import annotations
 
 import hashlib
+import threading
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from datetime import datetime
@@ -125,6 +126,7 @@ class Download:
         self._pending = bytearray()
         self._body: Body | None = None
         self._ended = False
+        self._closed = threading.Event()
 
     @property
     def sha256(self) -> str:
@@ -171,10 +173,9 @@ class Download:
         self._check()
 
     def close(self) -> None:
-        """Frees the connection; bytes that have not arrived are not waited for."""
-        if self._body is not None:
-            self._body.close()
-            self._body = None
+        """Frees the connection; bytes that have not arrived are not waited for, nor asked for again."""
+        self._closed.set()
+        self._hang_up()
 
     def __enter__(self) -> Self:
         """Gives the download itself."""
@@ -185,6 +186,11 @@ class Download:
     ) -> None:
         """Closes the download."""
         self.close()
+
+    def _hang_up(self) -> None:
+        body, self._body = self._body, None
+        if body is not None:
+            body.close()
 
     def _take(self) -> bytes:
         chunk = bytes(self._pending)
@@ -199,13 +205,17 @@ class Download:
     def _receive_until(self, position: int) -> None:
         """Receives up to a position in the file. On a break all that has arrived is kept."""
         while not self._ended and self.received < position:
-            if self._body is None:
-                self._body = self._open()
+            if self._closed.is_set():
+                raise SourceUnreachableError(f"{self.address}: the download was given up")
+            body = self._body or self._open()
+            self._body = body
             try:
-                piece = self._body.read(_STRETCH_BYTES)
+                piece = body.read(_STRETCH_BYTES)
                 self._check_piece(piece)
             except TransientSourceError:
-                self.close()
+                self._hang_up()
+                if self._closed.is_set():
+                    continue
                 raise
             self._sha256.update(piece)
             self._pending += piece

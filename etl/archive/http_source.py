@@ -11,8 +11,9 @@ import http.client
 import re
 import socket
 import ssl
+import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from http import HTTPStatus
@@ -183,12 +184,13 @@ class HttpBody(ClosingBody):
         self._response = response
         self._url = url
         self._timeout = timeout
+        self._reading = threading.Lock()
 
     def read(self, n: int) -> bytes:
         """Reads what has arrived, up to ``n`` bytes; see ``Body.read``."""
         if self._left == 0:
             return b""
-        with _in_words(self._url, self._timeout):
+        with self._reading, _in_words(self._url, self._timeout):
             # read1, not read: a read that breaks off half-way throws away what it already had.
             piece: bytes = self._response.raw.read1(
                 n if self._left is None else min(n, self._left), decode_content=False
@@ -201,7 +203,12 @@ class HttpBody(ClosingBody):
 
     def close(self) -> None:
         """Gives the connection back, or closes it when the body was not read to its end."""
-        self._response.close()
+        if self._left != 0:
+            # A thread that still waits for bytes is woken; closing alone would wait for it, up to the timeout.
+            with suppress(OSError, RuntimeError, ValueError):
+                self._response.raw.shutdown()
+        with self._reading:
+            self._response.close()
 
 
 def parse_retry_after(text: str | None, now: datetime) -> float | None:

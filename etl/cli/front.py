@@ -33,6 +33,8 @@ EXIT_CODES: Final = {
     ExitCode.STORE_FAILED: "the lake could not be read or written",
     ExitCode.DAMAGED: "stored as partial: more was unreadable than --max-damage allows",
     ExitCode.VERIFY_FAILED: "a stored hour does not match its manifest",
+    ExitCode.INCOMPLETE: "some hours of the range are not complete",
+    ExitCode.CHECKS_FAILED: "rows built for the warehouse broke a check; the old ones were kept",
     ExitCode.INTERRUPTED: "stopped by Ctrl-C or SIGTERM",
 }
 

@@ -15,13 +15,17 @@ import rich_click as click
 
 from etl import __version__
 from etl.cli import missing
+from etl.cli.backfill import backfill, catch_up
+from etl.cli.build import build
 from etl.cli.demo import demo
 from etl.cli.front import Front
-from etl.cli.look import show, status, verify
+from etl.cli.look import show
 from etl.cli.practice import practice
 from etl.cli.run import run
 from etl.cli.schema import schema
 from etl.cli.settings import settings
+from etl.cli.status import status
+from etl.cli.verify import verify
 from etl.errors import EtlError, ExitCode
 
 if TYPE_CHECKING:
@@ -30,8 +34,9 @@ if TYPE_CHECKING:
 
 _PACKAGE: Final = Path(__file__).resolve().parents[1]
 _PANELS: Final = {
-    "Bring hours into the lake": (run, demo),
+    "Bring hours into the lake": (run, backfill, catch_up, demo),
     "Look at the lake": (status, show, verify, schema),
+    "Make tables of it": (build,),
     "Around it": (settings, practice),
 }
 

@@ -75,6 +75,7 @@ def make(first: Hour, last: Hour, out: Path, events: int | None, seed: int) -> N
         ("--at 2015-01-01-15 --source http://127.0.0.1:8080 --lake lake-practice", "and meanwhile, elsewhere"),
         ("practice serve --from 2015-01-01-0 --to 2015-01-01-23", "a day; all other hours are 404"),
         ("practice serve --folder practice", "files made before"),
+        ("practice serve --faults plan.yaml", "an archive that fails as the plan says"),
     ),
 )
 @click.option("--port", type=click.IntRange(0, 65535), default=8080, show_default=True, help="0 takes a free one.")
@@ -88,14 +89,37 @@ def make(first: Hour, last: Hour, out: Path, events: int | None, seed: int) -> N
     type=click.Path(file_okay=False, path_type=Path),
     help="Serve the files of this folder, and make up none.",
 )
-def serve(port: int, first: Hour | None, last: Hour | None, events: int | None, seed: int, folder: Path | None) -> None:
-    """Serve a practice archive on this machine, until Ctrl-C."""
-    from etl.practice.server import Generated
-    from etl.practice.server import serve as serve_source
+@click.option(
+    "--faults",
+    metavar="FILE",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="A plan (YAML) of what goes wrong; /faults.json counts what did.",
+)
+def serve(
+    port: int,
+    first: Hour | None,
+    last: Hour | None,
+    events: int | None,
+    seed: int,
+    folder: Path | None,
+    faults: Path | None,
+) -> None:
+    """Serve a practice archive on this machine, until Ctrl-C.
+
+    With --faults it fails on order: 404s that end, errors, broken connections, files that are cut, shrunk or
+    changed. docs/practice.md describes the plan.
+    """
+    from etl.practice.faults import FaultyServer, read_plan
+    from etl.practice.server import Generated, PracticeServer
 
     hours = HourRange(first or FIRST_HOUR, last or newest_finished_hour())
     source = Generated(hours, events=events, seed=seed) if folder is None else folder
-    serve_source(source, port=port, manifests=True, ready=_say_ready)
+    if faults is None:
+        server = PracticeServer(source, port, manifests=True)
+    else:
+        server = FaultyServer(source, read_plan(faults), port, manifests=True)
+    _say_ready(server)
+    server.serve()
 
 
 def _say_ready(server: PracticeServer) -> None:

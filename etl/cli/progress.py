@@ -1,4 +1,4 @@
-"""Progress of one hour: a bar on a terminal, a log line now and then elsewhere."""
+"""Progress of one hour, and of many: bars on a terminal, a log line now and then elsewhere."""
 
 from __future__ import annotations
 
@@ -18,9 +18,16 @@ if TYPE_CHECKING:
     from rich.console import Console
     from rich.progress import Progress, Task, TaskID
 
+    from etl.backfill import BackfillWatch, HourReport
+    from etl.backfill import Progress as HourProgress
+    from etl.hours import Hour
     from etl.pipeline import Watch
 
 _LOG_EVERY_SECONDS: Final = 10.0
+_SPEED_SECONDS: Final = 600.0
+"""Over so long the pace of a range is taken; hours of today take a minute each."""
+_EXPECTED: Final = frozenset({"pending", "locked"})
+"""How an hour may end without anybody having to look at it."""
 
 
 @contextmanager
@@ -36,6 +43,127 @@ def watching(what: str, console: Console) -> Iterator[Watch]:
         return
     with _bar(console) as bar:
         yield BarWatch(what, bar)
+
+
+@contextmanager
+def watching_many(what: str, total: int, console: Console) -> Iterator[BackfillWatch]:
+    """Shows the progress of a backfill while the block runs.
+
+    Args:
+        what: The range, as a person would call it.
+        total: How many hours are to be run.
+        console: Standard error.
+    """
+    if not console.is_terminal or logs.writes_json():
+        yield LogManyWatch(what, total)
+        return
+    from rich.console import Group
+    from rich.live import Live
+
+    whole, hours = _range_bar(console), _bar(console)
+    with Live(Group(hours, whole), console=console, transient=True, refresh_per_second=4):
+        yield BarsWatch(what, total, whole, hours)
+
+
+class BarsWatch:
+    """Moves one bar for the range and one for each hour that is being run."""
+
+    def __init__(self, what: str, total: int, whole: Progress, hours: Progress) -> None:
+        self._whole = whole
+        self._hours = hours
+        self._task = whole.add_task(what, total=total)
+        self._running: dict[Hour, TaskID] = {}
+
+    def begun(self, hour: Hour) -> None:
+        """Adds a line for the hour."""
+        self.ended_line(hour)
+        self._running[hour] = self._hours.add_task(str(hour), total=None, events=0)
+
+    def progressed(self, progress: HourProgress) -> None:
+        """Moves the hour's bar."""
+        if (task := self._running.get(progress.hour)) is not None:
+            self._hours.update(task, total=progress.size, completed=progress.received, events=progress.events)
+
+    def ended(self, report: HourReport, *, again: bool) -> None:
+        """Takes the hour's line away, and moves the range's bar unless the hour will be tried again."""
+        self.ended_line(report.hour)
+        _log_ended(report, again=again)
+        if not again:
+            self._whole.advance(self._task)
+
+    def ended_line(self, hour: Hour) -> None:
+        """Takes the hour's line away if there is one."""
+        if (task := self._running.pop(hour, None)) is not None:
+            self._hours.remove_task(task)
+
+
+class LogManyWatch:
+    """Logs a line every ten seconds, and one for each hour that is not complete.
+
+    Args:
+        what: The range.
+        total: How many hours are to be run.
+        clock: Seconds that never go back.
+        every: Seconds between two lines.
+    """
+
+    def __init__(
+        self, what: str, total: int, *, clock: Callable[[], float] = time.monotonic, every: float = _LOG_EVERY_SECONDS
+    ) -> None:
+        self._what = what
+        self._total = total
+        self._clock = clock
+        self._every = every
+        self._started = self._said = clock()
+        self._done = 0
+        self._events = 0
+        self._running: set[Hour] = set()
+        self._log = structlog.get_logger(__name__)
+        if total:
+            self._log.info("backfill begins", range=what, hours=total)
+
+    def begun(self, hour: Hour) -> None:
+        """Notes that the hour is being run."""
+        self._running.add(hour)
+
+    def progressed(self, progress: HourProgress) -> None:
+        """Says how far all is, now and then."""
+        del progress  # The range is what counts in a log.
+        self._say()
+
+    def ended(self, report: HourReport, *, again: bool) -> None:
+        """Counts the hour, and tells of one that is not complete."""
+        self._running.discard(report.hour)
+        self._done += not again
+        self._events += report.events
+        _log_ended(report, again=again)
+        self._say()
+
+    def _say(self) -> None:
+        now = self._clock()
+        if now - self._said < self._every:
+            return
+        self._said = now
+        seconds = now - self._started
+        self._log.info(
+            "progress",
+            range=self._what,
+            done=self._done,
+            hours=self._total,
+            running=",".join(map(str, sorted(self._running))),
+            events=self._events,
+            eta_seconds=round(seconds * (self._total - self._done) / self._done) if self._done else None,
+        )
+
+
+def _log_ended(report: HourReport, *, again: bool) -> None:
+    """Tells of an hour; only what somebody should look at is told aloud."""
+    log = structlog.get_logger(__name__)
+    if report.ending.is_fine:
+        log.debug("hour done", hour=str(report.hour), ending=report.ending.value, seconds=round(report.seconds, 3))
+        return
+    tell = log.info if again or report.ending.value in _EXPECTED else log.warning
+    tell("hour not complete", hour=str(report.hour), ending=report.ending.value, cause=report.reason, tried_again=again)
 
 
 class BarWatch:
@@ -160,4 +288,27 @@ def _bar(console: Console) -> Progress:
         TimeRemainingColumn(),
         console=console,
         transient=True,
+    )
+
+
+def _range_bar(console: Console) -> Progress:
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        Progress,
+        TextColumn,
+        TimeElapsedColumn,
+        TimeRemainingColumn,
+    )
+
+    return Progress(
+        TextColumn("{task.description}", markup=False),
+        BarColumn(bar_width=None),
+        MofNCompleteColumn(),
+        TextColumn("hours, for", markup=False),
+        TimeElapsedColumn(),
+        TextColumn("ETA", markup=False),
+        TimeRemainingColumn(),
+        console=console,
+        speed_estimate_period=_SPEED_SECONDS,
     )

@@ -71,6 +71,9 @@ _FLAGS: Final[dict[str, Callable[..., Any]]] = {
         " May be given several times, the most trusted first.",
     ),
     "lake": _flag("--lake", metavar="ADDR", default="lake", help="A folder, or gs://bucket/prefix."),
+    "warehouse": _flag(
+        "--warehouse", metavar="ADDR", default="warehouse", help="A folder, or gs://bucket/prefix, for the tables."
+    ),
     "emails": _choice_flag(
         "--emails",
         "hash",
@@ -131,7 +134,7 @@ class Session:
 
         loaded = load(flags)
         settings = loaded.settings
-        logs.configure(settings.log_format, settings.log_level, scrub=_scrub(settings))
+        logs.configure(settings.log_format, settings.log_level, scrub=scrub_of(settings))
         return cls(loaded=loaded, out=_console(stderr=False), err=_console(stderr=True), program=program)
 
     @property
@@ -202,7 +205,8 @@ def with_session(*settings: str) -> Callable[[Callable[..., None]], Callable[...
     return decorate
 
 
-def _scrub(settings: Settings) -> Callable[[str], str]:
+def scrub_of(settings: Settings) -> Callable[[str], str]:
+    """Gives what every logged text passes by the policy on e-mails; it can be sent to another process."""
     if settings.emails == "keep":
         return str
     from etl.events.emails import scrub_text

@@ -8,14 +8,16 @@ for as long as its writer lives, so that the next writer can tell what a killed 
 
 from __future__ import annotations
 
+import builtins
 import errno
 import io
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
+from itertools import groupby
 from pathlib import Path
-from stat import S_ISDIR, S_ISREG
+from stat import S_ISREG
 from typing import TYPE_CHECKING, BinaryIO, Final
 from uuid import uuid4
 
@@ -30,8 +32,10 @@ if TYPE_CHECKING:
 
 _TEMPORARIES: Final = ".tmp"
 _COMMIT_LOCK: Final = "commit.lock"
+_LOCKS: Final = "locks"
 _COMMIT_PATIENCE_SECONDS: Final = 60.0
 _BUFFER_BYTES: Final = 1 << 20
+_LONGEST_WRITE_SECONDS: Final = 3600.0
 
 _HINTS: Final = {
     errno.ENOSPC: "free some space on that disk, or choose another folder for the lake",
@@ -83,6 +87,21 @@ class FolderStore:
             checked(folder)
         return self._walk(folder, prefix)
 
+    def generations(self, keys: Sequence[str]) -> dict[str, str]:
+        """Gives the generation of each of these files that exists, by key."""
+        root = f"{self._root}/"
+        found: dict[str, str] = {}
+        # A day's keys share the folder two levels up: where that is not there, one look at it spares 24.
+        with _explained("read", self._root):
+            for folder, group in groupby(keys, key=lambda key: key.rsplit("/", 2)[0]):
+                # Not `isdir`, to which a folder that may not be entered is one that is not there.
+                if _stat(root + folder) is None:
+                    continue
+                for key in group:
+                    if (facts := _facts(root + key)) is not None:
+                        found[key] = _generation(facts)
+        return found
+
     def read(self, key: str) -> bytes | None:
         """Reads a small file whole; None when there is none."""
         path = self._path(key)
@@ -120,6 +139,54 @@ class FolderStore:
             path.unlink(missing_ok=True)
             _sync_folder(path.parent)
 
+    def leftovers(self) -> builtins.list[ObjectInfo]:
+        """Lists the temporaries of writers that live no more; where that cannot be asked, those of an hour ago."""
+        if not self._temporaries.is_dir():
+            return []
+        try:
+            with self._turn():
+                return [info for part, info in self._drafts() if _is_dead(part)]
+        except OSError:  # A lake that may only be read.
+            return [info for _, info in self._drafts() if time.time() - info.modified > _LONGEST_WRITE_SECONDS]
+
+    def sweep(self) -> builtins.list[ObjectInfo]:
+        """Removes the temporaries of writers that live no more, and says which they were."""
+        if not self._temporaries.is_dir():
+            return []
+        with _explained("remove", self._temporaries), self._turn():
+            dead = [info for part, info in self._drafts() if _is_dead(part)]
+            self._sweep()
+        return dead
+
+    def _drafts(self) -> Iterator[tuple[Path, ObjectInfo]]:
+        for part in sorted(self._temporaries.glob("*.part")):
+            if (info := _info(f"{_TEMPORARIES}/{part.name}", part)) is not None:
+                yield part, info
+
+    @contextmanager
+    def lock(self, key: str) -> Iterator[bool]:
+        """Holds a name alone during the block; gives False at once where another living owner has it."""
+        folder = self._temporaries / _LOCKS
+        # Not bound to a thread: a generator may be ended in another one than it was begun in.
+        held = FileLock(folder / f"{checked(key).replace('/', '%')}.lock", thread_local=False)
+        with _explained("lock", Path(held.lock_file)):
+            folder.mkdir(parents=True, exist_ok=True)
+            # In one's turn, as is the removal below: nobody may take a file that has lost its name.
+            with self._turn(), suppress(Timeout):
+                held.acquire(timeout=0)
+        try:
+            yield held.is_locked
+        finally:
+            if held.is_locked:
+                self._unlock(held)
+
+    def _unlock(self, held: FileLock) -> None:
+        # A file that cannot be removed is no harm: its name can be held again all the same.
+        with suppress(OSError, StoreError), self._turn():
+            Path(held.lock_file).unlink(missing_ok=True)
+            held.release()
+        held.release()
+
     def _path(self, key: str) -> Path:
         if checked(key).split("/")[0] == _TEMPORARIES:
             raise StoreError(f"{key!r} is no key of a lake", hint=f"{_TEMPORARIES} is for unfinished files")
@@ -129,7 +196,8 @@ class FolderStore:
         path = self._root / folder
         with _explained("read", path):
             try:
-                names = [(entry.name, S_ISDIR(entry.stat().st_mode)) for entry in path.iterdir()]
+                with os.scandir(path) as entries:
+                    names = [(entry.name, entry.is_dir()) for entry in entries]
             except FileNotFoundError:
                 return
         # "a-b" sorts before "a/b": a folder takes part in the order with its slash.
@@ -140,7 +208,7 @@ class FolderStore:
             if key.endswith("/"):
                 if key.startswith(prefix) or prefix.startswith(key):
                     yield from self._walk(key[:-1], prefix)
-            elif key.startswith(prefix) and (info := self.stat(key)) is not None:
+            elif key.startswith(prefix) and (info := _info(key, path / name)) is not None:
                 yield info
 
     @contextmanager
@@ -199,7 +267,8 @@ class FolderStore:
 
     def _sweep(self) -> None:
         """Removes what killed writers left; to be called in one's turn."""
-        for left in {path.with_suffix("") for path in self._temporaries.iterdir() if path.name != _COMMIT_LOCK}:
+        others = (path for path in self._temporaries.iterdir() if path.name not in {_COMMIT_LOCK, _LOCKS})
+        for left in {path.with_suffix("") for path in others}:
             owner = _owner_lock(left)
             with suppress(Timeout), owner.acquire(timeout=0):
                 _part(left).unlink(missing_ok=True)
@@ -271,15 +340,29 @@ def _explained(doing: str, path: Path) -> Iterator[None]:
         ) from error
 
 
-def _info(key: str, path: Path) -> ObjectInfo | None:
+def _stat(path: str) -> os.stat_result | None:
+    """Looks at whatever a path names; None where there is nothing."""
     try:
-        facts = path.stat()
+        return os.stat(path)  # noqa: PTH116 -- there may be 137,000, and a Path takes longer to make than this
     except FileNotFoundError:
         return None
-    if not S_ISREG(facts.st_mode):
+
+
+def _facts(path: str) -> os.stat_result | None:
+    """Looks at a file; None where there is none."""
+    facts = _stat(path)
+    return facts if facts is not None and S_ISREG(facts.st_mode) else None
+
+
+def _info(key: str, path: Path) -> ObjectInfo | None:
+    facts = _facts(str(path))
+    if facts is None:
         return None
-    generation = f"{facts.st_mtime_ns:x}-{facts.st_ino:x}-{facts.st_size:x}"
-    return ObjectInfo(key=key, size=facts.st_size, generation=generation)
+    return ObjectInfo(key=key, size=facts.st_size, generation=_generation(facts), modified=facts.st_mtime)
+
+
+def _generation(facts: os.stat_result) -> str:
+    return f"{facts.st_mtime_ns:x}-{facts.st_ino:x}-{facts.st_size:x}"
 
 
 def _set_later_time(draft: Path, *, than: Path) -> None:
@@ -315,6 +398,19 @@ def _sync_folder(folder: Path) -> None:
 
 def _part(place: Path) -> Path:
     return place.with_suffix(".part")
+
+
+def _is_dead(part: Path) -> bool:
+    """Whether nobody writes this file any more; to be called in one's turn."""
+    owner = _owner_lock(part.with_suffix(""))
+    if not Path(owner.lock_file).exists():
+        return True
+    try:
+        owner.acquire(timeout=0)
+    except Timeout:
+        return False
+    owner.release()
+    return True
 
 
 def _owner_lock(place: Path) -> FileLock:

@@ -7,15 +7,18 @@ that of two writers the second is turned away. A download is bound to the genera
 
 from __future__ import annotations
 
+import builtins
 import io
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager, contextmanager
 from typing import TYPE_CHECKING, BinaryIO, Final, cast
 
 from typing_extensions import override
 
 from etl import gcs
 from etl.errors import ConflictError, StoreError
+from etl.lake.lease import LOCKS, leased
 from etl.lake.store import ABSENT, ObjectInfo, checked
 
 if TYPE_CHECKING:
@@ -26,6 +29,8 @@ if TYPE_CHECKING:
 _UPLOAD_CHUNK_BYTES: Final = 8 << 20
 """What a stream holds in memory; each chunk is one request, repeated alone when it fails."""
 _READ_AHEAD_BYTES: Final = 1 << 20
+_STRETCH_KEYS: Final = 10_000
+_STRETCHES_AT_ONCE: Final = 8
 _PATIENCE_SECONDS: Final = 120.0
 _CONTENT_TYPES: Final = {"parquet": "application/vnd.apache.parquet", "json": "application/json"}
 
@@ -70,6 +75,13 @@ class GcsStore:
         if folder:
             checked(folder)
         return self._pages(prefix)
+
+    def generations(self, keys: Sequence[str]) -> dict[str, str]:
+        """Gives the generation of each of these objects that exists, by key, for a request a thousand of them."""
+        ordered = sorted(keys)
+        stretches = [ordered[first : first + _STRETCH_KEYS] for first in range(0, len(ordered), _STRETCH_KEYS)]
+        with ThreadPoolExecutor(_STRETCHES_AT_ONCE) as askers:
+            return {key: generation for found in askers.map(self._stretch, stretches) for key, generation in found}
 
     def read(self, key: str) -> bytes | None:
         """Reads a small object whole, by its checksum; None when there is none."""
@@ -122,6 +134,18 @@ class GcsStore:
         except _AbsentError:
             self._see_bucket()
 
+    def leftovers(self) -> builtins.list[ObjectInfo]:
+        """None: what was not finished is in no list, and Google throws it away within a week."""
+        return []
+
+    def sweep(self) -> builtins.list[ObjectInfo]:
+        """Finds nothing to remove."""
+        return []
+
+    def lock(self, key: str) -> AbstractContextManager[bool]:
+        """Holds a name alone during the block by a lease; gives False at once where another living owner has it."""
+        return leased(self, key)
+
     def _blob(self, key: str) -> Blob:
         return self._bucket.blob(f"{self._prefix}{checked(key)}")
 
@@ -146,12 +170,29 @@ class GcsStore:
             for blob in self._client.list_blobs(
                 self._bucket,
                 prefix=f"{self._prefix}{prefix}",
-                fields="items(name,size,generation),nextPageToken",
+                fields="items(name,size,generation,updated),nextPageToken",
                 retry=self._retry,
             ):
-                # The web console makes objects named like folders.
-                if not blob.name.endswith("/"):
-                    yield _info(blob.name.removeprefix(self._prefix), blob)
+                key = blob.name.removeprefix(self._prefix)
+                # The web console makes objects named like folders; a lease is no object of the lake's.
+                if not key.endswith("/") and (not key.startswith(LOCKS) or prefix.startswith(LOCKS)):
+                    yield _info(key, blob)
+
+    def _stretch(self, keys: Sequence[str]) -> builtins.list[tuple[str, str]]:
+        """Looks at objects with ordered keys by listing what lies between the first and the last of them."""
+        wanted = set(keys)
+        with gcs.explained(f"{self.address}/{keys[0]}"):
+            blobs = self._client.list_blobs(
+                self._bucket,
+                prefix=self._prefix or None,
+                start_offset=f"{self._prefix}{keys[0]}",
+                # The first name that is not listed any more.
+                end_offset=f"{self._prefix}{keys[-1]}\0",
+                fields="items(name,generation),nextPageToken",
+                retry=self._retry,
+            )
+            named = ((blob.name.removeprefix(self._prefix), blob) for blob in blobs)
+            return [(key, str(blob.generation)) for key, blob in named if key in wanted]
 
     def _start(self, key: str, if_generation: str | None) -> BlobWriter:
         writer: BlobWriter = self._blob(key).open(
@@ -312,7 +353,7 @@ def _number(generation: str | None) -> int | None:
 
 
 def _info(key: str, blob: Blob) -> ObjectInfo:
-    return ObjectInfo(key=key, size=int(blob.size), generation=str(blob.generation))
+    return ObjectInfo(key=key, size=int(blob.size), generation=str(blob.generation), modified=blob.updated.timestamp())
 
 
 def _content_type(key: str) -> str:

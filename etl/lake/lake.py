@@ -22,16 +22,24 @@ from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, Final, cast
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 from tenacity import retry, retry_if_exception_type, stop_after_attempt, wait_random
 from typing_extensions import override
 
 from etl import gcs
 from etl.errors import ConflictError, StoreError
 from etl.hours import Hour, HourRange
+from etl.lake.checking import check_hour, inner_problems, read_footer, sha256_of
 from etl.lake.folder_store import FolderStore
 from etl.lake.gcs_store import GcsStore
-from etl.lake.layout import MANIFESTS, events_key, hour_of_key, manifest_key, quarantine_key, quarantine_prefix
+from etl.lake.layout import (
+    MANIFESTS,
+    events_key,
+    hour_of_key,
+    hours_prefix,
+    manifest_key,
+    quarantine_key,
+    quarantine_prefix,
+)
 from etl.lake.manifest import (
     CONTENT_KEY,
     Content,
@@ -39,7 +47,6 @@ from etl.lake.manifest import (
     Manifest,
     Status,
     decode,
-    decode_content,
     encode,
     is_of_later_version,
 )
@@ -112,13 +119,24 @@ class Lake:
         Raises:
             StoreError: If the lake or one of the manifests cannot be read.
         """
-        names = (hour_of_key(found.key) for found in self.store.list(_manifests_prefix(hours)))
+        names = (hour_of_key(found.key) for found in self.store.list(hours_prefix(MANIFESTS, hours)))
         found = iter(sorted(hour for hour in names if hour is not None and (hours is None or hour in hours)))
         with ThreadPoolExecutor(_MANIFESTS_AT_ONCE) as readers:
             while batch := list(islice(found, _MANIFESTS_A_BATCH)):
                 for manifest in readers.map(self.manifest, batch):
                     if manifest is not None:
                         yield manifest
+
+    def lock(self, hour: Hour) -> AbstractContextManager[bool]:
+        """Holds an hour alone during the block, so that no other run does the same work; see ``Store.lock``.
+
+        Gives:
+            Whether it is held; False where another run is at it.
+
+        Raises:
+            StoreError: If the lake cannot be written.
+        """
+        return self.store.lock(str(hour))
 
     def recover(self, hour: Hour) -> Manifest | None:
         """Reads what is known of an hour, after completing a publication that was cut off before its manifest.
@@ -183,12 +201,13 @@ class Lake:
         self.store.write(manifest_key(hour), encode(manifest), if_generation=seen.manifest_generation)
         return manifest
 
-    def verify(self, hour: Hour, schema: pa.Schema) -> list[str]:
+    def verify(self, hour: Hour, schema: pa.Schema, *, deep: bool = False) -> list[str]:
         """Holds an hour's files against its manifest, byte for byte.
 
         Args:
             hour: The hour.
             schema: What the events file's schema has to be; metadata is not compared.
+            deep: Also decode every value of every file.
 
         Returns:
             What is wrong, in words; nothing when all is well.
@@ -196,14 +215,7 @@ class Lake:
         Raises:
             StoreError: If the lake cannot be read.
         """
-        content = self.store.read(manifest_key(hour))
-        if content is None:
-            return [f"{hour} has no manifest"]
-        try:
-            manifest = decode(content, of=hour)
-        except StoreError as error:
-            return [error.message]
-        return list(_problems(self.store, hour, manifest, schema))
+        return list(check_hour(self.store, hour, schema, deep=deep).problems)
 
     @_look_again
     def _recovered(self, hour: Hour) -> _Seen:
@@ -216,10 +228,13 @@ class Lake:
         if events_info is None:
             return seen
         with self.store.open(events_key(hour)) as file:
-            footer = _footer(file, hour)
+            footer = read_footer(file, hour)
             if footer is None or footer.agrees_with(manifest):
                 return seen
-            facts = FileFacts(key=events_key(hour), bytes=footer.file_bytes, rows=footer.rows, sha256=_sha256_of(file))
+            # A manifest vouches for the bytes it is made from, so they are read first.
+            if inner_problems(file, footer.content):
+                return seen
+            facts = FileFacts(key=events_key(hour), bytes=footer.file_bytes, rows=footer.rows, sha256=sha256_of(file))
         now = self._clock()
         made = _manifest(footer.content, facts, started_at=now, finished_at=now, attempts=seen.attempts + 1)
         info = self.store.write(manifest_key(hour), encode(made), if_generation=seen.manifest_generation)
@@ -269,7 +284,7 @@ class Publication:
         if isinstance(file, Path):
             with file.open("rb") as opened:
                 return self.quarantine(opened, rows)
-        sha256 = _sha256_of(file)
+        sha256 = sha256_of(file)
         key = quarantine_key(self._hour, sha256)
         size = file.seek(0, os.SEEK_END)
         file.seek(0)
@@ -358,7 +373,7 @@ class Publication:
 
     def _stands(self, manifest: Manifest) -> bool:
         with self._store.open(events_key(self._hour)) as file:
-            footer = _footer(file, self._hour)
+            footer = read_footer(file, self._hour)
         return footer is not None and footer.agrees_with(manifest)
 
     def _remove_old_quarantine(self, content: Content) -> None:
@@ -423,21 +438,6 @@ class _Seen:
         return 0 if self.manifest is None else self.manifest.attempts
 
 
-@dataclass(frozen=True, slots=True)
-class _Footer:
-    """What an events file says of itself."""
-
-    content: Content
-    rows: int
-    file_bytes: int
-    schema: pa.Schema
-
-    def agrees_with(self, manifest: Manifest | None) -> bool:
-        if manifest is None or manifest.events_file is None:
-            return False
-        return manifest.content == self.content and manifest.events_file.bytes == self.file_bytes
-
-
 def _manifest(
     content: Content, facts: FileFacts, *, started_at: datetime, finished_at: datetime, attempts: int
 ) -> Manifest:
@@ -465,86 +465,5 @@ def _readable_manifest(store: Store, hour: Hour) -> Manifest | None:
         return None
 
 
-def _footer(file: BinaryIO, hour: Hour) -> _Footer | None:
-    """Reads the end of an events file; None when it is none of ours, or of another hour."""
-    file_bytes = file.seek(0, os.SEEK_END)
-    try:
-        parquet = pq.ParquetFile(file)
-    except (pa.ArrowException, OSError):
-        return None
-    content = decode_content((parquet.metadata.metadata or {}).get(CONTENT_KEY, b""))
-    if content is None or content.hour != str(hour):
-        return None
-    return _Footer(content, parquet.metadata.num_rows, file_bytes, parquet.schema_arrow)
-
-
-def _sha256_of(file: BinaryIO) -> str:
-    digest = hashlib.sha256()
-    file.seek(0)
-    while chunk := file.read(_HASH_CHUNK_BYTES):
-        digest.update(chunk)
-    return digest.hexdigest()
-
-
 def _generation(info: ObjectInfo | None) -> str:
     return ABSENT if info is None else info.generation
-
-
-def _manifests_prefix(hours: HourRange | None) -> str:
-    if hours is None:
-        return f"{MANIFESTS}/"
-    # Letter by letter: all days from 2015-01-05 to 2015-01-31 begin with "2015-01-".
-    return f"{MANIFESTS}/date={os.path.commonprefix([hours.first.date, hours.last.date])}"  # noqa: RUF071
-
-
-def _problems(store: Store, hour: Hour, manifest: Manifest, schema: pa.Schema) -> Iterator[str]:
-    content, facts = manifest.content, manifest.events_file
-    if content is None or facts is None or not manifest.status.has_events:
-        if (content, facts) != (None, None) or manifest.status.has_events:
-            yield f"the manifest contradicts itself: {manifest.status} with or without a file"
-        if store.stat(events_key(hour)) is not None:
-            yield f"{store.url(events_key(hour))} is there although the hour is {manifest.status}"
-        return
-    if (facts.key, content.hour, content.status) != (events_key(hour), str(hour), manifest.status):
-        yield "the manifest contradicts itself: its content is of another hour or status"
-    yield from _file_problems(store, facts)
-    yield from _events_problems(store, hour, content, facts, schema)
-    if content.quarantine_file is not None:
-        yield from _file_problems(store, content.quarantine_file)
-
-
-def _file_problems(store: Store, facts: FileFacts) -> Iterator[str]:
-    info = store.stat(facts.key)
-    if info is None:
-        yield f"{store.url(facts.key)} is missing"
-        return
-    if info.size != facts.bytes:
-        yield f"{store.url(facts.key)} has {info.size} bytes, not {facts.bytes}"
-        return
-    with store.open(facts.key) as file:
-        if _sha256_of(file) != facts.sha256:
-            yield f"{store.url(facts.key)} has other bytes than were written: its SHA-256 differs"
-
-
-def _events_problems(store: Store, hour: Hour, content: Content, facts: FileFacts, schema: pa.Schema) -> Iterator[str]:
-    key = events_key(hour)
-    if store.stat(key) is None:
-        return
-    with store.open(key) as file:
-        footer = _footer(file, hour)
-    if footer is None:
-        yield f"{store.url(key)} is no events file of {hour}: its end cannot be read"
-        return
-    if not footer.rows == facts.rows == content.events:
-        yield f"{store.url(key)} has {footer.rows} rows, the manifest says {facts.rows} of {content.events} events"
-    if footer.content != content:
-        yield f"{store.url(key)} says other things of itself than the manifest"
-    if not footer.schema.equals(schema):
-        yield f"{store.url(key)} has another schema: {_difference(footer.schema, schema)}"
-
-
-def _difference(found: pa.Schema, expected: pa.Schema) -> str:
-    if found.names != expected.names:
-        return f"columns {', '.join(found.names)} instead of {', '.join(expected.names)}"
-    pairs = zip(found, expected, strict=True)
-    return ", ".join(f"{ours.name} is {ours.type}, not {theirs.type}" for ours, theirs in pairs if ours != theirs)

@@ -5,6 +5,7 @@
     events/date=2015-01-01/hour=15/2015-01-01-15.parquet
     quarantine/date=2015-01-01/hour=15/2015-01-01-15.0a1b2c3d4e5f.parquet
     manifests/date=2015-01-01/hour=15/2015-01-01-15.json
+    index/2015-01.parquet
 
 A quarantine file carries the start of its own SHA-256 in its name: it is written before the events it
 belongs to, so it must not replace the one that the present manifest still points at.
@@ -12,15 +13,19 @@ belongs to, so it must not replace the one that the present manifest still point
 
 from __future__ import annotations
 
+import os
 import re
+from datetime import timedelta
+from itertools import islice
 from typing import Final
 
 from etl.errors import UsageError
-from etl.hours import Hour
+from etl.hours import Hour, HourRange
 
 EVENTS: Final = "events"
 QUARANTINE: Final = "quarantine"
 MANIFESTS: Final = "manifests"
+INDEX: Final = "index"
 
 _HOUR_IN_KEY: Final = re.compile(
     rf"(?:{EVENTS}|{QUARANTINE}|{MANIFESTS})/date=(?P<date>\d{{4}}-\d{{2}}-\d{{2}})/hour=(?P<hour>\d{{1,2}})"
@@ -47,6 +52,31 @@ def quarantine_prefix(hour: Hour) -> str:
 def manifest_key(hour: Hour) -> str:
     """Key of the hour's manifest, written last."""
     return f"{MANIFESTS}/{_partition(hour)}/{hour}.json"
+
+
+def manifest_keys(hours: HourRange) -> dict[str, str]:
+    """Names of many hours, each with the key of its manifest, in their order: fast enough for all there are."""
+    first, days = hours.first.start, (hours.last.start.date() - hours.first.start.date()).days + 1
+    dates = [f"{first + timedelta(days=day):%Y-%m-%d}" for day in range(days)]
+    keys = ((f"{date}-{hour}", f"{MANIFESTS}/date={date}/hour={hour}/") for date in dates for hour in range(24))
+    within = islice(keys, hours.first.hour, hours.first.hour + len(hours))
+    return {name: f"{folder}{name}.json" for name, folder in within}
+
+
+def index_key(month: str) -> str:
+    """Key of what is known of all hours of a month, which is written as ``2015-01``."""
+    return f"{INDEX}/{month}.parquet"
+
+
+def hours_prefix(root: str, hours: HourRange | None) -> str:
+    """What the keys of some hours, or of all, begin with under ``EVENTS``, ``QUARANTINE`` or ``MANIFESTS``.
+
+    Keys of other hours may begin with it as well.
+    """
+    if hours is None:
+        return f"{root}/"
+    # Letter by letter: all days from 2015-01-05 to 2015-01-31 begin with "2015-01-".
+    return f"{root}/date={os.path.commonprefix([hours.first.date, hours.last.date])}"  # noqa: RUF071
 
 
 def hour_of_key(key: str) -> Hour | None:

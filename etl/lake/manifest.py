@@ -176,6 +176,9 @@ class _Versioned(msgspec.Struct, frozen=True):
     version: int
 
 
+_NOT_JSON_OF_OURS: Final = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
+"""The library lets the last two through: a field's name that is no UTF-8, and what is nested too deeply."""
+
 _DECODER: Final = msgspec.json.Decoder(Manifest)
 _VERSION_DECODER: Final = msgspec.json.Decoder(_Versioned)
 _CONTENT_DECODER: Final = msgspec.json.Decoder(Content)
@@ -190,7 +193,7 @@ def decode_content(content: bytes) -> Content | None:
     """Reads what ``encode_content`` wrote; None when it is something else."""
     try:
         return _CONTENT_DECODER.decode(content)
-    except msgspec.MsgspecError:
+    except _NOT_JSON_OF_OURS:
         return None
 
 
@@ -198,7 +201,7 @@ def is_of_later_version(content: bytes) -> bool:
     """Whether this is a manifest of a version that only a newer program reads."""
     try:
         return _VERSION_DECODER.decode(content).version > MANIFEST_VERSION
-    except msgspec.MsgspecError:
+    except _NOT_JSON_OF_OURS:
         return False
 
 
@@ -219,7 +222,7 @@ def decode(content: bytes, *, of: Hour) -> Manifest:
     """
     try:
         manifest = _DECODER.decode(content)
-    except msgspec.MsgspecError as error:
+    except _NOT_JSON_OF_OURS as error:
         raise StoreError(
             f"the manifest of {of} cannot be read: {error}",
             hint="run the hour again with --force to write it anew",

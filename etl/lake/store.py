@@ -7,7 +7,8 @@ opaque text) must be the same. ``ABSENT`` is the generation of what does not exi
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import builtins
+from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import BinaryIO, Final, Protocol
@@ -26,11 +27,13 @@ class ObjectInfo:
         key: The relative key, as in ``etl.lake.layout``.
         size: Bytes.
         generation: Changes whenever the object's content is replaced; never ``ABSENT``.
+        modified: When this generation was written, in seconds since 1970 (UTC), by the clock of the place.
     """
 
     key: str
     size: int
     generation: str
+    modified: float
 
 
 class Store(Protocol):
@@ -45,6 +48,13 @@ class Store(Protocol):
 
     def list(self, prefix: str) -> Iterator[ObjectInfo]:
         """Yields the objects whose key starts with ``prefix``, in key order; temporaries never."""
+
+    def generations(self, keys: Sequence[str]) -> dict[str, str]:
+        """Gives the generation of each of these objects that exists, by key.
+
+        For many keys that lie close together this is far cheaper than ``list`` in a folder and than ``stat`` in
+        a bucket.
+        """
 
     def read(self, key: str) -> bytes | None:
         """Reads a small object whole; None when there is none."""
@@ -67,6 +77,23 @@ class Store(Protocol):
         """Removes an object; there being none is not an error.
 
         With ``if_generation`` only that generation is removed; another one stays, with ``ConflictError``.
+        """
+
+    def leftovers(self) -> builtins.list[ObjectInfo]:
+        """Lists what killed writers left unfinished; their keys cannot be read or written.
+
+        Changes nothing, so that it can be asked of a lake that may only be read.
+        """
+
+    def sweep(self) -> builtins.list[ObjectInfo]:
+        """Removes what killed writers left unfinished, never what a living one writes, and says what it was."""
+
+    def lock(self, key: str) -> AbstractContextManager[bool]:
+        """Holds a name alone during the block; gives False at once where another living owner has it.
+
+        The name is no object and need not be one's key. What a dead owner held is free again: at once in a
+        folder, after two minutes in a bucket. It keeps writers from doing the same work twice, and is not what
+        the lake's soundness rests on: that is ``if_generation``.
         """
 
     def url(self, key: str) -> str:

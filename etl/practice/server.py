@@ -6,7 +6,7 @@ again without being sent again (``If-None-Match``). With ``manifests`` the serve
 ``/2015-01-01-15.manifest.json``, as the OpenDigger mirror does.
 
 The answer to a request is made by one plain method, ``PracticeServer.respond``, and is sent chunk by chunk:
-whoever wants faults overrides the method and hands on a changed ``Response``.
+whoever wants faults overrides the method and hands on a changed ``Response``, as ``faults`` does.
 """
 
 from __future__ import annotations
@@ -14,6 +14,8 @@ from __future__ import annotations
 import gzip
 import os
 import re
+import socket
+import struct
 import sys
 import threading
 import zlib
@@ -43,6 +45,8 @@ _CHUNK: Final = 1 << 18
 _IDLE_SECONDS: Final = 30
 _TARGET: Final = re.compile(r"/(?P<name>\d{4}-\d{2}-\d{2}-\d{1,2})\.(?P<kind>json\.gz|manifest\.json)", re.ASCII)
 _RANGE: Final = re.compile(r"bytes=\d{0,18}-\d{0,18}", re.ASCII)
+_RESET_ON_CLOSE: Final = struct.pack("ii", 1, 0)
+"""SO_LINGER, on, for no time at all: closing sends a RST and no FIN."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,6 +96,10 @@ class Response:
     headers: Mapping[str, str]
     body: Iterator[bytes] = field(default_factory=lambda: iter(()))
     close: Callable[[], None] = lambda: None
+
+
+class Reset(Exception):  # noqa: N818 -- an order to the server, not a failure
+    """Raised by a body where the connection is to break with a TCP reset, as when a server's process dies."""
 
 
 class _Shelf(Protocol):
@@ -212,22 +220,28 @@ class PracticeServer:
         Raises:
             EtlError: If the hour cannot be made or stored; the client is told 500.
         """
-        match = _TARGET.fullmatch(urlsplit(request.target).path)
-        path = None if match is None else self._find(match["name"])
-        if match is None or path is None:
-            return _message(HTTPStatus.NOT_FOUND, "not found\n")
-        if match["kind"] == "json.gz":
+        asked = self._asked(request.target)
+        if asked is None:
+            return message(HTTPStatus.NOT_FOUND, "not found\n")
+        path, kind = asked
+        if kind == "json.gz":
             return self._hour(path, request)
         manifest = self._manifest(path) if self._manifests else None
         if manifest is None:
-            return _message(HTTPStatus.NOT_FOUND, "not found\n")
-        return _content(HTTPStatus.OK, msgspec.json.encode(manifest), "application/json", {})
+            return message(HTTPStatus.NOT_FOUND, "not found\n")
+        return json_content(manifest)
+
+    def _asked(self, target: str) -> tuple[Path, str] | None:
+        """Gives the file of the hour that a target names and what is asked of it, ``json.gz`` or ``manifest.json``."""
+        match = _TARGET.fullmatch(urlsplit(target).path)
+        path = None if match is None else self._find(match["name"])
+        return None if match is None or path is None else (path, match["kind"])
 
     def _respond(self, request: Request) -> Response:
         try:
             return self.respond(request)
         except EtlError as error:
-            return _message(HTTPStatus.INTERNAL_SERVER_ERROR, f"{error}\n")
+            return message(HTTPStatus.INTERNAL_SERVER_ERROR, f"{error}\n")
 
     def _find(self, name: str) -> Path | None:
         try:
@@ -242,7 +256,7 @@ class PracticeServer:
         try:
             file = path.open("rb")
         except FileNotFoundError:
-            return _message(HTTPStatus.NOT_FOUND, "not found\n")
+            return message(HTTPStatus.NOT_FOUND, "not found\n")
         # Size, time and digest are of the opened file: another may take its name while it is being sent.
         facts = os.fstat(file.fileno())
         validators = {
@@ -261,7 +275,7 @@ class PracticeServer:
         if start >= stop:
             file.close()
             where = {"Content-Range": f"bytes */{facts.st_size}"}
-            return _message(HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE, "no such range\n", where)
+            return message(HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE, "no such range\n", where)
         headers["Content-Range"] = f"bytes {start}-{stop - 1}/{facts.st_size}"
         headers["Content-Length"] = str(stop - start)
         return Response(HTTPStatus.PARTIAL_CONTENT, headers, _slice(file, start, stop), file.close)
@@ -361,19 +375,31 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _send(self, response: Response) -> None:
         left = int(response.headers.get("Content-Length", "0"))
-        for chunk in response.body:
-            self.wfile.write(chunk)
-            left -= len(chunk)
+        try:
+            for chunk in response.body:
+                self.wfile.write(chunk)
+                left -= len(chunk)
+        except Reset:
+            # Closed under the socket object, whose own farewell would send a FIN first.
+            self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET_ON_CLOSE)
+            os.close(self.connection.detach())
         # A body cut short (by a fault put in front) must not leave the client waiting for the rest.
         self.close_connection = self.close_connection or left != 0
 
 
-def _message(status: HTTPStatus, text: str, headers: Mapping[str, str] | None = None) -> Response:
-    return _content(status, text.encode(), "text/plain; charset=utf-8", headers or {})
+def message(status: HTTPStatus, text: str, headers: Mapping[str, str] | None = None) -> Response:
+    """Makes an answer of a status and a line of text."""
+    return in_full(status, text.encode(), "text/plain; charset=utf-8", headers)
 
 
-def _content(status: HTTPStatus, content: bytes, kind: str, headers: Mapping[str, str]) -> Response:
-    sent = {**headers, "Content-Type": kind, "Content-Length": str(len(content))}
+def json_content(value: object) -> Response:
+    """Makes an answer that is JSON."""
+    return in_full(HTTPStatus.OK, msgspec.json.encode(value), "application/json")
+
+
+def in_full(status: HTTPStatus, content: bytes, kind: str, headers: Mapping[str, str] | None = None) -> Response:
+    """Makes an answer of bytes that are all there."""
+    sent = {**(headers or {}), "Content-Type": kind, "Content-Length": str(len(content))}
     return Response(status, sent, iter((content,)))
 
 

@@ -400,21 +400,6 @@ def test_where_logs_are_json_so_are_the_last_words(program: Program, tmp_path: P
 # ---- looking
 
 
-def test_status_lists_and_counts(program: Program) -> None:
-    empty = program("status")
-    assert (empty.returncode, empty.stdout) == (ExitCode.OK, "no hours in the lake lake\n")
-    assert program.fetch().returncode == ExitCode.OK
-
-    table = program("status", "2015-01-01", "2015-01-01")
-    assert f"{HOUR}" in table.stdout
-    assert "1 hours in lake (1 complete): 60 events" in table.stdout
-    assert "23 of the 24 hours" in table.stdout
-    elsewhere = program("status", "2015-01-02")
-    assert HOUR not in elsewhere.stdout
-    lines = program("status", "--format", "json").stdout.splitlines()
-    assert [json.loads(line)["hour"] for line in lines] == [HOUR]
-
-
 def test_show_tells_all_and_some_events(program: Program) -> None:
     assert program.fetch().returncode == ExitCode.OK
     shown = program("show", HOUR, "--events", "3")

@@ -25,6 +25,7 @@ def test_the_numbers_never_change() -> None:
         "STORE_FAILED": 6,
         "DAMAGED": 7,
         "VERIFY_FAILED": 8,
+        "INCOMPLETE": 9,
         "INTERRUPTED": 130,
     }
 

@@ -11,6 +11,8 @@ import shutil
 import socket
 import ssl
 import subprocess
+import threading
+import time
 from collections.abc import Callable
 from contextlib import ExitStack
 from datetime import UTC, datetime, timedelta
@@ -699,3 +701,30 @@ def test_a_bucket_that_is_down_is_tried_again(gcs_address: str, monkeypatch: pyt
         monkeypatch.setenv("STORAGE_EMULATOR_HOST", f"http://127.0.0.1:{unused.getsockname()[1]}")
         with pytest.raises(SourceUnreachableError, match="connection failed; given up after 3 attempts"):
             open_download(source_at(gcs_address), HOUR, QUICK)
+
+
+def test_closing_a_download_ends_the_thread_that_waits_for_bytes(archive: Archive) -> None:
+    """With a timeout of an hour: whoever closes must neither wait for the thread nor leave it asking again."""
+    archive.files[PATH] = File(CONTENT)
+    archive.script[PATH] = [stall(100_000)]
+    patient = FetchPolicy(connect_timeout=5, read_timeout=3600, attempts=3)
+    source = source_at(archive.url, connect_timeout=5, read_timeout=3600)
+    download = open_download(source, HOUR, patient)
+    assert download is not None
+    errors: list[Exception] = []
+
+    def read_all() -> None:
+        try:
+            list(download)
+        except SourceUnreachableError as error:
+            errors.append(error)
+
+    reader = threading.Thread(target=read_all, daemon=True)
+    reader.start()
+    while download.received < 100_000:
+        time.sleep(0.001)
+    download.close()
+    reader.join(60)
+    assert not reader.is_alive()
+    assert [str(error) for error in errors] == [f"{download.address}: the download was given up"]
+    assert len(archive.ranges()) == 1

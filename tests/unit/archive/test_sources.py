@@ -12,7 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from etl.archive.companion import Companion, parse_companion
-from etl.archive.http_source import mask_credentials, parse_retry_after
+from etl.archive.contract import mask_credentials
+from etl.archive.http_source import parse_retry_after
 from etl.archive.sources import DEFAULT_SOURCES, HourNotFound, NotModified, source_at
 from etl.errors import SourceUnreachableError, UsageError
 from etl.hours import Hour

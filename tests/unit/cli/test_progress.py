@@ -12,7 +12,11 @@ from hypothesis import strategies as st
 from rich.console import Console
 from structlog.testing import capture_logs
 
-from etl.cli.progress import BarWatch, LogWatch, _bar, watching
+from etl.backfill import Ending, HourReport, Progress
+from etl.cli.progress import BarsWatch, BarWatch, LogManyWatch, LogWatch, _bar, watching, watching_many
+from etl.hours import Hour
+
+FIRST = Hour.of(2015, 1, 1, 0)
 
 
 class Clock:
@@ -123,3 +127,73 @@ def test_on_a_terminal_progress_is_a_bar() -> None:
 
     with watching("2015-01-01-15", console) as watch:
         assert isinstance(watch, BarWatch)
+
+
+def _report(number: int, ending: Ending, *, events: int = 0) -> HourReport:
+    return HourReport(hour=FIRST + number, ending=ending, reason="for some reason", events=events)
+
+
+@given(
+    endings=st.lists(st.tuples(st.sampled_from(Ending), st.booleans(), st.floats(0, 30)), min_size=1, max_size=30),
+)
+def test_of_many_hours_lines_count_all_that_will_not_come_again(endings: list[tuple[Ending, bool, float]]) -> None:
+    clock = Clock()
+    with capture_logs() as logged:
+        watch = LogManyWatch("a range", len(endings), clock=clock, every=10.0)
+        done = 0
+        for number, (ending, again, seconds) in enumerate(endings):
+            watch.begun(FIRST + number)
+            clock.now += seconds
+            before = len(logged)
+            watch.ended(_report(number, ending, events=10), again=again)
+            done += not again
+            told = [line for line in logged[before:] if line["event"] == "hour not complete"]
+            assert len(told) == (not ending.is_fine)
+            for line in logged[before:]:
+                if line["event"] == "progress":
+                    assert (line["done"], line["events"]) == (done, 10 * (number + 1))
+
+
+def test_of_many_hours_the_time_left_follows_from_those_done() -> None:
+    clock = Clock()
+    with capture_logs() as logged:
+        watch = LogManyWatch("a range", 4, clock=clock, every=10.0)
+        watch.begun(FIRST)
+        watch.begun(FIRST + 1)
+        clock.now += 20
+        watch.ended(_report(0, Ending.STORED, events=7), again=False)
+
+    assert logged[-1] == {
+        "event": "progress",
+        "log_level": "info",
+        "range": "a range",
+        "done": 1,
+        "hours": 4,
+        "running": str(FIRST + 1),
+        "events": 7,
+        "eta_seconds": 60,
+    }
+
+
+def test_on_a_terminal_the_range_and_each_running_hour_have_a_line() -> None:
+    screen = io.StringIO()
+    console = Console(file=screen, force_terminal=True, width=160, color_system=None)
+    with watching_many("a range", 3, console) as watch:
+        assert isinstance(watch, BarsWatch)
+        watch.begun(FIRST)
+        watch.begun(FIRST + 1)
+        watch.progressed(Progress(hour=FIRST, received=1_000_000, size=2_000_000, events=5_678))
+        watch.ended(_report(1, Ending.STORED), again=False)
+        watch.ended(_report(1, Ending.STORED), again=False)  # Twice does no harm.
+
+    text = screen.getvalue()
+    assert "1.0/2.0 MB" in text
+    assert "5,678 events" in text
+    assert "2/3" in text
+    assert str(FIRST) in text
+
+
+def test_without_a_terminal_many_hours_are_logged() -> None:
+    structlog.reset_defaults()
+    with watching_many("a range", 3, Console(file=io.StringIO(), force_terminal=False)) as watch:
+        assert isinstance(watch, LogManyWatch)

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from etl.hours import FIRST_HOUR, Hour
+from etl.hours import FIRST_HOUR, Hour, HourRange
 from etl.lake import layout
 
 _HOURS = st.integers(min_value=0, max_value=120_000).map(lambda step: Hour(FIRST_HOUR.start + timedelta(hours=step)))
@@ -47,3 +47,13 @@ def test_quarantine_of_one_hour_is_not_taken_for_anothers(one: Hour, other: Hour
 )
 def test_what_is_no_key_has_no_hour(key: str) -> None:
     assert layout.hour_of_key(key) is None
+
+
+@given(st.integers(0, 137_000), st.integers(0, 60))
+def test_many_manifest_keys_are_those_of_each_hour(first: int, more: int) -> None:
+    hours = HourRange(FIRST_HOUR + first, FIRST_HOUR + first + more)
+    assert list(layout.manifest_keys(hours).items()) == [(str(hour), layout.manifest_key(hour)) for hour in hours]
+
+
+def test_an_index_key_is_of_its_month() -> None:
+    assert layout.index_key("2015-01") == "index/2015-01.parquet"

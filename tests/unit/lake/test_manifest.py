@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
@@ -142,3 +143,21 @@ def test_it_tells_how_long_it_took(manifests: _Manifests) -> None:
 
 def test_which_statuses_have_events() -> None:
     assert {status for status in Status if status.has_events} == {Status.COMPLETE, Status.PARTIAL, Status.SUSPECT}
+
+
+@given(manifest=_MANIFEST, place=st.floats(0, 1, exclude_max=True), bit=st.integers(0, 7))
+def test_a_flipped_bit_is_told_or_is_another_manifest(manifest: Manifest, place: float, bit: int) -> None:
+    content = bytearray(encode(manifest))
+    content[int(place * len(content))] ^= 1 << bit
+    is_of_later_version(bytes(content))
+    decode_content(bytes(content))
+    with suppress(StoreError):
+        assert decode(bytes(content), of=HOUR).hour == str(HOUR)
+
+
+@pytest.mark.parametrize("other", [b'{"v\xe5rsion": 1}', b'{"version": 1, "x": ' + b"[" * 200_000])
+def test_what_the_library_stumbles_over_is_told_too(other: bytes) -> None:
+    with pytest.raises(StoreError, match="cannot be read"):
+        decode(other, of=HOUR)
+    assert decode_content(other) is None
+    assert not is_of_later_version(other)

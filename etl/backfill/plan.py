@@ -1,0 +1,119 @@
+"""What of a range is to be done, by what the lake knows of it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from enum import Enum, auto
+
+from etl.backfill.summary import HourReport, standing
+from etl.hours import Hour, HourRange
+from etl.lake.index import facts
+from etl.lake.lake import Lake
+from etl.lake.manifest import Status
+from etl.lake.tries import TryPolicy, next_try_of
+
+
+class Redo(Enum):
+    """Which hours are done again although the lake has them."""
+
+    NONE = auto()
+    STORED = auto()
+    """Those with events, to ask for newer versions; those without wait for their next try as ever."""
+    ALL = auto()
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """What the lake knows of an hour, as far as it counts here.
+
+    Attributes:
+        status: Of the hour; ``failed`` where its manifest cannot be read, since running the hour mends that.
+        reason: Why it is not complete.
+        finished_at: When the last attempt ended; None where the manifest cannot be read.
+        source_bytes: Compressed bytes of its file at the source; None without events.
+        seconds: How long the last attempt took.
+    """
+
+    status: Status
+    reason: str | None
+    finished_at: datetime | None
+    source_bytes: int | None
+    seconds: float | None
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What is to be done for a range.
+
+    Attributes:
+        hours: The range.
+        due: The hours to run, in order.
+        settled: A report of each other hour: it is complete, or its next try is not due.
+    """
+
+    hours: HourRange
+    due: Sequence[Hour]
+    settled: Sequence[HourReport]
+
+
+def plan(lake: Lake, hours: HourRange, *, policy: TryPolicy, now: datetime, redo: Redo = Redo.NONE) -> Plan:
+    """Finds out what is to be done; changes no hour.
+
+    Args:
+        lake: Where the hours are to be.
+        hours: Which hours.
+        policy: When an hour is worth another try.
+        now: The time (aware).
+        redo: Whether hours that the lake has are done again.
+
+    Raises:
+        StoreError: If the lake cannot be read.
+    """
+    due, settled = [], []
+    for hour, known in with_known(lake, hours):
+        status, finished_at = (None, None) if known is None else (known.status, known.finished_at)
+        if is_due(hour, status, finished_at, policy=policy, now=now, redo=redo):
+            due.append(hour)
+        else:
+            settled.append(standing(hour, status, None if known is None else known.reason))
+    return Plan(hours, due, settled)
+
+
+def is_due(
+    hour: Hour, status: Status | None, finished_at: datetime | None, *, policy: TryPolicy, now: datetime, redo: Redo
+) -> bool:
+    """Whether an hour is to be run now; never before it is over.
+
+    Args:
+        hour: Which hour.
+        status: What is known of it; None when nothing is.
+        finished_at: When the last attempt ended.
+        policy: When an hour is worth another try.
+        now: The time (aware).
+        redo: Whether hours that the lake has are done again.
+    """
+    _, end = hour.window
+    if end > now:
+        return False
+    if redo is Redo.ALL or (redo is Redo.STORED and status is not None and status.has_events):
+        return True
+    due_at = next_try_of(hour, status, finished_at, policy, now)
+    return due_at is not None and due_at <= now
+
+
+def with_known(lake: Lake, hours: HourRange) -> Iterator[tuple[Hour, Known | None]]:
+    """Goes through a range with what the lake knows of each hour; None where it knows nothing.
+
+    Raises:
+        StoreError: If the lake cannot be read.
+    """
+    table = facts(lake.store, hours)
+    columns = (table[name].to_pylist() for name in ("status", "reason", "finished_at", "source_bytes", "seconds"))
+    rows = (
+        Known(Status(status), reason, finished_at, source_bytes, seconds)
+        for status, reason, finished_at, source_bytes, seconds in zip(*columns, strict=True)
+    )
+    known = dict(zip(table["hour"].to_pylist(), rows, strict=True))
+    return ((hour, known.get(str(hour))) for hour in hours)

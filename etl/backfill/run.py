@@ -1,0 +1,200 @@
+"""The course of a backfill: all due hours once, those that failed again, and those that another run had, last."""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Final, Protocol
+
+import structlog
+
+from etl.backfill.crew import Crew, Lost, Progress, Unbegun
+from etl.backfill.plan import Plan
+from etl.backfill.summary import Ending, HourReport, Summary, standing
+from etl.backfill.worker import Job
+from etl.errors import ExitCode, StoreError
+from etl.hours import Hour
+from etl.lake.lake import Lake
+from etl.lake.manifest import Status
+
+_STORE_FAILURES_BORNE: Final = 5
+"""After so many in a row it is the lake that fails, not an hour."""
+_FIRST_LOOK_SECONDS: Final = 0.25
+_LONGEST_LOOK_SECONDS: Final = 15.0
+
+_log: structlog.stdlib.BoundLogger = structlog.get_logger()
+
+
+class BackfillWatch(Protocol):
+    """Someone who watches a backfill; called from one thread."""
+
+    def begun(self, hour: Hour) -> None:
+        """A worker has an hour."""
+
+    def progressed(self, progress: Progress) -> None:
+        """It has come so far."""
+
+    def ended(self, report: HourReport, *, again: bool) -> None:
+        """It is done with, for now if it will be tried again."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Patience:
+    """How often, and for how long.
+
+    Attributes:
+        retries: Rounds in which failed hours are tried again.
+        pause: Seconds before each of them.
+        lock: Seconds to wait at the end for hours that another run is at.
+    """
+
+    retries: int = 2
+    pause: float = 0.0
+    lock: float = 600.0
+
+
+def backfill(todo: Plan, job: Job, *, workers: int, patience: Patience, watch: BackfillWatch) -> Summary:
+    """Does what is due; an hour that fails stops no other.
+
+    Args:
+        todo: What is due.
+        job: How to do it.
+        workers: Hours at once, one process each.
+        patience: How often to try again.
+        watch: Told of progress.
+
+    Returns:
+        What became of each hour. When the lake failed several times in a row the rest was left, and
+        ``Summary.stopped`` says why.
+
+    Raises:
+        CrewError: If no process can be started.
+    """
+    return _Backfill(todo, job, workers, patience, watch).run()
+
+
+class _StoppedError(Exception):
+    """The lake fails."""
+
+
+class _Backfill:
+    """One backfill."""
+
+    def __init__(self, todo: Plan, job: Job, workers: int, patience: Patience, watch: BackfillWatch) -> None:
+        self._todo = todo
+        self._job = job
+        self._workers = max(1, min(workers, len(todo.due)))
+        self._patience = patience
+        self._watch = watch
+        self._waiting: deque[Hour] = deque()
+        self._reports = {report.hour: report for report in todo.settled}
+        self._store_failures = 0
+        self._stopped: StoreError | None = None
+
+    def run(self) -> Summary:
+        """Does it all."""
+        began, began_at = time.monotonic(), datetime.now(UTC)
+        try:
+            with Crew(self._workers, self._job) as crew:
+                self._do_all(crew)
+        except _StoppedError:
+            _log.error("the lake fails; the rest is left", cause=self._stopped and self._stopped.message)
+        else:
+            self._note_unnoted(began_at)
+        for hour in self._todo.due:
+            self._reports.setdefault(hour, standing(hour, None))
+        return Summary(
+            hours=self._todo.hours,
+            reports=[self._reports[hour] for hour in sorted(self._reports)],
+            seconds=time.monotonic() - began,
+            workers=self._workers,
+            stopped=self._stopped,
+        )
+
+    def _do_all(self, crew: Crew) -> None:
+        self._do(crew, self._todo.due, again=self._patience.retries > 0)
+        for round_ in range(1, self._patience.retries + 1):
+            failed = self._with_ending(Ending.FAILED)
+            if not failed:
+                break
+            _log.info("failed hours are tried again", hours=len(failed), round=round_, pause=self._patience.pause)
+            self._rest(crew, self._patience.pause)
+            self._do(crew, failed, again=round_ < self._patience.retries)
+        self._do_locked(crew)
+
+    def _do_locked(self, crew: Crew) -> None:
+        """Looks again at what other runs had, until they are through with it."""
+        until = time.monotonic() + self._patience.lock
+        pause = _FIRST_LOOK_SECONDS
+        while (locked := self._with_ending(Ending.LOCKED)) and (left := until - time.monotonic()) > 0:
+            self._rest(crew, min(pause, left))
+            self._do(crew, locked, again=True)
+            pause = min(2 * pause, _LONGEST_LOOK_SECONDS)
+
+    def _do(self, crew: Crew, hours: Iterable[Hour], *, again: bool) -> None:
+        """Runs hours, each once.
+
+        Args:
+            crew: Who does it.
+            hours: Which hours.
+            again: Whether those that fail will have another chance.
+        """
+        self._waiting.extend(hours)
+        while self._waiting or crew.busy:
+            while self._waiting and crew.has_room:
+                hour = self._waiting.popleft()
+                crew.give(hour)
+                self._watch.begun(hour)
+            self._hear(crew, None, again=again)
+
+    def _rest(self, crew: Crew, seconds: float) -> None:
+        """Waits, while idle workers may die."""
+        until = time.monotonic() + seconds
+        while (left := until - time.monotonic()) > 0:
+            self._hear(crew, left, again=True)
+
+    def _hear(self, crew: Crew, timeout: float | None, *, again: bool) -> None:
+        for heard in crew.listen(timeout):
+            match heard:
+                case Progress():
+                    self._watch.progressed(heard)
+                case HourReport():
+                    self._end(heard, again=again)
+                case Lost(hour, why):
+                    self._end(HourReport(hour=hour, ending=Ending.FAILED, reason=why, code=_LOST), again=again)
+                case Unbegun(hour):
+                    self._waiting.appendleft(hour)
+
+    def _end(self, report: HourReport, *, again: bool) -> None:
+        self._reports[report.hour] = report
+        comes_again = report.ending is Ending.LOCKED or (again and report.ending is Ending.FAILED)
+        self._watch.ended(report, again=comes_again)
+        if report.ending is Ending.LOCKED:
+            return
+        failed = report.ending is Ending.FAILED and report.code is ExitCode.STORE_FAILED
+        self._store_failures = self._store_failures + 1 if failed else 0
+        if self._store_failures >= _STORE_FAILURES_BORNE:
+            self._stopped = StoreError(str(report.reason), hint=report.hint)
+            raise _StoppedError
+
+    def _with_ending(self, ending: Ending) -> list[Hour]:
+        return [hour for hour in self._todo.due if self._reports[hour].ending is ending]
+
+    def _note_unnoted(self, began_at: datetime) -> None:
+        """Notes in the lake what those who failed could not note themselves: they died, or met a defect."""
+        unnoted = [report for report in self._reports.values() if report.code is _LOST and not report.ending.is_fine]
+        if not unnoted:
+            return
+        lake = Lake.at(self._job.lake)
+        now = datetime.now(UTC)
+        for report in unnoted:
+            try:
+                lake.record(report.hour, Status.FAILED, report.reason, started_at=began_at, finished_at=now)
+            except StoreError as error:
+                _log.warning("a failure could not be noted", hour=str(report.hour), cause=error.message)
+
+
+_LOST: Final = ExitCode.UNEXPECTED

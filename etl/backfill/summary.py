@@ -1,0 +1,192 @@
+"""What became of the hours of a range: a report of each, and the sums."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any, Final
+
+from etl.archive.holes import known_hole
+from etl.errors import ExitCode, StoreError
+from etl.hours import Hour, HourRange
+from etl.lake.manifest import Status
+
+
+class Ending(StrEnum):
+    """What a backfill may end with for an hour."""
+
+    STORED = "stored"
+    """It is in the lake now, complete."""
+    REPLACED = "replaced"
+    """It was in the lake, and is now as the source has it."""
+    UNCHANGED = "unchanged"
+    """It was complete already."""
+    KEPT = "kept"
+    """It is complete in the lake, and its source has fewer events now, which was refused."""
+    HOLE = "hole"
+    """No source has it, and the archive is known not to."""
+    PARTIAL = "partial"
+    """It is in the lake with damage."""
+    SUSPECT = "suspect"
+    """It is in the lake, and its file held no events."""
+    MISSING = "missing"
+    """No source has it, and it is too old to come by itself."""
+    PENDING = "pending"
+    """No source has it yet."""
+    FAILED = "failed"
+    """The last attempt ended in an error."""
+    LOCKED = "locked"
+    """Another run was at it to the end."""
+
+    @property
+    def is_fine(self) -> bool:
+        """Whether nothing is left to be done for such an hour."""
+        return self in _FINE
+
+
+_FINE: Final = frozenset({Ending.STORED, Ending.REPLACED, Ending.UNCHANGED, Ending.KEPT, Ending.HOLE})
+_BY_STATUS: Final = {
+    Status.COMPLETE: Ending.UNCHANGED,
+    Status.PARTIAL: Ending.PARTIAL,
+    Status.SUSPECT: Ending.SUSPECT,
+    Status.MISSING: Ending.MISSING,
+    Status.PENDING: Ending.PENDING,
+    Status.FAILED: Ending.FAILED,
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HourReport:
+    """What became of one hour.
+
+    Attributes:
+        hour: Which hour.
+        ending: What it ended with.
+        reason: Why it is not complete, in words; None where there is nothing to say.
+        hint: What to do about it; None where nobody knows.
+        code: The exit code that running this hour alone would have had; OK where nothing was run.
+        fetched: Whether it was fetched in this run; the counts below are of what was fetched.
+        events: Events of the hour.
+        source_bytes: Compressed bytes of its file at the source.
+        parquet_bytes: Bytes of its events in the lake.
+        seconds: How long it took in this run.
+    """
+
+    hour: Hour
+    ending: Ending
+    reason: str | None = None
+    hint: str | None = None
+    code: ExitCode = ExitCode.OK
+    fetched: bool = False
+    events: int = 0
+    source_bytes: int = 0
+    parquet_bytes: int = 0
+    seconds: float = 0.0
+
+
+def standing(hour: Hour, status: Status | None, reason: str | None = None) -> HourReport:
+    """Says what an hour is by what the lake knows of it, None when that is nothing; nothing was run."""
+    if status is None:
+        return HourReport(hour=hour, ending=Ending.PENDING, reason="it was not asked for yet")
+    ending = _BY_STATUS[status]
+    if ending is Ending.MISSING and known_hole(hour) is not None:
+        ending = Ending.HOLE
+    return HourReport(hour=hour, ending=ending, reason=reason)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Share:
+    """What the hours with one ending amount to.
+
+    Attributes:
+        hours: How many they are.
+        events: Events of those that were fetched.
+        source_bytes: Compressed bytes of those.
+        parquet_bytes: Bytes of those in the lake.
+        seconds: Seconds spent on all of them, added up over the workers.
+    """
+
+    hours: int
+    events: int
+    source_bytes: int
+    parquet_bytes: int
+    seconds: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Summary:
+    """What became of a range.
+
+    Attributes:
+        hours: The range.
+        reports: A report of each hour in it, in order.
+        seconds: From beginning to end.
+        workers: How many hours at once.
+        stopped: Why it was given up before its end; None when it was not.
+    """
+
+    hours: HourRange
+    reports: Sequence[HourReport]
+    seconds: float
+    workers: int
+    stopped: StoreError | None = None
+
+    @property
+    def left(self) -> list[HourReport]:
+        """The hours that are neither complete nor known holes."""
+        return [report for report in self.reports if not report.ending.is_fine]
+
+    @property
+    def told(self) -> list[HourReport]:
+        """The hours somebody should hear of: those, and the ones kept although their source has fewer events."""
+        return [report for report in self.reports if not report.ending.is_fine or report.ending is Ending.KEPT]
+
+    def shares(self) -> dict[Ending, Share]:
+        """The sums by ending, for those there are."""
+        by_ending: dict[Ending, list[HourReport]] = {ending: [] for ending in Ending}
+        for report in self.reports:
+            by_ending[report.ending].append(report)
+        return {ending: _share(reports) for ending, reports in by_ending.items() if reports}
+
+    def counts(self) -> str:
+        """The endings that leave something to do, in words: ``3 missing, 1 failed``."""
+        return ", ".join(f"{share.hours:,} {ending}" for ending, share in self.shares().items() if not ending.is_fine)
+
+    def as_json(self) -> dict[str, Any]:
+        """The same in JSON's types; a contract with programs that read it."""
+        return {
+            "from": str(self.hours.first),
+            "to": str(self.hours.last),
+            "hours": len(self.reports),
+            "complete": not self.left and self.stopped is None,
+            "stopped": None if self.stopped is None else self.stopped.message,
+            "seconds": round(self.seconds, 3),
+            "workers": self.workers,
+            "endings": {
+                ending.value: {
+                    "hours": share.hours,
+                    "events": share.events,
+                    "source_bytes": share.source_bytes,
+                    "parquet_bytes": share.parquet_bytes,
+                    "seconds": round(share.seconds, 3),
+                }
+                for ending, share in self.shares().items()
+            },
+            "told": [
+                {"hour": str(report.hour), "ending": report.ending.value, "reason": report.reason}
+                for report in self.told
+            ],
+        }
+
+
+def _share(reports: Iterable[HourReport]) -> Share:
+    all_of_it = list(reports)
+    fetched = [report for report in all_of_it if report.fetched]
+    return Share(
+        hours=len(all_of_it),
+        events=sum(report.events for report in fetched),
+        source_bytes=sum(report.source_bytes for report in fetched),
+        parquet_bytes=sum(report.parquet_bytes for report in fetched),
+        seconds=sum(report.seconds for report in all_of_it),
+    )

@@ -1,0 +1,318 @@
+"""``backfill`` and ``catch-up``: many hours, one a process."""
+
+from __future__ import annotations
+
+import os
+import re
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any, Final
+
+import rich_click as click
+from typing_extensions import override
+
+from etl.cli.front import Command
+from etl.cli.look import Bound
+from etl.cli.session import Session, scrub_of, with_session
+from etl.errors import IncompleteError, UsageError
+from etl.hours import FIRST_HOUR, Hour, HourRange, newest_finished_hour
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from etl.backfill import Job, Plan, Redo, Summary
+
+_SPAN: Final = re.compile(r"(?P<count>\d{1,6})\s*(?P<unit>[hdw])", re.ASCII)
+_HOURS_A_UNIT: Final = {"h": 1, "d": 24, "w": 168}
+_LEAST_RATE: Final = 1000
+_MOST_WORKERS: Final = 1024
+_TOLD: Final = 20
+_REASON_WIDTH: Final = 200
+
+
+class Span(click.ParamType):
+    """A length of time as a person types it; gives hours."""
+
+    name = "span"
+
+    @override
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        if isinstance(value, int):
+            return value
+        match = _SPAN.fullmatch(str(value).strip())
+        hours = 0 if match is None else int(match["count"]) * _HOURS_A_UNIT[match["unit"]]
+        if not hours:
+            raise UsageError(f"{value!r} is no length of time", hint="write 72h, 3d or 2w")
+        return hours
+
+
+class Rate(click.ParamType):
+    """Bytes a second as a person types them; gives a number."""
+
+    name = "rate"
+
+    @override
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        from pydantic import ByteSize, TypeAdapter, ValidationError
+
+        try:
+            rate = int(TypeAdapter(ByteSize).validate_python(str(value).strip().removesuffix("/s")))
+        except ValidationError:
+            rate = 0
+        if rate < _LEAST_RATE:
+            raise UsageError(f"{value!r} is no rate", hint="write 20MB or 500kB, in bytes a second; 1kB is the least")
+        return rate
+
+
+def _how(command: Callable[..., None]) -> Callable[..., None]:
+    """Gives a command the options that both have."""
+    for option in reversed(
+        (
+            click.option(
+                "--workers",
+                type=click.IntRange(1, _MOST_WORKERS),
+                metavar="N",
+                help="Hours at once, each in a process of its own; without this, as many as there are processors.",
+            ),
+            click.option(
+                "--max-rate",
+                type=Rate(),
+                metavar="RATE",
+                help="Fetch no more than this a second, over all workers: 20MB.",
+            ),
+            click.option("--dry-run", is_flag=True, help="Only say what would be done, and about what it would cost."),
+            click.option("--json", "as_json", is_flag=True, help="Print the summary as JSON."),
+        )
+    ):
+        command = option(command)
+    return command
+
+
+@click.command(
+    cls=Command,
+    examples=(
+        ("backfill 2015-01-01 2015-01-03", "three days, both included"),
+        ("backfill 2015-01-01-0 2015-01-01-11", "twelve hours"),
+        ("backfill --last 72h", "the last three days"),
+        ("backfill 2015-01-01 2015-12-31 --dry-run", "what a year would take"),
+        ("backfill 2024-01-01 2024-01-31 --workers 8 --max-rate 20MB", "a month, sparing the archive"),
+    ),
+)
+@click.argument("first", metavar="[FROM", required=False, type=Bound(0))
+@click.argument("last", metavar="TO]", required=False, type=Bound(23))
+@click.option("--last", "span", type=Span(), metavar="SPAN", help="Instead of FROM and TO: the hours up to now.")
+@click.option("--refresh", is_flag=True, help="Ask the source for newer versions of hours that are there already.")
+@click.option("--force", is_flag=True, help="Make every hour anew, and replace it even by one with fewer events.")
+@_how
+@with_session("sources", "lake", "emails", "max_damage")
+def backfill(
+    session: Session,
+    first: Hour | None,
+    last: Hour | None,
+    span: int | None,
+    *,
+    refresh: bool,
+    force: bool,
+    **how: Any,  # noqa: ANN401
+) -> None:
+    """Bring all hours of a range into the lake, several at a time.
+
+    FROM and TO are hours (2015-01-01-15) or days (2015-01-01), both included. Hours that are complete are left
+    alone, so that the same again goes on where it was stopped. An hour that fails stops no other; it is tried
+    again at the end, and told with its reason.
+    """
+    from etl.backfill import Redo
+
+    hours = _range(first, last, span)
+    redo = Redo.ALL if force else Redo.STORED if refresh else Redo.NONE
+    _run(session, hours, _job(session, redo, refresh=refresh, force=force), **how)
+
+
+@click.command(
+    "catch-up",
+    cls=Command,
+    examples=(
+        ("catch-up", "what is not complete of the last three days"),
+        ("catch-up --hours 24 --workers 2", "of the last day, two hours at once"),
+        ("catch-up --log-format json", "as a scheduler runs it every few minutes"),
+    ),
+)
+@click.option(
+    "--hours",
+    type=click.IntRange(1, 24 * 366),
+    default=72,
+    show_default=True,
+    metavar="N",
+    help="How far to look back from the newest hour that is published.",
+)
+@_how
+@with_session("sources", "lake", "emails", "max_damage")
+def catch_up(session: Session, hours: int, **how: Any) -> None:  # noqa: ANN401
+    """Bring the newest hours that are not complete into the lake, the oldest first.
+
+    Safe to be run every few minutes, also beside a backfill: an hour that another run is working on is not
+    done twice.
+    """
+    from etl.archive.fetch import newest_published
+    from etl.backfill import Redo
+
+    newest = newest_published(session.sources(), session.fetch_policy())
+    _run(session, _back_from(newest, hours), _job(session, Redo.NONE), **how)
+
+
+def _range(first: Hour | None, last: Hour | None, span: int | None) -> HourRange:
+    """Makes the range that was asked for, up to the newest hour that is over."""
+    newest = newest_finished_hour()
+    if span is not None:
+        if first is not None:
+            raise UsageError("--last says the whole range, so FROM and TO cannot be given with it")
+        return _back_from(newest, span)
+    if first is None or last is None:
+        raise UsageError(
+            "a backfill needs to know where it begins and where it ends",
+            hint="give FROM and TO, as in `backfill 2015-01-01 2015-01-03`, or --last 72h",
+        )
+    if first > newest:
+        raise UsageError(f"hour {first} is not over yet", hint=f"the newest hour that is over is {newest}")
+    return HourRange(first, min(last, newest) if last >= first else last)
+
+
+def _back_from(newest: Hour, hours: int) -> HourRange:
+    return HourRange(Hour(max(newest.start - timedelta(hours=hours - 1), FIRST_HOUR.start)), newest)
+
+
+def _job(session: Session, redo: Redo, *, refresh: bool = False, force: bool = False) -> Job:
+    from etl.backfill import Job, LogTerms
+    from etl.lake.tries import DEFAULT_POLICY
+
+    settings = session.settings
+    session.sources()  # Refuses here what every worker would refuse.
+    return Job(
+        lake=settings.lake,
+        sources=settings.sources,
+        options=session.run_options(refresh=refresh, force=force),
+        tries=DEFAULT_POLICY,
+        redo=redo,
+        log=LogTerms(
+            format=settings.log_format,
+            level=settings.log_level,
+            scrub=scrub_of(settings),
+            on_terminal=session.err.is_terminal,
+        ),
+    )
+
+
+def _run(
+    session: Session,
+    hours: HourRange,
+    job: Job,
+    *,
+    workers: int | None,
+    max_rate: int | None,
+    dry_run: bool,
+    as_json: bool,
+) -> None:
+    from etl.backfill import Patience, plan
+    from etl.backfill import backfill as backfill_hours
+    from etl.cli.progress import watching_many
+
+    todo = plan(session.lake(), hours, policy=job.tries, now=datetime.now(UTC), redo=job.redo)
+    at_once = max(1, min(workers or _processors(), len(todo.due)))
+    if dry_run:
+        _print_plan(session, todo, workers=at_once, max_rate=max_rate, as_json=as_json)
+        return
+    settings = session.settings
+    job = replace(job, max_rate=None if max_rate is None else max_rate / at_once)
+    patience = Patience(retries=settings.backfill_retries, pause=settings.backoff_max, lock=settings.lock_patience)
+    with watching_many(str(hours), len(todo.due), session.err) as watch:
+        summary = backfill_hours(todo, job, workers=at_once, patience=patience, watch=watch)
+    _print_summary(session, summary, ran=len(todo.due), as_json=as_json)
+    if summary.stopped is not None:
+        raise summary.stopped
+    if summary.left:
+        raise IncompleteError(
+            f"{len(summary.left):,} of {len(summary.reports):,} hours are not complete: {summary.counts()}",
+            hint="run the same again later: it asks only for what is due then",
+        )
+
+
+def _processors() -> int:
+    """How many processors this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def _print_plan(session: Session, todo: Plan, *, workers: int, max_rate: int | None, as_json: bool) -> None:
+    from etl.backfill import Summary, estimate
+
+    cost = estimate(session.lake(), todo, workers=workers, max_rate=max_rate)
+    rest = Summary(hours=todo.hours, reports=todo.settled, seconds=0, workers=workers)
+    if as_json:
+        session.out.print_json(
+            data={
+                "from": str(todo.hours.first),
+                "to": str(todo.hours.last),
+                "hours": len(todo.hours),
+                "due": cost.hours,
+                "estimate": {
+                    "source_bytes": cost.source_bytes,
+                    "seconds": round(cost.seconds),
+                    "hours_judged_by_neighbours": cost.like_neighbours,
+                    "workers": workers,
+                },
+                "not_due": {ending.value: share.hours for ending, share in rest.shares().items()},
+            }
+        )
+        return
+    from etl.cli.tables import listing, size_text
+
+    rows = [("to be run", f"{cost.hours:,}", size_text(cost.source_bytes))]
+    rows += [(f"left alone: {ending}", f"{share.hours:,}", "") for ending, share in rest.shares().items()]
+    session.out.print(f"{todo.hours}: {len(todo.hours):,} hours")
+    session.out.print(listing(("what", "hours", "to fetch, about"), rows, right=("hours", "to fetch, about")))
+    session.out.print(
+        f"About {_duration(cost.seconds)} with {workers} workers. Sizes: {cost.like_neighbours:,} hours by others of "
+        f"their time in the lake, {cost.hours - cost.like_neighbours:,} by their year. Nothing was done."
+    )
+
+
+def _print_summary(session: Session, summary: Summary, *, ran: int, as_json: bool) -> None:
+    if as_json:
+        session.out.print_json(data=summary.as_json())
+        return
+    from etl.cli.tables import listing, printable, size_text
+
+    rows = [
+        (
+            ending.value,
+            f"{share.hours:,}",
+            f"{share.events:,}",
+            size_text(share.source_bytes),
+            size_text(share.parquet_bytes),
+            f"{share.seconds:,.1f}",
+        )
+        for ending, share in summary.shares().items()
+    ]
+    columns = ("hours that are", "count", "events", "fetched", "stored", "worker seconds")
+    session.out.print(listing(columns, rows, right=columns[1:]))
+    if told := summary.told:
+        shown = [
+            (str(report.hour), report.ending.value, printable(report.reason, _REASON_WIDTH)) for report in told[:_TOLD]
+        ]
+        session.out.print(listing(("hour", "is", "because"), shown))
+        if more := len(told) - len(shown):
+            session.out.print(f"and {more:,} more (--json lists all of them)")
+    how = f"{ran:,} were run in {_duration(summary.seconds)}, {summary.workers} at once" if ran else "nothing was due"
+    all_of_them, done = len(summary.reports), len(summary.reports) - len(summary.left)
+    session.out.print(f"{summary.hours}: {done:,} of {all_of_them:,} hours are done; {how}")
+
+
+def _duration(seconds: float) -> str:
+    """A length of time as a person says it."""
+    minute, hour = 60, 3600
+    if seconds < minute:
+        return f"{seconds:.1f} s"
+    if seconds < hour:
+        return f"{seconds / minute:.1f} minutes"
+    return f"{seconds / hour:,.1f} hours"

@@ -1,0 +1,187 @@
+"""``build``: the lake's hours become the warehouse's tables."""
+
+from __future__ import annotations
+
+import re
+from itertools import groupby
+from typing import TYPE_CHECKING, Any, Final, cast
+
+import rich_click as click
+from typing_extensions import override
+
+from etl.cli.front import Command
+from etl.cli.session import Session, with_session
+from etl.errors import UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+    from datetime import date
+
+    from etl.warehouse.build import BuildOptions, Entry
+    from etl.warehouse.plan import Piece
+    from etl.warehouse.tables import Warehouse
+
+_DAY: Final = re.compile(r"\d{4}-\d{1,2}-\d{1,2}", re.ASCII)
+
+
+class DayType(click.ParamType):
+    """A day as a person types it; gives a ``date``."""
+
+    name = "day"
+
+    @override
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> date:
+        from datetime import date as calendar_date
+
+        if isinstance(value, calendar_date):
+            return value
+        text = str(value).strip()
+        if not _DAY.fullmatch(text):
+            raise UsageError(
+                f"{text!r} is not a day", hint="write it as 2015-01-01; events are sorted by their UTC day"
+            )
+        try:
+            return calendar_date(*map(int, text.split("-")))
+        except ValueError as error:
+            raise UsageError(f"there is no day {text}: {error}") from None
+
+
+@click.command(
+    cls=Command,
+    examples=(
+        ("build", "bring every table up to date with the lake"),
+        ("build --dry-run", "say what would be done, and do nothing"),
+        ("build 2015-01-01 2015-01-31", "only days of that month, by when events happened"),
+        ("build --full", "make everything anew"),
+        ("build --engine spark", "the same tables, made by Spark"),
+    ),
+)
+@click.argument("first", metavar="[FROM", required=False, type=DayType())
+@click.argument("last", metavar="[TO]]", required=False, type=DayType())
+@click.option(
+    "--engine",
+    type=click.Choice(("duckdb", "spark")),
+    default="duckdb",
+    show_default=True,
+    help="What runs the models; the rows are the same.",
+)
+@click.option("--full", is_flag=True, help="Make what is up to date anew as well.")
+@click.option("--dry-run", is_flag=True, help="List the partitions that would be made, with the bytes they read.")
+@click.option("--json", "as_json", is_flag=True, help="Print one partition a line as JSON.")
+@with_session("lake", "warehouse")
+def build(
+    session: Session, first: date | None, last: date | None, engine: str, *, full: bool, dry_run: bool, as_json: bool
+) -> None:
+    """Build the warehouse's tables from the lake: only what changed since the last time, each partition replaced whole.
+
+    FROM and TO are days, both included. A partition whose new rows break a check that must hold stays as it was, and
+    the exit code is 10. Stopping it at any instant does no harm; run it again.
+    """
+    from datetime import UTC, datetime
+
+    from etl.cli.status import thresholds
+    from etl.warehouse.build import BuildOptions, planned
+    from etl.warehouse.inputs import Days
+    from etl.warehouse.tables import Warehouse
+
+    if first is not None and last is not None and last < first:
+        raise UsageError(f"the range ends ({last}) before it begins ({first})")
+    options = BuildOptions(
+        engine=cast("Any", engine), days=Days(first, last), full=full, thresholds=thresholds(session.settings)
+    )
+    warehouse = Warehouse.at(session.settings.warehouse)
+    if dry_run:
+        _print_plan(session, planned(warehouse, session.lake(), options, now=datetime.now(UTC)), as_json=as_json)
+        return
+    _build(session, warehouse, options, as_json=as_json)
+
+
+def _build(session: Session, warehouse: Warehouse, options: BuildOptions, *, as_json: bool) -> None:
+    from etl.warehouse.build import build as build_tables
+
+    entries: list[Entry] = []
+
+    def watch(entry: Entry) -> None:
+        entries.append(entry)
+        if not as_json and session.err.is_terminal:
+            session.err.print(f"{entry.model} {entry.partition_id}: {entry.outcome}", style="dim")
+
+    try:
+        build_tables(warehouse, session.lake(), options, watch=watch)
+    finally:
+        _print_entries(session, warehouse, entries, as_json=as_json)
+
+
+def _print_plan(session: Session, found: Sequence[Piece], *, as_json: bool) -> None:
+    from etl.cli.tables import listing, size_text
+
+    if as_json:
+        _print_lines(
+            {"model": piece.model.name, "partition": piece.partition, "reason": piece.reason, "bytes": piece.bytes}
+            for piece in found
+        )
+        return
+    if not found:
+        session.out.print("everything is up to date")
+        return
+    rows = []
+    for run in _runs(found):
+        count, size = f"{len(run):,}", size_text(sum(piece.bytes for piece in run))
+        rows.append((run[0].model.name, _span(run), count, run[0].reason.value, size))
+    columns = ("table", "partitions", "count", "why", "reads")
+    session.out.print(listing(columns, rows, right=("count", "reads")))
+    from_lake = sum(piece.bytes for piece in found if "lake_events" in piece.model.reads)
+    session.out.print(
+        f"{len(found):,} partitions would be made, from {size_text(from_lake)} of the lake; nothing was done"
+    )
+
+
+def _print_entries(session: Session, warehouse: Warehouse, entries: Sequence[Entry], *, as_json: bool) -> None:
+    from etl.cli.tables import listing, size_text
+
+    if as_json:
+        _print_lines(entries)
+        return
+    if not entries:
+        session.out.print(f"everything in {warehouse.address} is up to date")
+        return
+    rows = []
+    for name, group in groupby(entries, key=lambda entry: entry.model):
+        done = list(group)
+        outcomes = ", ".join(
+            f"{sum(entry.outcome is outcome for entry in done):,} {outcome}"
+            for outcome in dict.fromkeys(entry.outcome for entry in done)
+        )
+        written = sum(entry.bytes_written or 0 for entry in done)
+        rows.append((name, outcomes, f"{sum(entry.rows_written or 0 for entry in done):,}", size_text(written)))
+    session.out.print(listing(("table", "partitions", "rows", "parquet"), rows, right=("rows", "parquet")))
+    for entry in entries:
+        if entry.detail is not None:
+            session.out.print(f"{entry.model} {entry.partition_id}: {entry.detail}")
+    seconds = (entries[-1].finished_at - entries[0].started_at).total_seconds()
+    session.out.print(f"{len(entries):,} partitions in {warehouse.address} in {seconds:.1f} s")
+
+
+def _runs(found: Sequence[Piece]) -> Iterator[list[Piece]]:
+    """Groups partitions of one table that follow each other and have one reason."""
+    from datetime import date as calendar_date
+
+    def place(piece: Piece) -> int:
+        return 0 if piece.partition == "all" else calendar_date.fromisoformat(piece.partition).toordinal()
+
+    numbered = enumerate(found)
+    for _, run in groupby(numbered, key=lambda each: (each[1].model.name, each[1].reason, place(each[1]) - each[0])):
+        yield [piece for _, piece in run]
+
+
+def _span(run: Sequence[Piece]) -> str:
+    first, last = run[0].partition, run[-1].partition
+    return first if first == last else f"{first} to {last}"
+
+
+def _print_lines(rows: Any) -> None:  # noqa: ANN401 -- whatever msgspec encodes
+    import msgspec
+
+    encoder = msgspec.json.Encoder()
+    for row in rows:
+        click.echo(encoder.encode(row))

@@ -1,0 +1,245 @@
+"""How coverage is laid out for a person: totals, a calendar in colours, and what is not complete."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+import numpy as np
+import numpy.typing as npt
+from rich.text import Text
+
+from etl.cli.tables import listing, printable, size_text, status_text, time_text
+from etl.lake.coverage import ABSENT
+from etl.lake.manifest import Status
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+    from datetime import datetime
+
+    import pyarrow as pa
+    from rich.console import Console, RenderableType
+
+    from etl.hours import HourRange
+
+_FEW_HOURS: Final = 24
+"""So many hours are listed one by one."""
+_MONTHS_BY_DAY: Final = 24
+"""A calendar of more months has a cell a month rather than a day."""
+_MOST_SPANS: Final = 30
+_REASON_WIDTH: Final = 100
+_LEVELS: Final = (
+    # From this share on, sign without colours, colour.
+    (1.0, "█", "green"),
+    (0.75, "▓", "yellow"),
+    (0.25, "▒", "dark_orange"),
+    (0.0, "░", "red"),
+)
+_NOTHING: Final = ("·", "bright_black")
+
+
+def print_coverage(console: Console, table: pa.Table, *, lake: str, hours: HourRange | None, now: datetime) -> None:
+    """Prints all there is to know of the coverage of a lake at a glance.
+
+    Args:
+        console: Where to.
+        table: A table of ``etl.lake.coverage.COVERAGE_SCHEMA``.
+        lake: The lake's address.
+        hours: The range that was asked for, None if none was.
+        now: When the coverage was looked up; a next try that is not after it is due.
+    """
+    for part in _parts(table, lake, hours, now):
+        console.print(part)
+
+
+def _parts(table: pa.Table, lake: str, hours: HourRange | None, now: datetime) -> Iterator[RenderableType]:
+    statuses = table["status"].to_numpy()
+    present = np.flatnonzero(statuses != ABSENT)
+    if not len(present) and hours is None:
+        yield f"no hours in the lake {lake}"
+        return
+    if 0 < len(present) <= _FEW_HOURS:
+        yield _hour_by_hour(table.take(present))
+    elif len(present):
+        yield _totals_by_status(table, statuses)
+        yield from _calendar(table, statuses)
+    yield from _spans(_incomplete(table, statuses), now)
+    yield _sentence(table, statuses, lake)
+    if hours is not None and len(present) < len(table):
+        absent = len(table) - len(present)
+        yield f"{absent:,} of the {len(table):,} hours from {hours} are not in the lake"
+
+
+def _hour_by_hour(rows: pa.Table) -> RenderableType:
+    cells = [
+        (
+            row["hour"],
+            status_text(Status(row["status"])),
+            "" if row["events"] is None else f"{row['events']:,}",
+            "" if row["parquet_bytes"] is None else size_text(row["parquet_bytes"]),
+            printable(row["reason"]),
+        )
+        for row in rows.to_pylist()
+    ]
+    return listing(("hour", "status", "events", "parquet", "reason"), cells, right=("events", "parquet"))
+
+
+def _totals_by_status(table: pa.Table, statuses: npt.NDArray[np.object_]) -> RenderableType:
+    rows = []
+    counts = [table[name].to_numpy() for name in ("events", "source_bytes", "parquet_bytes")]
+    for status in _by_count(statuses):
+        chosen = statuses == status
+        # Numbers with nulls among them come as floats, whose 53 bits are enough for the bytes of any lake.
+        events, downloaded, parquet = (int(np.nansum(column[chosen])) for column in counts)
+        hours = np.count_nonzero(chosen)
+        shown = (f"{hours:,}", f"{hours / len(table):.1%}", f"{events:,}", size_text(downloaded), size_text(parquet))
+        rows.append((_status(status), *shown))
+    columns = ("status", "hours", "share", "events", "downloaded", "parquet")
+    return listing(columns, rows, right=columns[1:])
+
+
+# ---- the calendar
+
+
+def _calendar(table: pa.Table, statuses: npt.NDArray[np.object_]) -> Iterator[RenderableType]:
+    """A row a month of days, or a row a year of months, each coloured by the share of its hours that are complete."""
+    days = table["hour_start"].to_numpy().astype("datetime64[D]")
+    months = days.astype("datetime64[M]")
+    by_day = int((months[-1] - months[0]).astype(int)) < _MONTHS_BY_DAY
+    cells = days if by_day else months
+    rows = months if by_day else days.astype("datetime64[Y]")
+    good = _share_by(cells, statuses == Status.COMPLETE.value)
+    known = _share_by(cells, statuses != ABSENT)
+    headings = [f"{number:>2}" for number in (range(1, 32) if by_day else range(1, 13))]
+    yield Text(" " * 9 + " ".join(headings), style="dim")
+    unit = "D" if by_day else "M"
+    for row in np.arange(rows[0], rows[-1] + 1):
+        line = Text(f"{row!s:<9}", style="dim")
+        for cell in np.arange(row.astype(f"datetime64[{unit}]"), (row + 1).astype(f"datetime64[{unit}]")):
+            line.append_text(_square(cell, good, known))
+        yield line
+    yield _legend("day" if by_day else "month")
+
+
+def _share_by(cells: npt.NDArray[np.datetime64], flags: npt.NDArray[np.bool_]) -> dict[np.datetime64, float]:
+    found, place = np.unique(cells, return_inverse=True)
+    shares = np.bincount(place, weights=flags) / np.bincount(place)
+    return dict(zip(found, shares.tolist(), strict=True))
+
+
+def _square(cell: np.datetime64, good: dict[np.datetime64, float], known: dict[np.datetime64, float]) -> Text:
+    if cell not in good:
+        return Text("   ")
+    sign, colour = _NOTHING if not known[cell] else _level(good[cell])
+    return Text(f"{sign * 2} ", style=colour)
+
+
+def _level(share: float) -> tuple[str, str]:
+    return next((sign, colour) for least, sign, colour in _LEVELS if share >= least)
+
+
+def _legend(unit: str) -> Text:
+    legend = Text(f"complete hours of a {unit}: ", style="dim")
+    for least, sign, colour in _LEVELS:
+        legend.append(f"{sign * 2} ", style=colour).append("all  " if least == 1 else f"{least:.0%} or more  ")
+    return legend.append(f"{_NOTHING[0] * 2} ", style=_NOTHING[1]).append("nothing known")
+
+
+# ---- what is not complete
+
+
+@dataclass(frozen=True, slots=True)
+class _Span:
+    """Hours in a row that are what they are for the same reason."""
+
+    first: str
+    last: str
+    hours: int
+    status: str
+    reason: str | None
+    hole: str | None
+    next_try: datetime | None
+
+
+def _incomplete(table: pa.Table, statuses: npt.NDArray[np.object_]) -> list[_Span]:
+    """Gathers the hours that are not complete."""
+    odd = np.flatnonzero(statuses != Status.COMPLETE.value)
+    rows = table.select(["reason", "hole"]).take(odd)
+    columns = [statuses[odd], *(_texts(rows, name) for name in ("reason", "hole"))]
+    breaks = np.diff(odd) != 1
+    for column in columns:
+        breaks |= column[1:] != column[:-1]
+    starts = [0, *(np.flatnonzero(breaks) + 1).tolist()] if len(odd) else []
+    ends = [*starts[1:], len(odd)]
+    tries = table["next_try"]
+    return [
+        _Span(
+            first=table["hour"][int(odd[start])].as_py(),
+            last=table["hour"][int(odd[end - 1])].as_py(),
+            hours=end - start,
+            status=statuses[odd[start]],
+            reason=columns[1][start],
+            hole=columns[2][start],
+            next_try=tries[int(odd[start])].as_py(),
+        )
+        for start, end in zip(starts, ends, strict=False)
+    ]
+
+
+def _spans(spans: list[_Span], now: datetime) -> Iterator[RenderableType]:
+    rows = [
+        (
+            span.first if span.hours == 1 else f"{span.first} to {span.last}",
+            f"{span.hours:,}",
+            _status(span.status),
+            _next_try(span.next_try, now),
+            printable(_why(span), _REASON_WIDTH),
+        )
+        for span in spans[:_MOST_SPANS]
+    ]
+    if rows:
+        yield listing(("not complete", "hours", "status", "next try", "reason"), rows, right=("hours",))
+    if rest := spans[_MOST_SPANS:]:
+        yield f"and {sum(span.hours for span in rest):,} more hours; `status --format json` has them all"
+
+
+def _why(span: _Span) -> str | None:
+    return span.reason if span.reason or not span.hole else f"known hole of the archive ({span.hole})"
+
+
+def _next_try(due: datetime | None, now: datetime) -> str:
+    if due is None:
+        return "none"
+    return "due" if due <= now else time_text(due)
+
+
+def _sentence(table: pa.Table, statuses: npt.NDArray[np.object_], lake: str) -> str:
+    present = statuses[statuses != ABSENT]
+    if not len(present):
+        return f"no hours in the lake {lake}"
+    counts = ", ".join(f"{(present == status).sum():,} {status}" for status in _by_count(present))
+    size = size_text(_sum(table, "parquet_bytes"))
+    return f"{len(present):,} hours in {lake} ({counts}): {_sum(table, 'events'):,} events, {size}"
+
+
+# ---- small parts
+
+
+def _by_count(statuses: npt.NDArray[np.object_]) -> Iterable[str]:
+    names, counts = np.unique(statuses.astype(str), return_counts=True)
+    return [str(names[place]) for place in np.argsort(-counts, kind="stable")]
+
+
+def _status(status: str) -> Text:
+    return Text(ABSENT, style="bright_black") if status == ABSENT else status_text(Status(status))
+
+
+def _sum(table: pa.Table, column: str) -> int:
+    import pyarrow.compute as pc
+
+    return int(pc.sum(table[column]).as_py() or 0)
+
+
+def _texts(table: pa.Table, column: str) -> npt.NDArray[np.object_]:
+    texts: npt.NDArray[np.object_] = table[column].to_numpy()
+    return texts

@@ -1,0 +1,359 @@
+"""``verify``: whether what is stored is what was written, and putting right what is not."""
+
+from __future__ import annotations
+
+import os
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Final
+
+import rich_click as click
+from typing_extensions import override
+
+from etl.cli.front import Command
+from etl.cli.look import Bound
+from etl.cli.session import Session, with_session
+from etl.errors import ShrinkRefusedError, StoreError, VerifyError
+from etl.hours import Hour, HourRange
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator
+
+    from etl.lake.checking import Verdict
+    from etl.lake.lake import Lake
+    from etl.lake.orphans import Inventory, Orphan
+    from etl.lake.store import ObjectInfo
+    from etl.repair import Repair
+
+_MOST_WORKERS: Final = 32
+_LOG_EVERY_SECONDS: Final = 10.0
+_UNFINISHED: Final = "a killed run left it unfinished"
+
+
+class Span(click.ParamType):
+    """An hour, or all hours of a day, as a range."""
+
+    name = "hour"
+
+    @override
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> HourRange:
+        if isinstance(value, HourRange):
+            return value
+        return HourRange(*(Bound(hour).convert(value, param, ctx) for hour in (0, 23)))
+
+
+@dataclass
+class _Findings:
+    """What a run found and did.
+
+    Attributes:
+        checked: Hours that were looked at.
+        bytes: Size of their files.
+        bad: Hours that are not sound, less those that were put right.
+        shrunk: Those of them whose source has fewer events now.
+        mended: Hours that were put right.
+        orphans: Files that belong to no hour, and are there still.
+        removed: Such files that are gone.
+    """
+
+    checked: int = 0
+    bytes: int = 0
+    bad: dict[Hour, tuple[str, ...]] = field(default_factory=dict)
+    shrunk: set[Hour] = field(default_factory=set)
+    mended: int = 0
+    orphans: list[ObjectInfo] = field(default_factory=list)
+    removed: list[ObjectInfo] = field(default_factory=list)
+
+
+@click.command(
+    cls=Command,
+    examples=(
+        ("verify 2015-01-01-15", "read the hour's files and hold them against its manifest"),
+        ("verify 2015-01-01 2015-01-31 --lake gs://my-bucket/lake", "a month in a bucket"),
+        ("verify", "all hours in the lake"),
+        ("verify --repair --source ./downloads", "and make the bad ones anew from files you have"),
+        ("verify --prune", "and remove what belongs to no hour"),
+    ),
+)
+@click.argument("first", metavar="[FROM", required=False, type=Span())
+@click.argument("last", metavar="[TO]]", required=False, type=Span())
+@click.option("--deep", is_flag=True, help="Also decode every value of every file.")
+@click.option(
+    "--repair",
+    is_flag=True,
+    help="Put bad hours right: from their own file where that suffices, else from the source."
+    " One with fewer events now is not taken.",
+)
+@click.option("--prune", is_flag=True, help="Remove files that belong to no hour; none younger than an hour.")
+@click.option(
+    "--workers",
+    type=click.IntRange(1, 256),
+    metavar="N",
+    show_default="processors + 4, at most 32",
+    help="Hours to read at a time.",
+)
+@with_session("sources", "lake", "emails", "max_damage")
+def verify(session: Session, first: HourRange | None, last: HourRange | None, **how: Any) -> None:  # noqa: ANN401
+    """Check stored hours byte for byte: sizes, checksums, rows and schema.
+
+    FROM and TO are hours (2015-01-01-15) or days (2015-01-01), both included; FROM alone is that hour or day, and
+    neither is the whole lake. Nothing is changed without --repair or --prune. Files that belong to no hour are
+    listed; they harm nobody and do not count as bad.
+    """
+    _Verification(session, _hours(first, last), **how).run()
+
+
+def _hours(first: HourRange | None, last: HourRange | None) -> HourRange | None:
+    return None if first is None else HourRange(first.first, (last or first).last)
+
+
+class _Verification:
+    """One run of the command."""
+
+    def __init__(
+        self, session: Session, hours: HourRange | None, *, deep: bool, repair: bool, prune: bool, workers: int | None
+    ) -> None:
+        self._session = session
+        self._hours = hours
+        self._deep = deep
+        self._prune = prune
+        self._workers = workers or min(_MOST_WORKERS, (os.cpu_count() or 1) + 4)
+        self._lake: Lake = session.lake()
+        # Opened before anything is read: a wrong address should be told at once.
+        self._sources = session.sources() if repair else None
+        self._found = _Findings()
+
+    def run(self) -> None:
+        """Does all that was asked for, and tells it.
+
+        Raises:
+            VerifyError: If an hour is not sound, or there is none.
+            ShrinkRefusedError: If that is so only because sources have fewer events now.
+            StoreError: If the lake cannot be read or written.
+        """
+        from etl.lake.orphans import take_inventory
+
+        # At once: the next to write, which a repair is, would sweep without a word.
+        swept = self._lake.store.sweep() if self._prune else []
+        inventory = take_inventory(self._lake, self._hours)
+        self._check(inventory)
+        if self._sources is not None:
+            self._repair()
+        self._tell_leftovers(swept)
+        self._treat_orphans(take_inventory(self._lake, self._hours) if self._found.mended else inventory)
+        self._sum_up()
+        self._conclude()
+
+    def _check(self, inventory: Inventory) -> None:
+        from etl.events.schema import ARROW_SCHEMA
+        from etl.lake.checking import check_hours
+
+        hours = inventory.hours
+        verdicts = check_hours(self._lake.store, hours, ARROW_SCHEMA, deep=self._deep, workers=self._workers)
+        with _progress(self._session, len(hours)) as note:
+            for verdict in verdicts:
+                self._found.checked += 1
+                self._found.bytes += verdict.bytes
+                note(verdict)
+                if verdict.problems:
+                    self._found.bad[verdict.hour] = verdict.problems
+                    self._print(f"{verdict.hour}: {'; '.join(verdict.problems)}")
+
+    def _repair(self) -> None:
+        from etl.repair import Mending
+
+        for hour, repair in self._repairs():
+            self._print(f"{hour}: {repair.mending}{'' if repair.note is None else f': {repair.note}'}")
+            if repair.mending.is_sound:
+                self._found.mended += 1
+                del self._found.bad[hour]
+            elif repair.mending is Mending.SHRUNK:
+                self._found.shrunk.add(hour)
+
+    def _repairs(self) -> Iterator[tuple[Hour, Repair]]:
+        """Tries each bad hour; what only one of them meets with does not keep the others from theirs."""
+        from etl.lake.checking import ERRORS_IN_A_ROW
+        from etl.repair import Mending, Repair
+
+        in_a_row = 0
+        for hour in list(self._found.bad):
+            try:
+                repair = self._repaired(hour)
+                in_a_row = 0
+            except StoreError as error:
+                in_a_row += 1
+                if in_a_row >= ERRORS_IN_A_ROW:
+                    raise
+                repair = Repair(hour, Mending.LEFT, error.message)
+            yield hour, repair
+
+    def _repaired(self, hour: Hour) -> Repair:
+        from etl.cli.progress import watching
+        from etl.repair import repair_hour
+
+        with watching(str(hour), self._session.err) as watch:
+            return repair_hour(
+                hour,
+                lake=self._lake,
+                sources=self._sources or (),
+                options=self._session.run_options(),
+                deep=self._deep,
+                watch=watch,
+            )
+
+    def _tell_leftovers(self, swept: Iterable[ObjectInfo]) -> None:
+        for info in swept:
+            self._tell(info, _UNFINISHED, removed=True)
+        for info in self._lake.store.leftovers():
+            self._tell(info, _UNFINISHED, removed=False)
+
+    def _treat_orphans(self, inventory: Inventory) -> None:
+        from etl.lake.orphans import find_orphans
+
+        for orphan in list(find_orphans(self._lake, inventory, self._found.bad)):
+            # A folder without a single hour is hardly a lake, and strangers in it are somebody's.
+            ours = orphan.hour is not None or bool(inventory.hours)
+            self._tell(orphan.info, orphan.reason, removed=self._prune and ours and self._removed(orphan))
+
+    def _removed(self, orphan: Orphan) -> bool:
+        from etl.events.schema import ARROW_SCHEMA
+        from etl.lake.layout import events_key, manifest_key
+        from etl.lake.orphans import remove_orphan
+
+        if not remove_orphan(self._lake, orphan):
+            return False
+        hour = orphan.hour
+        if hour is not None and hour in self._found.bad:
+            gone = all(self._lake.store.stat(key(hour)) is None for key in (events_key, manifest_key))
+            if gone or not self._lake.verify(hour, ARROW_SCHEMA):
+                del self._found.bad[hour]
+                self._found.mended += 1
+        return True
+
+    def _tell(self, info: ObjectInfo, reason: str, *, removed: bool) -> None:
+        from etl.cli.tables import size_text
+
+        (self._found.removed if removed else self._found.orphans).append(info)
+        word = "removed" if removed else "orphan"
+        self._print(f"{word}: {self._lake.address}/{info.key} ({size_text(info.size)}): {reason}")
+
+    def _sum_up(self) -> None:
+        found = self._found
+        if self._hours is not None and len(self._hours) == 1:
+            if found.checked and not found.bad and not found.mended:
+                self._print(f"{self._hours.first}: sound")
+        elif found.checked:
+            self._print(self._hours_line())
+        if found.orphans or found.removed:
+            self._print(self._orphans_line())
+
+    def _hours_line(self) -> str:
+        from etl.cli.tables import size_text
+
+        found = self._found
+        line = f"{found.checked:,} hours verified, {size_text(found.bytes)}: {found.checked - len(found.bad):,} sound"
+        if found.mended:
+            line += f" ({found.mended:,} of them put right)"
+        if found.bad:
+            line += f", {len(found.bad):,} bad"
+        absent = 0 if self._hours is None else len(self._hours) - found.checked
+        return line + (f"; {absent:,} of the range are not in the lake" if absent else "")
+
+    def _orphans_line(self) -> str:
+        from etl.cli.tables import size_text
+
+        parts = [
+            f"{len(files):,} {what}, {size_text(sum(info.size for info in files))}"
+            for files, what in ((self._found.removed, "removed"), (self._found.orphans, "left"))
+            if files
+        ]
+        hint = "" if self._prune else " (--prune removes them)"
+        return f"files that belong to no hour: {'; '.join(parts)}{hint}"
+
+    def _conclude(self) -> None:
+        found = self._found
+        if not found.checked:
+            raise VerifyError(
+                f"there is nothing to verify: {self._which()} in the lake {self._lake.address}",
+                hint="`status` lists what is there; --lake says which lake is meant",
+            )
+        if not found.bad:
+            return
+        message = f"{len(found.bad):,} of {found.checked:,} hours do not match their manifests"
+        if found.bad.keys() <= found.shrunk:
+            raise ShrinkRefusedError(
+                f"{message}, and their sources hold fewer events now",
+                hint="another --source may have them whole; `run --force` takes what there is",
+            )
+        raise VerifyError(message, hint=self._way_out())
+
+    def _which(self) -> str:
+        if self._hours is None:
+            return "no hour is"
+        return f"no hour of {self._hours} is" if len(self._hours) > 1 else f"{self._hours.first} is not"
+
+    def _way_out(self) -> str:
+        if self._sources is None:
+            return "`verify --repair` makes them anew from the source"
+        return "the lines above say why each was left; another --source may have it"
+
+    def _print(self, line: str) -> None:
+        from etl.cli.tables import printable
+
+        self._session.out.print(printable(line))
+
+
+@contextmanager
+def _progress(session: Session, hours: int) -> Iterator[Callable[[Verdict], None]]:
+    """Shows how far the check is, by a bar on a terminal and by a log line now and then elsewhere."""
+    from etl import logs
+
+    if not session.err.is_terminal or logs.writes_json():
+        yield _log_now_and_then(hours)
+        return
+    with _bar(session, hours) as note:
+        yield note
+
+
+@contextmanager
+def _bar(session: Session, hours: int) -> Iterator[Callable[[Verdict], None]]:
+    from rich.filesize import decimal
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    columns = (
+        TextColumn("verifying"),
+        BarColumn(bar_width=None),
+        MofNCompleteColumn(),
+        TextColumn("{task.fields[size]}", markup=False),
+        TextColumn("ETA"),
+        TimeRemainingColumn(),
+    )
+    # Only what goes to the same terminal may be kept above the bar; a pipe gets its lines as they are.
+    with Progress(*columns, console=session.err, transient=True, redirect_stdout=session.out.is_terminal) as progress:
+        task = progress.add_task("", total=hours, size="")
+        total = 0
+
+        def note(verdict: Verdict) -> None:
+            nonlocal total
+            total += verdict.bytes
+            progress.update(task, advance=1, size=decimal(total))
+
+        yield note
+
+
+def _log_now_and_then(hours: int) -> Callable[[Verdict], None]:
+    import time
+
+    import structlog
+
+    log = structlog.get_logger(__name__)
+    done, size, said = 0, 0, time.monotonic()
+
+    def note(verdict: Verdict) -> None:
+        nonlocal done, size, said
+        done, size = done + 1, size + verdict.bytes
+        if time.monotonic() - said >= _LOG_EVERY_SECONDS:
+            said = time.monotonic()
+            log.info("progress", hours=done, of=hours, bytes=size, newest=str(verdict.hour))
+
+    return note

@@ -1,0 +1,168 @@
+"""What is there of the archive, hour by hour: a table with a row for every hour, those that are absent included."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+from typing import Any, Final, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from etl.archive.holes import known_collapses, known_holes
+from etl.hours import FIRST_HOUR, PACIFIC_HOURS, Hour, HourRange
+from etl.lake.index import FACTS_SCHEMA, described, facts
+from etl.lake.lake import Lake
+from etl.lake.layout import manifest_keys
+from etl.lake.manifest import Status
+from etl.lake.suspects import Thresholds, suspicions
+from etl.lake.tries import DEFAULT_POLICY, TryPolicy, next_try_of
+
+_Texts: TypeAlias = npt.NDArray[np.object_]
+
+ABSENT: Final = "absent"
+"""The status of an hour that the lake knows nothing of."""
+
+_UTC: Final = pa.timestamp("us", "UTC")
+_MICROSECONDS_AN_HOUR: Final = 3_600_000_000
+
+COVERAGE_SCHEMA: Final = pa.schema(
+    [
+        FACTS_SCHEMA.field("hour"),
+        FACTS_SCHEMA.field("hour_start"),
+        described(
+            "status",
+            pa.string(),
+            f"What is known of the hour: {', '.join(Status)}, or {ABSENT} when the lake has no manifest of it.",
+            nullable=False,
+        ),
+        FACTS_SCHEMA.field("reason"),
+        described("hole", pa.string(), "Where it is told that the archive does not have this hour."),
+        described("next_try", _UTC, "When the hour is worth another try; null when there is nothing left to do."),
+        *(FACTS_SCHEMA.field(name) for name in FACTS_SCHEMA.names[4:]),
+    ]
+)
+"""The columns of ``coverage``; each field's metadata holds its description."""
+
+
+def coverage(
+    lake: Lake,
+    hours: HourRange | None,
+    *,
+    policy: TryPolicy = DEFAULT_POLICY,
+    thresholds: Thresholds | None = None,
+    now: datetime,
+    rebuild: bool = False,
+) -> pa.Table:
+    """Tells what the lake has of some hours, and what is still to be done.
+
+    Args:
+        lake: The lake.
+        hours: Which hours; None for those from the first in the lake to the last.
+        policy: How long to wait before an hour is tried again.
+        thresholds: From where on an hour's volume is suspect; the defaults when None.
+        now: The time (aware, UTC).
+        rebuild: Read every manifest, whatever the index of the lake says.
+
+    Returns:
+        A table of ``COVERAGE_SCHEMA``, one row an hour, in the order of the hours.
+
+    Raises:
+        StoreError: If the lake cannot be read.
+    """
+    thresholds = thresholds or Thresholds()
+    asked = hours or HourRange(FIRST_HOUR, Hour.containing(now))
+    found = facts(lake.store, _with_hours_around(asked, thresholds), rebuild=rebuild)
+    found = _judged(found, thresholds)
+    if hours is None:
+        if not len(found):
+            return COVERAGE_SCHEMA.empty_table()
+        first, last = (found["hour_start"][end].as_py() for end in (0, -1))
+        hours = HourRange(Hour.containing(first), Hour.containing(last))
+    rows = _row_for_each(hours, found)
+    status = rows["status"].to_numpy()
+    rows = rows.append_column("hole", _holes(hours, status))
+    rows = rows.append_column("next_try", _next_tries(hours, status, rows["finished_at"], policy, now))
+    return rows.select(COVERAGE_SCHEMA.names).cast(COVERAGE_SCHEMA)
+
+
+def _with_hours_around(hours: HourRange, thresholds: Thresholds) -> HourRange:
+    """Widens a range by the hours that its own are held against."""
+    first = hours.first
+    for collapse in known_collapses():
+        # There the measure is what was before it.
+        first = min(first, collapse.first) if collapse.touches(hours.first, hours.last) else first
+    around = timedelta(weeks=thresholds.weeks)
+    return HourRange(Hour(max(first.start - around, FIRST_HOUR.start)), Hour(hours.last.start + around))
+
+
+def _judged(found: pa.Table, thresholds: Thresholds) -> pa.Table:
+    suspicious = suspicions(found, thresholds)
+    if not suspicious:
+        return found
+    status, reason = found["status"].to_numpy().copy(), found["reason"].to_numpy().copy()
+    for place, why in suspicious.items():
+        status[place], reason[place] = Status.SUSPECT.value, why
+    for name, values in (("status", status), ("reason", reason)):
+        found = found.set_column(found.schema.get_field_index(name), name, pa.array(values, pa.string()))
+    return found
+
+
+def _row_for_each(hours: HourRange, found: pa.Table) -> pa.Table:
+    """Lays the found rows out over all hours of a range, with null where nothing is known but the hour."""
+    starts = _starts(hours)
+    places = found["hour_start"].cast(pa.int64()).to_numpy() // _MICROSECONDS_AN_HOUR - starts[0]
+    within = np.flatnonzero((places >= 0) & (places < len(starts)))
+    row_of = np.full(len(starts), -1, dtype=np.int64)
+    row_of[places[within]] = within
+    absent = row_of < 0
+    # Copying 70 MB is a good part of the work, and the usual question is for all that there is.
+    if not absent.any() and len(within) == len(found):
+        return found
+    rows = found.take(pa.Array.from_pandas(row_of, mask=absent))
+    status = rows["status"].to_numpy().copy()
+    status[absent] = ABSENT
+    known: dict[str, Any] = {name: rows[name] for name in rows.column_names}
+    known["hour"] = pa.array(list(manifest_keys(hours)))
+    known["hour_start"] = pa.array(starts * _MICROSECONDS_AN_HOUR).cast(_UTC)
+    known["status"] = pa.array(status, pa.string())
+    return pa.table(known)
+
+
+def _holes(hours: HourRange, status: _Texts) -> pa.Array[Any]:
+    """Gives the source of the hole each hour lies in, null for those that have events all the same."""
+    sources = np.full(len(hours), None, dtype=object)
+    base = hours.first.start
+    for hole in known_holes():
+        first, last = ((hour.start - base) // timedelta(hours=1) for hour in (hole.first, hole.last))
+        if last >= 0:
+            sources[max(first, 0) : last + 1] = hole.source
+    for each in Status:
+        if each.has_events:
+            sources[status == each.value] = None
+    return pa.array(sources, pa.string()) if any(sources) else pa.nulls(len(sources), pa.string())
+
+
+def _next_tries(
+    hours: HourRange, status: _Texts, finished_at: pa.ChunkedArray[Any], policy: TryPolicy, now: datetime
+) -> pa.Array[Any]:
+    starts = _starts(hours)
+    # An absent hour is due when it is over. Those are too many to ask one by one, but for those of Pacific time.
+    tries = (starts + 1) * _MICROSECONDS_AN_HOUR
+    pacific = _starts(PACIFIC_HOURS)
+    settled = (status == Status.COMPLETE.value) | (status == Status.SUSPECT.value)
+    if settled.all():
+        return pa.nulls(len(settled), _UTC)
+    asked = ~settled & ((status != ABSENT) | ((starts >= pacific[0]) & (starts <= pacific[-1])))
+    for place in map(int, np.flatnonzero(asked)):
+        known = None if status[place] == ABSENT else Status(status[place])
+        due = next_try_of(hours.first + place, known, finished_at[place].as_py(), policy, now)
+        settled[place] = due is None
+        tries[place] = 0 if due is None else int(due.timestamp()) * 1_000_000
+    return pa.Array.from_pandas(tries, mask=settled).cast(_UTC)
+
+
+def _starts(hours: HourRange) -> npt.NDArray[np.int64]:
+    """The hours' starts, counted in hours since 1970."""
+    first = int(hours.first.start.timestamp()) // 3600
+    return np.arange(first, first + len(hours), dtype=np.int64)

@@ -1,0 +1,91 @@
+"""``build`` as a person types it."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from etl.errors import ExitCode
+from etl.hours import Hour
+from etl.lake.lake import Lake
+from etl.practice.generator import provide_hour
+from etl.warehouse.reading import opened
+from etl.warehouse.tables import Warehouse
+from tests.e2e.running import Done, etl
+
+HOUR = Hour.of(2019, 1, 2, 3)
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """A folder with a lake of two practice hours."""
+    for hour in (HOUR, HOUR + 24):
+        archive = tmp_path / "archive"
+        archive.mkdir(exist_ok=True)
+        provide_hour(hour, archive, events=50)
+        assert etl(tmp_path, "run", "--at", hour, "--source", archive).code == ExitCode.OK
+    return tmp_path
+
+
+def lines(done: Done) -> list[dict[str, object]]:
+    return [json.loads(line) for line in done.out.splitlines()]
+
+
+def test_from_the_plan_to_the_tables(folder: Path) -> None:
+    plan = etl(folder, "build", "--dry-run")
+    assert plan.code == ExitCode.OK
+    assert "2019-01-02 to 2019-01-03" in plan.out
+    assert "nothing was done" in plan.out
+    assert not (folder / "warehouse").exists()
+
+    planned = lines(etl(folder, "build", "--dry-run", "--json"))
+    done = etl(folder, "build", "--json")
+    assert done.code == ExitCode.OK
+    assert [(row["model"], row["partition"]) for row in planned] == [
+        (row["model"], row["partition_id"]) for row in lines(done)
+    ]
+    with opened(Warehouse.at(str(folder / "warehouse"))) as connection:
+        (found,) = connection.execute("SELECT sum(events - duplicates) FROM coverage").fetchall()
+        (built,) = connection.execute("SELECT count(*) FROM events").fetchall()
+    assert found == built
+
+    again = etl(folder, "build")
+    assert (again.code, again.out) == (ExitCode.OK, "everything in warehouse is up to date\n")
+    assert etl(folder, "build", "--dry-run").out == "everything is up to date\n"
+
+
+def test_some_days_into_another_place(folder: Path) -> None:
+    done = etl(folder, "build", "2019-01-03", "2019-01-03", "--warehouse", "elsewhere", "--log-level", "error")
+    assert done.code == ExitCode.OK
+    assert sorted(path.name for path in (folder / "elsewhere/tables/events_base").iterdir()) == ["partition=2019-01-03"]
+    full = etl(folder, "build", "--full", "--json", "--warehouse", "elsewhere")
+    assert {row["reason"] for row in lines(full)} <= {"full", "new", "changed"}
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("2019-01-03", "2019-01-02"), "the range ends (2019-01-02) before it begins (2019-01-03)"),
+        (("2019-02-30",), "there is no day 2019-02-30"),
+        (("2019-01-02-3",), "'2019-01-02-3' is not a day"),
+    ],
+)
+def test_days_that_cannot_be(folder: Path, words: tuple[str, ...], said: str) -> None:
+    done = etl(folder, "build", *words)
+    assert done.code == ExitCode.USAGE
+    assert said in done.error
+
+
+def test_an_empty_lake_is_no_error(tmp_path: Path) -> None:
+    done = etl(tmp_path, "build")
+    assert (done.code, done.out) == (ExitCode.OK, "everything in warehouse is up to date\n")
+
+
+def test_a_full_disk_leaves_what_there_was(folder: Path) -> None:
+    assert etl(folder, "build").code == ExitCode.OK
+    done = etl(folder, "build", "--full", limit=8)
+    assert done.code == ExitCode.STORE_FAILED
+    assert etl(folder, "build").code == ExitCode.OK
+    assert Lake.at(str(folder / "lake")).manifest(HOUR) is not None
