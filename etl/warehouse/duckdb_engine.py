@@ -1,0 +1,120 @@
+"""The engine of a laptop: DuckDB, in this process."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from etl.errors import StoreError, UsageError
+from etl.warehouse.engine import Tables
+from etl.warehouse.models import Model
+from etl.warehouse.translate import DUCKDB_MACROS, Dialect, Parameters, shaped, translate
+
+if TYPE_CHECKING:
+    import duckdb
+
+_ROW_GROUP_BYTES: Final = 64 << 20
+"""Payloads make rows large: without a bound, a row group in the making may take gigabytes."""
+
+
+class DuckDBEngine:
+    """Builds with DuckDB.
+
+    Args:
+        scratch: A folder for what does not fit into memory.
+    """
+
+    name = "duckdb"
+    days_at_once = 1
+
+    def __init__(self, scratch: Path) -> None:
+        self._connection = connect()
+        self._connection.execute(f"SET temp_directory = {quoted(scratch / 'spilled')}")
+        # The order of rows in a file means nothing, and to keep it costs memory.
+        self._connection.execute("SET preserve_insertion_order = false")
+
+    def build(
+        self, model: Model, partitions: Sequence[str], parameters: Parameters, tables: Tables, folder: Path
+    ) -> dict[str, Path]:
+        """Asks a model's query and writes what it gives; one partition at a time."""
+        (partition,) = partitions
+        query = shaped(translate(model.query, Dialect.DUCKDB, parameters), model.columns, Dialect.DUCKDB)
+        target = folder / f"{model.name}.parquet"
+        with self._reading(tables, f"{model.name} {partition}"):
+            self._connection.execute(
+                f"COPY ({query}) TO {quoted(target)}"
+                f" (FORMAT parquet, COMPRESSION zstd, ROW_GROUP_SIZE_BYTES {_ROW_GROUP_BYTES})"
+            )
+        return {partition: target}
+
+    def numbers(self, queries: Mapping[str, str], parameters: Parameters, tables: Tables) -> dict[str, int]:
+        """Counts the rows that each query gives."""
+        counted: dict[str, int] = {}
+        with self._reading(tables, ", ".join(queries)):
+            for name, query in queries.items():
+                sql = f"SELECT count(*) FROM ({translate(query, Dialect.DUCKDB, parameters)}) AS wrong"  # noqa: S608
+                row = self._connection.execute(sql).fetchone()
+                counted[name] = 0 if row is None else int(row[0])
+        return counted
+
+    def close(self) -> None:
+        """Closes the connection."""
+        self._connection.close()
+
+    @contextmanager
+    def _reading(self, tables: Tables, what: str) -> Iterator[None]:
+        import duckdb  # noqa: PLC0415 -- comes with the extra
+
+        try:
+            for name, files in tables.items():
+                self._connection.execute(
+                    view_of(name, files.paths, files.schema.names, by_folder=files.base is not None)
+                )
+            yield
+        except duckdb.Error as error:
+            raise StoreError(
+                f"DuckDB could not do {what}: {_told(error)}",
+                hint="`verify` tells whether the lake's files are sound; the table is as it was",
+            ) from error
+
+
+def connect() -> duckdb.DuckDBPyConnection:
+    """Opens a DuckDB of its own in memory, in UTC, with what translated queries need.
+
+    Raises:
+        UsageError: If DuckDB is not installed.
+    """
+    try:
+        import duckdb  # noqa: PLC0415 -- comes with the extra
+    except ModuleNotFoundError as error:
+        raise UsageError("this needs DuckDB", hint="install it with: pip install 'gharchive-etl[warehouse]'") from error
+    connection = duckdb.connect()
+    for statement in ("SET TimeZone = 'UTC'", *DUCKDB_MACROS):
+        connection.execute(statement)
+    return connection
+
+
+def view_of(name: str, paths: Sequence[str], columns: Sequence[str], *, by_folder: bool = False) -> str:
+    """Gives the statement that lets queries read some columns of parquet files under a name."""
+    files = ", ".join(quoted(path) for path in paths)
+    folders = "true, hive_types = {date: DATE, hour: BIGINT}" if by_folder else "false"
+    listed = ", ".join(f'"{column}"' for column in columns)
+    return (
+        f'CREATE OR REPLACE TEMP VIEW "{name}" AS SELECT {listed}'  # noqa: S608 -- names and paths of ours
+        f" FROM read_parquet([{files}], hive_partitioning = {folders}, union_by_name = true)"
+    )
+
+
+def quoted(text: str | Path) -> str:
+    """Writes a text as SQL does."""
+    return "'" + str(text).replace("'", "''") + "'"
+
+
+def _told(error: duckdb.Error) -> str:
+    import duckdb  # noqa: PLC0415
+
+    # Other messages may hold a piece of an event.
+    safe = isinstance(error, duckdb.IOException | duckdb.OutOfMemoryException)
+    return str(error).partition("\n")[0] if safe else type(error).__name__

@@ -1,0 +1,77 @@
+"""What a build asks of an engine: rows of a model as parquet files, and numbers of rows that are wrong."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+import pyarrow as pa
+
+from etl.events.schema import ARROW_SCHEMA
+from etl.warehouse.models import Model
+from etl.warehouse.translate import Parameters
+
+LAKE_SCHEMA = pa.schema([*ARROW_SCHEMA, pa.field("date", pa.date32()), pa.field("hour", pa.int64())])
+"""The columns of the lake's events: the nineteen, and those in the names of the file's folders."""
+
+
+@dataclass(frozen=True)
+class Files:
+    """A table as a query reads it.
+
+    Attributes:
+        paths: Parquet files of this machine.
+        schema: The columns that the query may name; files may have more.
+        base: The folder below which folders are named ``column=value``; None when their names mean nothing.
+    """
+
+    paths: tuple[str, ...]
+    schema: pa.Schema
+    base: str | None = None
+
+
+Tables = Mapping[str, Files]
+
+
+class Engine(Protocol):
+    """DuckDB or Spark, for the time of one build.
+
+    Attributes:
+        name: What a person calls it.
+        days_at_once: How many days are best built by one statement.
+    """
+
+    name: str
+    days_at_once: int
+
+    def build(
+        self, model: Model, partitions: Sequence[str], parameters: Parameters, tables: Tables, folder: Path
+    ) -> dict[str, Path]:
+        """Asks a model's query and writes what it gives.
+
+        Args:
+            model: The model.
+            partitions: The days that are asked for, in order, the first and last of which are the query's bounds; or
+                the one name of a table in one piece.
+            parameters: Values of the query's parameters.
+            tables: What it reads.
+            folder: An empty folder to write to.
+
+        Returns:
+            A parquet file for each partition that has rows, in the columns of the model's schema.
+
+        Raises:
+            StoreError: If files cannot be read or written.
+        """
+
+    def numbers(self, queries: Mapping[str, str], parameters: Parameters, tables: Tables) -> dict[str, int]:
+        """Counts the rows that each of some queries in BigQuery's dialect gives, by the queries' names.
+
+        Raises:
+            StoreError: If files cannot be read.
+        """
+
+    def close(self) -> None:
+        """Lets go of everything."""

@@ -1,0 +1,197 @@
+"""What the lake offers to a build: which hours hold events of which days, and in what version.
+
+An hour's events lie on one day or two, or, since late ones are published with those of the hour in which they were
+crawled, on several. The manifest knows the first and the last instant only, so an hour's times are read once for each
+version of it, and remembered in the warehouse (``state/hours.msgpack``) by the generation of its manifest.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, timedelta
+from hashlib import sha256
+from itertools import islice
+from typing import Final
+
+import msgspec
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from etl.errors import StoreError
+from etl.hours import FIRST_HOUR, Hour, HourRange
+from etl.lake.lake import Lake
+from etl.lake.layout import manifest_key, manifest_keys
+from etl.lake.manifest import decode
+from etl.lake.store import Store
+
+_KEY: Final = "state/hours.msgpack"
+_VERSION: Final = 1
+_AT_ONCE: Final = 8
+_A_BATCH: Final = 256
+
+
+@dataclass(frozen=True)
+class Days:
+    """Days from ``first`` to ``last``, both included; None is as far as there is anything."""
+
+    first: date | None = None
+    last: date | None = None
+
+    def __contains__(self, day: str) -> bool:
+        """Whether a day (2015-01-01) is among them."""
+        early = self.first is not None and day < self.first.isoformat()
+        late = self.last is not None and day > self.last.isoformat()
+        return not (early or late)
+
+    def touch(self, first: datetime, last: datetime) -> bool:
+        """Whether a time from the one instant to the other lies on any of them."""
+        early = self.first is not None and last.date() < self.first
+        late = self.last is not None and first.date() > self.last
+        return not (early or late)
+
+
+class KnownHour(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """One version of an hour of the lake.
+
+    Attributes:
+        generation: Of its manifest.
+        sha256: Of its events file; empty when it has none.
+        key: Of its events file in the lake.
+        bytes: Of its events file.
+        days: Events by day; None when they were not asked for yet.
+    """
+
+    generation: str
+    sha256: str = ""
+    key: str = ""
+    bytes: int = 0
+    days: dict[str, int] | None = None
+
+
+class _Known(msgspec.Struct, forbid_unknown_fields=True):
+    version: int = _VERSION
+    lake: str = ""
+    hours: dict[str, KnownHour] = {}
+
+
+@dataclass(frozen=True)
+class DayInput:
+    """What a day's events are made from.
+
+    Attributes:
+        fingerprint: Changes when another hour holds events of the day, or one of them was replaced.
+        keys: The events files in the lake.
+        bytes: Their bytes.
+    """
+
+    fingerprint: str
+    keys: tuple[str, ...]
+    bytes: int
+
+
+def days_of(lake: Lake, memory: Store, days: Days, *, now: datetime, remember: bool = True) -> dict[str, DayInput]:
+    """Tells for each day which hours of the lake hold events of it.
+
+    Args:
+        lake: The lake.
+        memory: The warehouse's store, where what was found out is kept.
+        days: Days of interest: the times of hours that hold none of these are not read.
+        now: The time (aware, UTC).
+        remember: Whether to write down what was found out.
+
+    Returns:
+        Days (2015-01-01) that have events, in order, those outside of the days of interest included as far as they
+        are known.
+
+    Raises:
+        StoreError: If the lake cannot be read, or the warehouse cannot be written.
+    """
+    known = _recalled(memory, lake)
+    keys = manifest_keys(HourRange(FIRST_HOUR, Hour.containing(now)))
+    present = lake.store.generations(list(keys.values()))
+    named = {name: present[key] for name, key in keys.items() if key in present}
+    kept = {name: hour for name, hour in known.items() if named.get(name) == hour.generation}
+    asked = [name for name in named if name not in kept or kept[name].days is None]
+    found = dict(_looked_at(lake, asked, named, days))
+    fresh = {**kept, **found}
+    if remember and fresh != known:
+        memory.write(_KEY, msgspec.msgpack.encode(_Known(lake=lake.address, hours=fresh)))
+    return _by_day(fresh)
+
+
+def _recalled(memory: Store, lake: Lake) -> dict[str, KnownHour]:
+    content = memory.read(_KEY)
+    if content is None:
+        return {}
+    try:
+        known = msgspec.msgpack.decode(content, type=_Known)
+    except msgspec.MsgspecError:
+        return {}
+    return known.hours if (known.version, known.lake) == (_VERSION, lake.address) else {}
+
+
+def _looked_at(lake: Lake, names: Iterable[str], named: dict[str, str], days: Days) -> Iterator[tuple[str, KnownHour]]:
+    waiting = iter(names)
+    with ThreadPoolExecutor(_AT_ONCE) as readers:
+        while batch := list(islice(waiting, _A_BATCH)):
+            hours = readers.map(lambda name: _known_hour(lake, name, named[name], days), batch)
+            yield from zip(batch, hours, strict=True)
+
+
+def _known_hour(lake: Lake, name: str, generation: str, days: Days) -> KnownHour:
+    hour = Hour.parse(name)
+    content = lake.store.read(manifest_key(hour))
+    manifest = None if content is None else decode(content, of=hour)
+    if manifest is None or manifest.content is None or manifest.events_file is None:
+        return KnownHour(generation, days={})
+    file = manifest.events_file
+    first, last = manifest.content.first_created_at, manifest.content.last_created_at
+    # An event without a time counts as of the file's hour, which first and last know nothing of.
+    first, last = min(first or hour.start, hour.start), max(last or hour.start, hour.start)
+    counts = _counts(lake.store, file.key, hour) if days.touch(first, last) else None
+    return KnownHour(generation, file.sha256, file.key, file.bytes, counts)
+
+
+def _counts(store: Store, key: str, hour: Hour) -> dict[str, int]:
+    """Counts an hour's events by day, by the rule of the model ``events_base``."""
+    try:
+        with store.open(key) as file:
+            times = pq.ParquetFile(file).read(columns=["created_at"])["created_at"]
+    except (pa.ArrowException, KeyError) as error:
+        raise StoreError(
+            f"{store.url(key)} cannot be read as parquet", hint="`verify` tells more; `run --force` makes it anew"
+        ) from error
+    # Whole days are counted as numbers: a date may lie where Python has no calendar.
+    numbers = pc.fill_null(times, pa.scalar(hour.start, times.type)).cast(pa.date32(), safe=False).cast(pa.int32())
+    counted: Counter[str] = Counter()
+    for pair in pc.value_counts(numbers).to_pylist():
+        counted[(date(1970, 1, 1) + timedelta(days=pair["values"])).isoformat()] += pair["counts"]
+    return dict(counted)
+
+
+def _by_day(hours: dict[str, KnownHour]) -> dict[str, DayInput]:
+    members: dict[str, list[tuple[str, KnownHour]]] = {}
+    for name, hour in hours.items():
+        for day in hour.days or ():
+            members.setdefault(day, []).append((name, hour))
+    return {day: _day_input(sorted(found, key=lambda member: member[1].key)) for day, found in sorted(members.items())}
+
+
+def _day_input(members: list[tuple[str, KnownHour]]) -> DayInput:
+    text = "\n".join(f"{name} {hour.sha256}" for name, hour in members)
+    return DayInput(
+        fingerprint=sha256(text.encode()).hexdigest()[:32],
+        keys=tuple(hour.key for _, hour in members),
+        bytes=sum(hour.bytes for _, hour in members),
+    )
+
+
+def bounds(first: str, last: str) -> tuple[datetime, datetime]:
+    """The instants ``[start, end)`` of the days from one to another, both included."""
+    start, end = (datetime.combine(date.fromisoformat(day), datetime.min.time(), UTC) for day in (first, last))
+    # A record may name the last day that there is.
+    return start, end + min(timedelta(days=1), datetime.max.replace(tzinfo=UTC) - end)

@@ -1,0 +1,19 @@
+-- By id where there is one and by login where there is none, so that a rename does not make two of a person.
+SELECT
+  DATE(action_time) AS day,
+  actor_id,
+  CASE WHEN actor_id IS NULL THEN actor_login END AS login_without_id,
+  LOGICAL_OR(is_bot) AS is_bot,
+  COUNT(*) AS events,
+  COUNTIF(type = 'PushEvent') AS pushes,
+  SUM(push_commits) AS commits,
+  COUNTIF(type = 'PullRequestEvent' AND action = 'opened') AS pull_requests_opened,
+  COUNTIF(type = 'IssuesEvent' AND action = 'opened') AS issues_opened,
+  COUNTIF(type = 'PullRequestReviewEvent') AS reviews,
+  COUNTIF(type IN (
+    'IssueCommentEvent', 'CommitCommentEvent', 'PullRequestReviewCommentEvent'
+  )) AS comments,
+  COUNT(DISTINCT repo_id) AS repositories
+FROM events_base
+WHERE action_time >= @start AND action_time < @end AND (actor_id IS NOT NULL OR actor_login IS NOT NULL)
+GROUP BY DATE(action_time), actor_id, CASE WHEN actor_id IS NULL THEN actor_login END

@@ -1,0 +1,29 @@
+-- The types of a day, the actions of each, and the keys at the top of their payloads.
+WITH told AS (
+  SELECT DATE(action_time) AS day, COALESCE(type, '') AS type, action, payload, action_time
+  FROM events_base
+  WHERE action_time >= @start AND action_time < @end
+),
+listed AS (
+  SELECT day, type, action_time, JSON_KEYS(PARSE_JSON(payload, wide_number_mode => 'round'), 1) AS fields
+  FROM told
+)
+SELECT
+  day, type, 'type' AS kind, type AS value, COUNT(*) AS events, MIN(action_time) AS first_seen,
+  MAX(action_time) AS last_seen
+FROM told
+GROUP BY day, type
+UNION ALL
+SELECT
+  day, type, 'action' AS kind, action AS value, COUNT(*) AS events, MIN(action_time) AS first_seen,
+  MAX(action_time) AS last_seen
+FROM told
+WHERE action IS NOT NULL
+GROUP BY day, type, action
+UNION ALL
+SELECT
+  day, type, 'field' AS kind, field AS value, COUNT(*) AS events, MIN(action_time) AS first_seen,
+  MAX(action_time) AS last_seen
+FROM listed
+CROSS JOIN UNNEST(fields) AS field
+GROUP BY day, type, field

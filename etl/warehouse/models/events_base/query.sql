@@ -1,0 +1,130 @@
+-- One row an event. Most events have no copy, and payloads are most of the bytes: so copies are found by the narrow
+-- columns first, and only rows that have one, or that have no id to tell by, are ranked with their payloads.
+WITH lake AS (
+  SELECT
+    id, type, COALESCE(type, '') AS type_key, actor_id, actor_login, actor_gravatar_id, actor_avatar_url, actor_url,
+    repo_id, repo_name, repo_url, payload, public, created_at, org_id, org_login, org_gravatar_id, org_avatar_url,
+    org_url, other, date, hour,
+    COALESCE(created_at, TIMESTAMP_ADD(TIMESTAMP(date), INTERVAL hour HOUR)) AS action_time
+  FROM lake_events
+),
+twice AS (
+  SELECT id, type_key, action_time
+  FROM lake
+  WHERE id IS NOT NULL AND action_time >= @start AND action_time < @end
+  GROUP BY id, type_key, action_time
+  HAVING COUNT(*) > 1
+),
+once AS (
+  SELECT
+    lake.id, lake.type, lake.action_time, lake.actor_id, lake.actor_login, lake.repo_id, lake.repo_name, lake.org_id,
+    lake.org_login, lake.payload, lake.date, lake.hour, CAST(NULL AS STRING) AS record_key
+  FROM lake
+  LEFT JOIN twice
+    ON lake.id = twice.id AND lake.type_key = twice.type_key AND lake.action_time = twice.action_time
+  WHERE lake.id IS NOT NULL AND lake.action_time >= @start AND lake.action_time < @end AND twice.id IS NULL
+),
+repeated AS (
+  SELECT
+    lake.id, lake.type, lake.action_time, lake.actor_id, lake.actor_login, lake.repo_id, lake.repo_name, lake.org_id,
+    lake.org_login, lake.payload, lake.date, lake.hour,
+    ROW_NUMBER() OVER (
+      PARTITION BY lake.id, lake.type_key, lake.action_time
+      ORDER BY
+        lake.date, lake.hour, COALESCE(lake.payload, ''), COALESCE(lake.actor_login, ''),
+        COALESCE(lake.repo_name, ''), COALESCE(lake.org_login, ''), COALESCE(lake.actor_id, -1),
+        COALESCE(lake.repo_id, -1), COALESCE(lake.org_id, -1)
+    ) AS copy
+  FROM lake
+  INNER JOIN twice
+    ON lake.id = twice.id AND lake.type_key = twice.type_key AND lake.action_time = twice.action_time
+  WHERE lake.action_time >= @start AND lake.action_time < @end
+),
+nameless AS (
+  SELECT
+    id, type, action_time, actor_id, actor_login, repo_id, repo_name, org_id, org_login, payload, date, hour,
+    TO_HEX(SHA256(CONCAT(
+      'record|', type_key, '|', COALESCE(CAST(UNIX_MICROS(created_at) AS STRING), ''), '|',
+      COALESCE(CAST(actor_id AS STRING), ''), '|', COALESCE(actor_login, ''), '|', COALESCE(actor_gravatar_id, ''), '|',
+      COALESCE(actor_avatar_url, ''), '|', COALESCE(actor_url, ''), '|', COALESCE(CAST(repo_id AS STRING), ''), '|',
+      COALESCE(repo_name, ''), '|', COALESCE(repo_url, ''), '|', COALESCE(CAST(public AS STRING), ''), '|',
+      COALESCE(CAST(org_id AS STRING), ''), '|', COALESCE(org_login, ''), '|', COALESCE(org_gravatar_id, ''), '|',
+      COALESCE(org_avatar_url, ''), '|', COALESCE(org_url, ''), '|', COALESCE(payload, ''), '|', COALESCE(other, '')
+    ))) AS record_key
+  FROM lake
+  WHERE id IS NULL AND action_time >= @start AND action_time < @end
+),
+ranked AS (
+  SELECT
+    id, type, action_time, actor_id, actor_login, repo_id, repo_name, org_id, org_login, payload, date, hour, record_key,
+    ROW_NUMBER() OVER (PARTITION BY record_key, action_time ORDER BY date, hour) AS copy
+  FROM nameless
+),
+single AS (
+  SELECT
+    id, type, action_time, actor_id, actor_login, repo_id, repo_name, org_id, org_login, payload, date, hour, record_key
+  FROM once
+  UNION ALL
+  SELECT
+    id, type, action_time, actor_id, actor_login, repo_id, repo_name, org_id, org_login, payload, date, hour,
+    CAST(NULL AS STRING) AS record_key
+  FROM repeated
+  WHERE copy = 1
+  UNION ALL
+  SELECT
+    id, type, action_time, actor_id, actor_login, repo_id, repo_name, org_id, org_login, payload, date, hour, record_key
+  FROM ranked
+  WHERE copy = 1
+),
+told AS (
+  SELECT
+    id, type, action_time, actor_id, actor_login, repo_id, repo_name, org_id, org_login, payload, date, hour, record_key,
+    JSON_VALUE(payload, '$.action') AS action,
+    JSON_VALUE(payload, '$.ref_type') AS ref_type,
+    JSON_VALUE(payload, '$.object') AS object,
+    JSON_VALUE(payload, '$.number') AS number,
+    JSON_VALUE(payload, '$.issue.number') AS issue_number,
+    JSON_VALUE(payload, '$.pull_request.number') AS pull_number,
+    JSON_VALUE(payload, '$.discussion.number') AS discussion_number,
+    JSON_VALUE(payload, '$.pull_request.merged') AS pull_merged,
+    JSON_VALUE(payload, '$.size') AS size
+  FROM single
+)
+SELECT
+  COALESCE(
+    SUBSTR(record_key, 1, 32),
+    SUBSTR(
+      TO_HEX(SHA256(CONCAT('id|', id, '|', COALESCE(type, ''), '|', CAST(UNIX_MICROS(action_time) AS STRING)))), 1, 32
+    )
+  ) AS event_key,
+  type,
+  action_time,
+  CAST(@built_at AS TIMESTAMP) AS created_at,
+  -- A number that is not positive is nobody's, and would give all that have it one name.
+  CASE WHEN actor_id > 0 THEN actor_id END AS actor_id,
+  actor_login,
+  CASE WHEN repo_id > 0 THEN repo_id END AS repo_id,
+  repo_name,
+  CASE WHEN org_id > 0 THEN org_id END AS org_id,
+  org_login,
+  action,
+  CASE
+    WHEN type = 'CreateEvent' THEN COALESCE(ref_type, object)
+    WHEN type = 'DeleteEvent' THEN ref_type
+  END AS ref_type,
+  COALESCE(
+    SAFE_CAST(number AS INT64), SAFE_CAST(issue_number AS INT64), SAFE_CAST(pull_number AS INT64),
+    SAFE_CAST(discussion_number AS INT64)
+  ) AS number,
+  COALESCE(ENDS_WITH(LOWER(actor_login), '[bot]'), FALSE) AS is_bot,
+  CASE
+    WHEN type != 'PullRequestEvent' THEN NULL
+    WHEN action = 'merged' THEN TRUE
+    WHEN action != 'closed' THEN FALSE
+    WHEN pull_merged = 'true' THEN TRUE
+    WHEN pull_merged = 'false' THEN FALSE
+  END AS is_merged,
+  CASE WHEN type = 'PushEvent' THEN SAFE_CAST(size AS INT64) END AS push_commits,
+  payload,
+  CONCAT(CAST(date AS STRING), '-', CAST(hour AS STRING)) AS archive_hour
+FROM told

@@ -1,0 +1,17 @@
+SELECT
+  DATE(action_time) AS day,
+  repo_id,
+  CASE WHEN repo_id IS NULL THEN repo_name END AS name_without_id,
+  COUNT(*) AS events,
+  COUNTIF(type = 'WatchEvent') AS stars,
+  COUNTIF(type = 'ForkEvent') AS forks,
+  COUNTIF(type = 'PushEvent') AS pushes,
+  SUM(push_commits) AS commits,
+  COUNTIF(type = 'IssuesEvent' AND action = 'opened') AS issues_opened,
+  COUNTIF(type = 'PullRequestEvent' AND action = 'opened') AS pull_requests_opened,
+  COUNTIF(is_merged) AS pull_requests_merged,
+  COUNTIF(type = 'PullRequestEvent' AND action = 'closed' AND is_merged IS NULL) AS pull_requests_closed_unknown,
+  COUNT(DISTINCT actor_id) AS actors
+FROM events_base
+WHERE action_time >= @start AND action_time < @end AND (repo_id IS NOT NULL OR repo_name IS NOT NULL)
+GROUP BY DATE(action_time), repo_id, CASE WHEN repo_id IS NULL THEN repo_name END

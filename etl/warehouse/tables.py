@@ -1,0 +1,239 @@
+"""The warehouse's tables: parquet files in a folder or a bucket, a file a partition, replaced whole.
+
+::
+
+    tables/events_base/partition=2015-01-01/events_base.parquet
+    tables/names/names.parquet
+    tables/build_log/partition=2026-11-21/20261121T141500Z-0a1b2c3d.parquet
+    state/events_base.json
+
+A partition appears in one step, so a reader sees the old one or the new one. The state says what each was made from. It
+is written after the files, and an entry counts only while its file is the one it was written for: after a crash between
+the two, that partition is made again.
+"""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Final
+
+import msgspec
+
+from etl import gcs
+from etl.errors import StoreError
+from etl.lake.lake import store_at
+from etl.lake.store import ObjectInfo, Store
+
+ALL: Final = "all"
+"""The partition of a table that is in one piece."""
+TABLES: Final = "tables"
+
+_STATE: Final = "state"
+_STATE_VERSION: Final = 1
+_STAGING: Final = ".staging"
+_CHUNK_BYTES: Final = 8 << 20
+
+
+class Built(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A partition as it stands.
+
+    Attributes:
+        fingerprint: What it was made from: the model and its inputs.
+        generation: Of its file in the store.
+        rows: Rows in it.
+        bytes: Bytes of its file.
+        lineage: Stays the same as long as new versions of the partition only add to what older ones said.
+    """
+
+    fingerprint: str
+    generation: str
+    rows: int
+    bytes: int
+    lineage: str
+
+
+class TableState(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
+    """What is known of a table.
+
+    Attributes:
+        version: Version of this form.
+        definition: Fingerprint of the model that a merge was made with.
+        partitions: Its partitions, by name.
+        taken: For a merge, what it has taken in: the fingerprint and lineage of each partition it read.
+    """
+
+    version: int = _STATE_VERSION
+    definition: str = ""
+    partitions: dict[str, Built] = {}
+    taken: dict[str, tuple[str, str]] = {}
+
+
+_DECODER: Final = msgspec.json.Decoder(TableState)
+
+
+class Warehouse:
+    """The tables in a store.
+
+    Args:
+        store: Where they lie.
+    """
+
+    def __init__(self, store: Store) -> None:
+        self.store = store
+
+    @classmethod
+    def at(cls, address: str) -> Warehouse:
+        """Gives the warehouse at ``gs://bucket/prefix`` or in a folder; see ``store_at`` for the errors."""
+        return cls(store_at(address))
+
+    @property
+    def address(self) -> str:
+        """What a person would type to name this warehouse."""
+        return self.store.address
+
+    def state(self, table: str) -> TableState:
+        """Reads what is known of a table, less what its files do not bear out.
+
+        Raises:
+            StoreError: If the warehouse cannot be read.
+        """
+        content = self.store.read(f"{_STATE}/{table}.json")
+        state = TableState() if content is None else _decoded(content)
+        present = {info.key: info.generation for info in self.files(table)}
+        state.partitions = {
+            partition: built
+            for partition, built in state.partitions.items()
+            if present.get(partition_key(table, partition)) == built.generation
+        }
+        return state
+
+    def remember(self, table: str, state: TableState) -> None:
+        """Writes down what is known of a table.
+
+        Raises:
+            StoreError: If the warehouse cannot be written.
+        """
+        self.store.write(f"{_STATE}/{table}.json", msgspec.json.encode(state))
+
+    def files(self, table: str) -> Iterator[ObjectInfo]:
+        """Yields a table's parquet files.
+
+        Raises:
+            StoreError: If the warehouse cannot be read.
+        """
+        return (info for info in self.store.list(f"{TABLES}/{table}/") if info.key.endswith(".parquet"))
+
+    def unknown(self, table: str, state: TableState) -> list[str]:
+        """Lists the partitions that have a file of which the state knows nothing."""
+        known = {partition_key(table, partition) for partition in state.partitions}
+        named = (partition_of(table, info.key) for info in self.files(table) if info.key not in known)
+        return [partition for partition in named if partition is not None]
+
+    def publish(self, key: str, path: Path) -> ObjectInfo:
+        """Puts a finished parquet file in its place, in one step.
+
+        Raises:
+            StoreError: If the warehouse cannot be written.
+        """
+        with path.open("rb") as file, self.store.writer(key) as stream:
+            shutil.copyfileobj(file, stream, _CHUNK_BYTES)
+        info = self.store.stat(key)
+        if info is None:
+            raise StoreError(f"{self.store.url(key)} was removed as soon as it was written")
+        return info
+
+    def remove(self, table: str, partition: str) -> None:
+        """Takes a partition away.
+
+        Raises:
+            StoreError: If the warehouse cannot be written.
+        """
+        self.store.delete(partition_key(table, partition))
+
+    @contextmanager
+    def building(self) -> Iterator[Path]:
+        """Holds the warehouse alone during a build, and gives a folder for files on their way.
+
+        Raises:
+            StoreError: If another build is running, or the warehouse cannot be written.
+        """
+        with self.store.lock("build") as ours:
+            if not ours:
+                raise StoreError(
+                    f"another build of {self.address} is running", hint="wait for it to end, then run it again"
+                )
+            with self._staging() as folder:
+                yield folder
+
+    @contextmanager
+    def _staging(self) -> Iterator[Path]:
+        if gcs.is_address(self.address):
+            with tempfile.TemporaryDirectory(prefix="gharchive-build-") as name:
+                yield Path(name)
+            return
+        folder = Path(self.address).absolute() / _STAGING
+        # Only one build runs at a time, so what is there was left by one that was killed.
+        shutil.rmtree(folder, ignore_errors=True)
+        try:
+            folder.mkdir(parents=True)
+        except OSError as error:
+            raise StoreError(f"cannot write {folder}: {error.strerror or type(error).__name__}") from error
+        try:
+            yield folder
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+class Nearby:
+    """Gives stored objects as files of this machine, fetching those of a bucket.
+
+    Args:
+        folder: Where to put what is fetched.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+
+    def path(self, store: Store, key: str) -> str:
+        """The path of an object; the end of it is the key, so that folders named ``date=...`` keep their meaning.
+
+        Raises:
+            StoreError: If it cannot be read.
+        """
+        if not gcs.is_address(store.address):
+            return store.url(key)
+        path = self._folder / "fetched" / store.address.removeprefix(gcs.SCHEME).replace("/", "_") / key
+        if not path.is_file():
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with store.open(key) as source, path.open("wb") as target:
+                shutil.copyfileobj(source, target, _CHUNK_BYTES)
+        return str(path)
+
+    def forget(self) -> None:
+        """Removes what was fetched: objects may change, and disks are small."""
+        shutil.rmtree(self._folder / "fetched", ignore_errors=True)
+
+
+def partition_key(table: str, partition: str) -> str:
+    """Key of a partition's file."""
+    place = "" if partition == ALL else f"partition={partition}/"
+    return f"{TABLES}/{table}/{place}{table}.parquet"
+
+
+def partition_of(table: str, key: str) -> str | None:
+    """Gives the partition whose file has this key; None when it is no such key."""
+    place = key.removeprefix(f"{TABLES}/{table}/").removesuffix(f"{table}.parquet")
+    partition = place.removeprefix("partition=").removesuffix("/") if place else ALL
+    return partition if partition_key(table, partition) == key else None
+
+
+def _decoded(content: bytes) -> TableState:
+    try:
+        state = _DECODER.decode(content)
+    except msgspec.MsgspecError:
+        return TableState()
+    return state if state.version == _STATE_VERSION else TableState()

@@ -1,0 +1,219 @@
+"""One SQL, three dialects: what BigQuery reads, in the words of DuckDB and of Spark.
+
+sqlglot does nearly all of it. What it does not do, or does so that engines would differ, is done here on its syntax
+tree: parameters become literals, JSON is parsed once a row, hashes are hexadecimal, keys of JSON objects are listed,
+and arrays keep their order.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from datetime import datetime
+from enum import StrEnum
+from functools import cache
+from typing import TYPE_CHECKING, Final, cast
+
+from etl.errors import UsageError
+from etl.warehouse.models import Column
+
+if TYPE_CHECKING:
+    from sqlglot import exp
+
+DUCKDB_MACROS: Final = (
+    # DuckDB refuses a whole document for half a surrogate pair in one of its texts, which GitHub writes and the other
+    # engines let pass. Only such documents are read a second time, without those halves.
+    (
+        r"CREATE OR REPLACE TEMP MACRO json_mended(doc) AS"
+        r" regexp_replace(doc, '\\u[dD][89a-fA-F][0-9a-fA-F]{2}', '\\ufffd', 'g')"
+    ),
+    (
+        "CREATE OR REPLACE TEMP MACRO json_texts(doc, paths) AS"
+        " coalesce(TRY(json_extract_string(doc, paths)), TRY(json_extract_string(json_mended(doc), paths)))"
+    ),
+    (
+        "CREATE OR REPLACE TEMP MACRO json_names(doc) AS"
+        " list_distinct(coalesce(TRY(json_keys(doc)), TRY(json_keys(json_mended(doc)))))"
+    ),
+)
+"""What has to be run on a DuckDB connection before a translated query."""
+
+
+_PLACE: Final = re.compile(r"'@([a-z_]+)'")
+
+
+class Dialect(StrEnum):
+    """An engine's SQL, by sqlglot's name for it."""
+
+    BIGQUERY = "bigquery"
+    DUCKDB = "duckdb"
+    SPARK = "spark"
+
+
+Parameters = Mapping[str, datetime]
+"""Values for ``@name`` in a query: instants, aware."""
+
+
+def translate(sql: str, dialect: Dialect, parameters: Parameters) -> str:
+    """Gives a query in an engine's dialect, with literals for its parameters.
+
+    Args:
+        sql: One query in BigQuery's dialect.
+        dialect: The engine's.
+        parameters: Values of its parameters.
+
+    Raises:
+        UsageError: If sqlglot is not installed, or a parameter has no value.
+    """
+    return _PLACE.sub(lambda place: _literal(place[1], parameters), _template(sql, dialect))
+
+
+@cache
+def _template(sql: str, dialect: Dialect) -> str:
+    """Gives a query in an engine's dialect with places to put values in: a build asks the same of many days."""
+    tree = _with_places(_parsed(sql))
+    if dialect is not Dialect.BIGQUERY:
+        tree = _named_alike(tree)
+    if dialect is Dialect.DUCKDB:
+        tree = _for_duckdb(tree)
+    if dialect is Dialect.SPARK:
+        tree = _for_spark(tree)
+    return tree.sql(dialect=dialect.value, comments=False)
+
+
+def _literal(name: str, parameters: Parameters) -> str:
+    if name not in parameters:
+        raise UsageError(f"the query wants a value for @{name}, which it does not get")
+    return f"'{parameters[name].isoformat(sep=' ', timespec='microseconds')}'"
+
+
+def shaped(sql: str, columns: Iterable[Column], dialect: Dialect) -> str:
+    """Wraps a translated query so that it gives exactly these columns in these types and this order."""
+    from sqlglot import exp  # noqa: PLC0415 -- comes with the extra
+
+    casts = [
+        exp.alias_(exp.cast(exp.column(column.name, quoted=True), _kind(column), dialect="bigquery"), column.name)
+        for column in columns
+    ]
+    return f"SELECT {', '.join(cast.sql(dialect=dialect.value) for cast in casts)} FROM ({sql}) AS given"  # noqa: S608
+
+
+def tables_of(sql: str) -> set[str]:
+    """Gives the tables that a query names, less those it defines itself."""
+    from sqlglot import exp  # noqa: PLC0415 -- comes with the extra
+
+    tree = _parsed(sql)
+    own = {cte.alias for cte in tree.find_all(exp.CTE)}
+    return {table.name for table in tree.find_all(exp.Table)} - own - {""}
+
+
+def _parsed(sql: str) -> exp.Expression:
+    try:
+        import sqlglot  # noqa: PLC0415 -- comes with the extra
+    except ModuleNotFoundError as error:
+        raise UsageError(
+            "the warehouse needs sqlglot", hint="install it with: pip install 'gharchive-etl[warehouse]'"
+        ) from error
+    return cast("exp.Expression", sqlglot.parse_one(sql, read="bigquery"))
+
+
+def _kind(column: Column) -> exp.DataType:
+    from sqlglot import exp  # noqa: PLC0415
+
+    return exp.DataType.build(column.type, dialect="bigquery")
+
+
+def _with_places(tree: exp.Expression) -> exp.Expression:
+    from sqlglot import exp  # noqa: PLC0415
+
+    def place(node: exp.Expression) -> exp.Expression:
+        if not isinstance(node, exp.Parameter):
+            return node
+        return exp.cast(exp.Literal.string(f"@{node.name}"), exp.DataType.Type.TIMESTAMPTZ)
+
+    return tree.transform(place)
+
+
+def _named_alike(tree: exp.Expression) -> exp.Expression:
+    """Replaces what the two engines call by names of our own or do not know at all."""
+    from sqlglot import exp  # noqa: PLC0415
+
+    def replaced(node: exp.Expression) -> exp.Expression:
+        # BigQuery's hashes are bytes, and TO_HEX makes text of them; the others' are hexadecimal text at once.
+        if isinstance(node, exp.LowerHex) and isinstance(node.this, exp.SHA2 | exp.SHA2Digest):
+            return exp.Anonymous(this="hex_sha256", expressions=[node.this.this])
+        if isinstance(node, exp.JSONKeysAtDepth) and isinstance(node.this, exp.ParseJSON):
+            return exp.Anonymous(this="json_names", expressions=[node.this.this])
+        return node
+
+    return tree.transform(replaced)
+
+
+def _for_duckdb(tree: exp.Expression) -> exp.Expression:
+    from sqlglot import exp  # noqa: PLC0415
+
+    for cte in tree.find_all(exp.CTE):
+        # Else what is named twice would be written out whole, with all payloads, before it is read.
+        cte.set("materialized", False)  # noqa: FBT003 -- how a part of a tree is set
+    for select in tree.find_all(exp.Select):
+        _parse_json_once(select)
+
+    def renamed(node: exp.Expression) -> exp.Expression:
+        if isinstance(node, exp.Anonymous) and node.name == "hex_sha256":
+            return exp.Anonymous(this="sha256", expressions=node.expressions)
+        if isinstance(node, exp.CountIf):
+            # DuckDB's own gives null, not zero, where the condition is null in all rows.
+            return exp.Count(this=exp.Case().when(node.this, exp.Literal.number(1)))
+        return node
+
+    return tree.transform(renamed)
+
+
+def _parse_json_once(select: exp.Select) -> None:
+    """Makes one call of all ``JSON_VALUE(column, path)`` of a select; equal calls are made once a row."""
+    from sqlglot import exp  # noqa: PLC0415
+
+    calls: dict[str, list[exp.JSONExtractScalar]] = {}
+    for projection in select.expressions:
+        for call in projection.find_all(exp.JSONExtractScalar):
+            calls.setdefault(call.this.sql(), []).append(call)
+    for same in calls.values():
+        paths = list(dict.fromkeys(call.expression.sql(dialect="bigquery") for call in same))
+        listed = f"[{', '.join(paths)}]"
+        for call in same:
+            position = paths.index(call.expression.sql(dialect="bigquery")) + 1
+            document = call.this.sql(dialect="duckdb")
+            call.replace(exp.maybe_parse(f"json_texts({document}, {listed})[{position}]", dialect="duckdb"))
+
+
+def _for_spark(tree: exp.Expression) -> exp.Expression:
+    from sqlglot import exp  # noqa: PLC0415
+
+    def renamed(node: exp.Expression) -> exp.Expression:
+        if isinstance(node, exp.Anonymous) and node.name == "hex_sha256":
+            return exp.Anonymous(this="sha2", expressions=[*node.expressions, exp.Literal.number(256)])
+        if isinstance(node, exp.Anonymous) and node.name == "json_names":
+            return exp.maybe_parse(f"array_distinct(json_object_keys({node.expressions[0].sql(dialect='spark')}))")
+        if isinstance(node, exp.ArrayAgg) and isinstance(node.this, exp.Order):
+            return _ordered_array(node.this)
+        return node
+
+    return tree.transform(renamed)
+
+
+def _ordered_array(order: exp.Order) -> exp.Expression:
+    """Spark collects in any order: the values are sorted afterwards, with what they are sorted by before them."""
+    from sqlglot import exp  # noqa: PLC0415
+
+    if any(part.args.get("desc") for part in order.expressions):
+        raise UsageError("ARRAY_AGG in a model is in ascending order, for Spark's sake")
+    keys = [part.this.sql(dialect="spark") for part in order.expressions]
+    fields = ", ".join(f"{key} AS k{number}" for number, key in enumerate(keys))
+    value = order.this.sql(dialect="spark")
+    return exp.Anonymous(
+        this="TRANSFORM",
+        expressions=[
+            exp.maybe_parse(f"SORT_ARRAY(COLLECT_LIST(STRUCT({fields}, {value} AS value)))", dialect="spark"),
+            exp.Lambda(this=exp.column("value", table="item"), expressions=[exp.to_identifier("item")]),
+        ],
+    )

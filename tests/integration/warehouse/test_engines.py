@@ -1,0 +1,117 @@
+"""DuckDB and Spark, from the same lake: the same tables, row by row, also when they are built bit by bit."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Final
+
+import pytest
+
+from etl.hours import Hour
+from etl.lake.lake import Lake
+from etl.warehouse.models import models
+from etl.warehouse.tables import Warehouse
+from tests.integration.running import ERAS, documents, run
+from tests.integration.warehouse.comparing import built, counts, differences, stored
+from tests.integration.warehouse.test_build import event
+
+pytestmark = [
+    # Spark leaves its socket to the garbage collector.
+    pytest.mark.filterwarnings("ignore::ResourceWarning"),
+    pytest.mark.timeout(900),
+]
+REAL: Final = ("2011-02-15-0", "2013-02-15-0", "2015-01-01-0", "2015-01-01-4", "2015-01-01-15")
+
+
+@pytest.fixture(scope="module", autouse=True)
+def spark() -> Iterator[None]:
+    """A Spark session for all tests: to start one takes longer than what they ask of it."""
+    pytest.importorskip("pyspark", reason="pyspark: pip install 'gharchive-etl[spark]'")
+    if shutil.which("java") is None:
+        pytest.skip("no Java for Spark; get it with: apt-get install openjdk-17-jre-headless")
+    from pyspark.sql import SparkSession  # noqa: PLC0415 -- an extra
+
+    session = (
+        SparkSession.builder.master("local[2]")
+        .config("spark.ui.enabled", "false")
+        .config("spark.driver.host", "127.0.0.1")
+        .config("spark.driver.bindAddress", "127.0.0.1")
+        .config("spark.sql.shuffle.partitions", "2")
+        .getOrCreate()
+    )
+    session.sparkContext.setLogLevel("ERROR")
+    yield
+    session.stop()
+
+
+@pytest.fixture
+def lake(tmp_path: Path) -> Lake:
+    return Lake.at(str(tmp_path / "lake"))
+
+
+def both(tmp_path: Path) -> tuple[Warehouse, Warehouse]:
+    return Warehouse.at(str(tmp_path / "by-duckdb")), Warehouse.at(str(tmp_path / "by-spark"))
+
+
+def test_the_real_hours(tmp_path: Path, lake: Lake, real_data: Path) -> None:
+    for name in REAL:
+        run(lake, real_data / "archive", hour=Hour.parse(name))
+    by_duckdb, by_spark = both(tmp_path)
+    built(by_duckdb, lake)
+    built(by_spark, lake, engine="spark")
+    assert counts(by_duckdb)["events"] == 33_412
+    assert differences(by_duckdb, by_spark) == {}
+
+
+def test_practice_hours_of_every_era_and_what_comes_after(tmp_path: Path, lake: Lake) -> None:
+    for hour in ERAS.values():
+        lines = documents(60, hour=hour)
+        stored(lake, tmp_path / "archive", hour, [*lines, *lines[:5]])
+    odd = Hour.of(2019, 1, 2, 4)
+    pull = {"action": "closed", "number": 5, "pull_request": {"merged": True, "title": "half \ud83d", "a.b": "\u0000"}}
+    stored(
+        lake,
+        tmp_path / "archive",
+        odd,
+        [
+            event(1, type="PullRequestEvent", payload=pull),
+            event(2, type="PushEvent", payload={"size": 3, "ключ": "п"}),
+            event(3, type="PushEvent", payload={}),
+            event(4, type="OtherEvent", payload=None, actor=None, repo=None),
+            event(5, created_at=None),
+            event(6, actor={"login": "nobody"}, repo={"name": "a/b"}),
+            event(7, created_at="2019-01-05T00:00:00Z"),
+            event(8, payload={"action": {"not": "a text"}, "number": "12"}),
+            event(9, payload={"issue": {"number": 9_007_199_254_740_993}}),
+        ],
+    )
+    by_duckdb, by_spark = both(tmp_path)
+    built(by_duckdb, lake)
+    built(by_spark, lake, engine="spark")
+    assert differences(by_duckdb, by_spark) == {}
+    assert all(count for name, count in counts(by_spark).items() if name != "orgs"), "nothing was compared"
+
+    renamed = event(20, actor={"id": 7, "login": "anna"}, created_at="2019-01-02T09:00:00Z")
+    stored(lake, tmp_path / "archive", odd + 5, [renamed, event(21, created_at="2019-01-05T09:00:00Z")])
+    built(by_duckdb, lake)
+    done = built(by_spark, lake, engine="spark")
+    assert {entry.partition_id for entry in done} == {"2019-01-02", "2019-01-05", "all"}
+    assert differences(by_duckdb, by_spark) == {}
+    anew = Warehouse.at(str(tmp_path / "anew"))
+    built(anew, lake)
+    assert differences(anew, by_spark) == {}
+
+
+def test_what_one_engine_built_the_other_goes_on_with(tmp_path: Path, lake: Lake) -> None:
+    warehouse, _ = both(tmp_path)
+    stored(lake, tmp_path / "archive", ERAS["C"], events=30)
+    built(warehouse, lake, engine="spark")
+    assert built(warehouse, lake) == []
+    stored(lake, tmp_path / "archive", ERAS["C"] + 1, events=30)
+    built(warehouse, lake)
+    anew = Warehouse.at(str(tmp_path / "anew"))
+    built(anew, lake)
+    assert differences(anew, warehouse) == {}
+    assert {model.name for model in models() if model.is_stored} <= set(counts(warehouse))

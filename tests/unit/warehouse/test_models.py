@@ -1,0 +1,108 @@
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+from etl.errors import UsageError
+from etl.warehouse.models import MODELS_FOLDER, SOURCES, Kind, Model, Severity, by_name, models, read_models
+from etl.warehouse.translate import Dialect, tables_of, translate
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """A copy of the models to spoil."""
+    return Path(shutil.copytree(MODELS_FOLDER, tmp_path / "models"))
+
+
+def test_each_model_comes_after_those_it_reads() -> None:
+    seen: set[str] = set(SOURCES)
+    for model in models():
+        assert set(model.reads) <= seen, model.name
+        seen.add(model.name)
+
+
+@pytest.mark.parametrize("model", [model for model in models() if model.query], ids=lambda model: str(model.name))
+def test_a_query_reads_what_its_metadata_says(model: Model) -> None:
+    assert tables_of(model.query) == set(model.reads)
+
+
+@pytest.mark.parametrize("model", [model for model in models() if model.is_stored], ids=lambda model: str(model.name))
+def test_what_is_stored_is_checked_and_its_checks_read_it_alone(model: Model) -> None:
+    assert any(check.severity is Severity.FAIL for check in model.checks)
+    assert len({check.name for check in model.checks}) == len(model.checks)
+    for check in model.checks:
+        assert tables_of(check.sql) == {model.name}
+
+
+def test_what_people_chart_is_there() -> None:
+    events = by_name(models())["events"]
+    asked = (
+        "event_key type action_time created_at actor_id last_actor_login repo_id last_repo_name org_id last_org_login"
+        " actor_login repo_name org_login action ref_type number is_bot push_commits payload archive_hour"
+    )
+    assert events.kind is Kind.VIEW
+    assert set(asked.split()) <= {column.name for column in events.columns}
+
+
+def test_the_table_of_events_is_cut_by_day_and_wants_a_filter() -> None:
+    partition = by_name(models())["events_base"].partition
+    assert partition is not None
+    assert (partition.field, partition.by, partition.require_filter) == ("action_time", "day", True)
+
+
+def test_the_fingerprint_changes_with_what_the_rows_depend_on_alone() -> None:
+    model = by_name(models())["activity_hourly"]
+    assert model.model_copy(update={"title": "Else"}).fingerprint == model.fingerprint
+    assert model.model_copy(update={"checks": ()}).fingerprint == model.fingerprint
+    assert model.model_copy(update={"query": model.query + " "}).fingerprint != model.fingerprint
+    assert model.model_copy(update={"columns": model.columns[1:]}).fingerprint != model.fingerprint
+    assert model.model_copy(update={"partition": None}).fingerprint != model.fingerprint
+
+
+@pytest.mark.parametrize(
+    ("name", "file", "before", "after", "said"),
+    [
+        ("names", "metadata.yaml", "kind: merge", "kind: heap", "kind"),
+        ("names", "metadata.yaml", "[names_daily]", "[nobody]", "nobody, which nobody makes"),
+        ("names", "metadata.yaml", "[names_daily]", "[actors]", "reads itself"),
+        ("names", "metadata.yaml", "owner:", "colour: red\nowner:", "colour"),
+        ("names", "metadata.yaml", "[kind, id]", "[kind, it]", "columns it has not got"),
+        ("names", "metadata.yaml", "[names_daily]", "[names_daily, events_base]", "a merge reads one table"),
+        ("names", "schema.yaml", "type: INT64", "type: INT", "type"),
+        ("names", "schema.yaml", "name: kind", "name: id", "two columns have one name"),
+        ("names", "checks.yaml", "severity: fail", "severity: maybe", "severity"),
+        ("names", "metadata.yaml", "kind: merge", "kind: view", "only what is stored has checks"),
+        ("names", "metadata.yaml", "kind: merge", "kind: log", "a log has no query"),
+    ],
+)
+def test_a_model_that_is_not_right_is_refused(
+    folder: Path, name: str, file: str, before: str, after: str, said: str
+) -> None:
+    path = folder / name / file
+    text = path.read_text(encoding="utf-8")
+    assert before in text
+    path.write_text(text.replace(before, after, 1), encoding="utf-8")
+    with pytest.raises(UsageError, match=said):
+        read_models(folder)
+
+
+def test_yaml_that_is_none_is_refused(folder: Path) -> None:
+    (folder / "names/schema.yaml").write_text("- [", encoding="utf-8")
+    with pytest.raises(UsageError, match="is not YAML"):
+        read_models(folder)
+
+
+def test_what_is_said_of_a_column_is_the_same_in_every_table() -> None:
+    """A column that two tables share has one type."""
+    types: dict[str, set[str]] = {}
+    for model in models():
+        for column in model.columns:
+            types.setdefault(column.name, set()).add(column.type)
+    assert {name: found for name, found in types.items() if len(found) > 1} == {"hour": {"STRING", "TIMESTAMP"}}
+
+
+def test_bigquery_gets_what_is_written() -> None:
+    sql = "SELECT id FROM names WHERE first_seen > last_seen"
+    assert translate(sql, Dialect.BIGQUERY, {}) == sql
