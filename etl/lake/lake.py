@@ -13,11 +13,9 @@ import io
 import os
 import shutil
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, Final, cast
 
@@ -27,15 +25,12 @@ from typing_extensions import override
 
 from etl import gcs
 from etl.errors import ConflictError, StoreError
-from etl.hours import Hour, HourRange
+from etl.hours import Hour
 from etl.lake.checking import check_hour, inner_problems, read_footer, sha256_of
 from etl.lake.folder_store import FolderStore
 from etl.lake.gcs_store import GcsStore
 from etl.lake.layout import (
-    MANIFESTS,
     events_key,
-    hour_of_key,
-    hours_prefix,
     manifest_key,
     quarantine_key,
     quarantine_prefix,
@@ -58,8 +53,6 @@ if TYPE_CHECKING:
 __all__ = ["CONTENT_KEY", "Lake", "Publication", "store_at"]
 
 _HASH_CHUNK_BYTES: Final = 8 << 20
-_MANIFESTS_AT_ONCE: Final = 16
-_MANIFESTS_A_BATCH: Final = 256
 
 _look_again = retry(
     retry=retry_if_exception_type(ConflictError),
@@ -112,20 +105,6 @@ class Lake:
         """
         content = self.store.read(manifest_key(hour))
         return None if content is None else decode(content, of=hour)
-
-    def manifests(self, hours: HourRange | None = None) -> Iterator[Manifest]:
-        """Yields the manifests of the lake, or of some hours, in the order of the hours.
-
-        Raises:
-            StoreError: If the lake or one of the manifests cannot be read.
-        """
-        names = (hour_of_key(found.key) for found in self.store.list(hours_prefix(MANIFESTS, hours)))
-        found = iter(sorted(hour for hour in names if hour is not None and (hours is None or hour in hours)))
-        with ThreadPoolExecutor(_MANIFESTS_AT_ONCE) as readers:
-            while batch := list(islice(found, _MANIFESTS_A_BATCH)):
-                for manifest in readers.map(self.manifest, batch):
-                    if manifest is not None:
-                        yield manifest
 
     def lock(self, hour: Hour) -> AbstractContextManager[bool]:
         """Holds an hour alone during the block, so that no other run does the same work; see ``Store.lock``.

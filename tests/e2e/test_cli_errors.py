@@ -363,8 +363,8 @@ def test_output_that_cannot_be_written_gives_no_traceback(where: str, words: str
 def test_a_defect_is_told_without_a_traceback_unless_asked_for(program: Program) -> None:
     code = (
         "import sys; from etl.lake.lake import Lake; from etl.cli.main import main\n"
-        "def broken(self, hours=None): raise RuntimeError('of joe.bloggs@example.com')\n"
-        "Lake.manifests = broken\n"
+        "def broken(self, hour): raise RuntimeError('of joe.bloggs@example.com')\n"
+        "Lake.manifest = broken\n"
         "sys.exit(main(sys.argv[1:], prog_name='etl'))"
     )
 
@@ -378,7 +378,7 @@ def test_a_defect_is_told_without_a_traceback_unless_asked_for(program: Program)
             check=False,
         )
 
-    plain, debug = run("status"), run("status", "--log-level", "debug")
+    plain, debug = run("show", HOUR), run("show", HOUR, "--log-level", "debug")
 
     assert plain.returncode == debug.returncode == ExitCode.UNEXPECTED
     assert "unexpected error: RuntimeError in cli/look.py" in _last_words(plain)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import itertools
 import json
 from collections.abc import Callable
 from datetime import timedelta
@@ -14,7 +13,7 @@ import pyarrow as pa
 import pytest
 
 from etl.errors import ConflictError, StoreError
-from etl.hours import Hour, HourRange
+from etl.hours import Hour
 from etl.lake.lake import Lake, store_at
 from etl.lake.layout import events_key, manifest_key, quarantine_key, quarantine_prefix
 from etl.lake.manifest import Manifest, Status, encode
@@ -107,7 +106,7 @@ class TestPublishing:
         with lake.publish(HOUR) as publication:
             assert publication.current is None
         assert lake.recover(HOUR) is None
-        assert list(lake.manifests()) == []
+        assert lake.manifest(HOUR) is None
         assert lake.verify(HOUR, SCHEMA) == [f"{HOUR} has no manifest"]
         assert not (tmp_path / "lake").exists()
 
@@ -299,26 +298,6 @@ class TestRecording:
         recorded = _record(store.lake)
         assert recorded.status is Status.COMPLETE
         assert store.lake.manifest(HOUR) == recorded
-
-
-class TestListing:
-    def test_in_order_of_the_hours_and_by_range(self, lake: Lake) -> None:
-        first = Hour.of(2015, 1, 1, 0)
-        hours = [first + step for step in (0, 1, 2, 9, 10, 11, 23, 24, 48)]
-        for hour in reversed(hours):
-            _record(lake, hour=hour)
-        lake.store.write("manifests/notes.json", b"not of ours")
-        assert [manifest.hour for manifest in lake.manifests()] == [str(hour) for hour in hours]
-        for start, end in itertools.combinations(range(len(hours)), 2):
-            found = lake.manifests(HourRange(hours[start], hours[end]))
-            assert [manifest.hour for manifest in found] == [str(hour) for hour in hours[start : end + 1]]
-        assert list(lake.manifests(HourRange(first + 100, first + 200))) == []
-
-    def test_a_broken_manifest_is_not_passed_over(self, lake: Lake) -> None:
-        _record(lake)
-        lake.store.write(manifest_key(HOUR + 1), b"{")
-        with pytest.raises(StoreError, match=str(HOUR + 1)):
-            list(lake.manifests())
 
 
 def _flip(content: bytes, position: int) -> bytes:
