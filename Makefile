@@ -111,13 +111,14 @@ bench-hours: $(STAMP)  ## Measure backfills: against DuckDB, against their bare 
 # the images hold; mage.txt repeats requirements.txt for the same reason.
 .PHONY: lock
 lock: $(STAMP)  ## Compile all locks anew (UPGRADE=1 for newer versions)
-	@$(COMPILE) --python-version 3.11 pyproject.toml --extra gcp --extra spark --extra warehouse --extra dev \
-		-o requirements/dev.txt
-	@$(COMPILE) --python-version 3.11 pyproject.toml --extra gcp --extra warehouse -c requirements/dev.txt -o requirements/core.txt
-	@$(COMPILE) --python-version 3.12 pyproject.toml --extra gcp --extra spark --extra warehouse \
+	@$(COMPILE) --python-version 3.11 pyproject.toml --extra gcp --extra spark --extra warehouse --extra report \
+		--extra dev -o requirements/dev.txt
+	@$(COMPILE) --python-version 3.11 pyproject.toml --extra gcp --extra warehouse --extra report \
+		-c requirements/dev.txt -o requirements/core.txt
+	@$(COMPILE) --python-version 3.12 pyproject.toml --extra gcp --extra spark --extra warehouse --extra report \
 		-c requirements/dev.txt -o requirements/spark.txt
 	@$(COMPILE) --python-version 3.11 pyproject.toml --all-extras -o requirements.txt
-	@$(COMPILE) --python-version 3.11 pyproject.toml --extra gcp --extra mage --extra warehouse \
+	@$(COMPILE) --python-version 3.11 pyproject.toml --extra gcp --extra mage --extra warehouse --extra report \
 		-c requirements.txt -o requirements/mage.txt
 	@$(COMPILE) --python-version 3.11 requirements/bootstrap.in -c requirements.txt -o requirements/bootstrap.txt
 

@@ -36,8 +36,10 @@ def _start() -> int:
     try:
         return main(prog_name=program)
     finally:
-        # Before it ends, Python looks for garbage in all that was ever imported, for another tenth of a second.
-        gc.freeze()
+        # Before it ends, Python looks for garbage in all that was ever imported, for another tenth of a second. DuckDB
+        # writes to standard error, as leaks, what of its own is not looked for.
+        if "_duckdb" not in sys.modules:
+            gc.freeze()
 
 
 if __name__ == "__main__":

@@ -11,7 +11,7 @@ from typing_extensions import override
 
 from etl.cli.front import Command
 from etl.cli.session import Session, with_session
-from etl.errors import UsageError
+from etl.errors import EtlError, UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -108,8 +108,11 @@ def _build(session: Session, warehouse: Warehouse, options: BuildOptions, *, as_
 
     try:
         build_tables(warehouse, session.lake(), options, watch=watch)
-    finally:
-        _print_entries(session, warehouse, entries, as_json=as_json)
+    except EtlError:
+        if entries:
+            _print_entries(session, warehouse, entries, as_json=as_json)
+        raise
+    _print_entries(session, warehouse, entries, as_json=as_json)
 
 
 def _print_plan(session: Session, found: Sequence[Piece], *, as_json: bool) -> None:

@@ -21,6 +21,7 @@ from etl.cli.demo import demo
 from etl.cli.front import Front
 from etl.cli.look import show
 from etl.cli.practice import practice
+from etl.cli.report import report, serve
 from etl.cli.run import run
 from etl.cli.schema import schema
 from etl.cli.settings import settings
@@ -36,7 +37,7 @@ _PACKAGE: Final = Path(__file__).resolve().parents[1]
 _PANELS: Final = {
     "Bring hours into the lake": (run, backfill, catch_up, demo),
     "Look at the lake": (status, show, verify, schema),
-    "Make tables of it": (build,),
+    "Make tables of it": (build, report, serve),
     "Around it": (settings, practice),
 }
 

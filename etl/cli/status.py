@@ -80,10 +80,10 @@ def status(
     if html is not None:
         from etl.report.coverage_page import render
 
-        _write(html, render(table, lake=lake.address, now=now).encode())
+        write_whole(html, render(table, lake=lake.address, now=now).encode())
         session.out.print(f"{len(table):,} hours are in {html}")
     if out is not None:
-        _write(out, _WRITERS[form](table))
+        write_whole(out, _WRITERS[form](table))
         session.out.print(f"{len(table):,} hours are in {out}")
     elif form != "table":
         sys.stdout.buffer.write(_WRITERS[form](table))
@@ -152,7 +152,7 @@ def _parquet(table: pa.Table) -> bytes:
 _WRITERS: Final[dict[str, Callable[[pa.Table], bytes]]] = {"json": _json, "csv": _csv, "parquet": _parquet}
 
 
-def _write(path: Path, content: bytes) -> None:
+def write_whole(path: Path, content: bytes) -> None:
     """Writes a file whole, or leaves what is there."""
     unfinished = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:

@@ -7,22 +7,17 @@ nothing the lake holds can run or call out, even if an escape were forgotten.
 
 from __future__ import annotations
 
-import base64
-import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from functools import cache
-from importlib.resources import files
 from typing import Any, Final
 
 import pyarrow as pa
 import pyarrow.compute as pc
-from jinja2 import Environment, PackageLoader, StrictUndefined, Template
-from rich.filesize import decimal
 
 from etl.lake.coverage import ABSENT
 from etl.lake.manifest import Status
+from etl.report import page
 from etl.report.packing import COLUMNS, STATUSES, pack
 
 MEANINGS: Final = {
@@ -86,15 +81,15 @@ def render(table: pa.Table, *, lake: str, now: datetime) -> str:
         raise ValueError(f"{now.isoformat()} has no time zone")
     packed = pack(table, now)
     years = totals_by_year(table)
-    style, script = _source("coverage.css"), _source("coverage.js")
-    return _template().render(
+    style, script = page.source("page.css", "coverage.css"), page.source("coverage.js")
+    return page.template("coverage.html.j2").render(
         all=_sum("all", years),
         due=_due(table, now),
-        lake=lake.encode(errors="replace").decode(),  # a folder's name may hold bytes that are no text
+        lake=page.printable(lake),
         meanings=MEANINGS,
         now=now,
         packed=packed,
-        policy=_policy(style, script),
+        policy=page.policy(style, script),
         range=_range(table),
         script=script,
         style=style,
@@ -141,46 +136,3 @@ def _range(table: pa.Table) -> tuple[str, str] | None:
         return None
     in_order = table["hour"].take(pc.sort_indices(pc.strptime(table["hour"], format="%Y-%m-%d-%H", unit="s")))
     return in_order[0].as_py(), in_order[-1].as_py()
-
-
-def _policy(style: str, script: str) -> str:
-    """The content security policy: this style sheet, this script, and nothing from anywhere."""
-    return (
-        f"default-src 'none'; style-src 'sha256-{_sha256(style)}'; script-src 'sha256-{_sha256(script)}'; "
-        "base-uri 'none'; form-action 'none'"
-    )
-
-
-def _sha256(text: str) -> str:
-    return base64.b64encode(hashlib.sha256(text.encode()).digest()).decode("ascii")
-
-
-def _source(name: str) -> str:
-    return files("etl.report").joinpath("templates", name).read_text(encoding="utf-8")
-
-
-@cache
-def _template() -> Template:
-    environment = Environment(
-        loader=PackageLoader("etl.report"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters["count"] = "{:,}".format
-    environment.filters["size"] = decimal
-    environment.filters["percent"] = _percent
-    return environment.get_template("coverage.html.j2")
-
-
-def _percent(part: int, whole: int) -> str:
-    """A share as people read it, which never rounds what is not all up to 100 % nor what is something down to 0 %."""
-    if not whole:
-        return "–"  # noqa: RUF001 - a dash is what a table shows for nothing
-    share = part / whole
-    if part < whole:
-        share = min(share, 0.9999)
-    if part:
-        share = max(share, 0.0001)
-    return f"{share:.2%}" if 0 < share < 1 else f"{share:.0%}"

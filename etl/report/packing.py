@@ -7,8 +7,6 @@ letters, digits, ``+``, ``/`` and ``=``. ``templates/coverage.js`` is the reader
 
 from __future__ import annotations
 
-import base64
-import zlib
 from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime
 from typing import Any, Final
@@ -20,6 +18,7 @@ import pyarrow.compute as pc
 from etl.hours import PACIFIC_HOURS
 from etl.lake.coverage import ABSENT
 from etl.lake.manifest import Status
+from etl.report.page import packed
 
 STATUSES: Final = (
     Status.COMPLETE.value,
@@ -82,7 +81,7 @@ def pack(table: pa.Table, now: datetime) -> str:
     Raises:
         ValueError: If a column is missing, two rows are of one hour or a status is none of ``STATUSES``.
     """
-    return base64.b64encode(zlib.compress(msgspec.json.encode(columns(table, now)))).decode("ascii")
+    return packed(columns(table, now))
 
 
 def columns(table: pa.Table, now: datetime) -> dict[str, Any]:

@@ -27,7 +27,7 @@ from etl.warehouse.engine import LAKE_SCHEMA, Engine, Files, Tables
 from etl.warehouse.inputs import DayInput, Days, bounds, days_of
 from etl.warehouse.models import LAKE_COVERAGE, LAKE_EVENTS, Check, Growth, Kind, Model, Severity, by_name, models
 from etl.warehouse.plan import Input, Piece, Reason, after, pieces
-from etl.warehouse.tables import ALL, TABLES, Built, Nearby, TableState, Warehouse, partition_key
+from etl.warehouse.tables import ALL, Built, Nearby, TableState, Warehouse, partition_key
 from etl.warehouse.translate import Parameters
 
 BUILD_LOG: Final = "build_log"
@@ -98,11 +98,9 @@ def planned(warehouse: Warehouse, lake: Lake, options: BuildOptions, *, now: dat
     for model in models():
         if not model.is_stored:
             continue
-        state = warehouse.state(model.name)
+        state, unknown = warehouse.state(model.name)
         there = Input.of_table(state)
-        for piece in pieces(
-            model, inputs, state, warehouse.unknown(model.name, state), options.days, full=options.full
-        ):
+        for piece in pieces(model, inputs, state, unknown, options.days, full=options.full):
             there = after(piece, there)
             found.append(piece)
         inputs[model.name] = there
@@ -201,12 +199,11 @@ class _Run:
         schema = self._models[BUILD_LOG].arrow_schema
         rows = [{name: getattr(entry, name) for name in schema.names} for entry in self.entries]
         pq.write_table(pa.Table.from_pylist(rows, schema=schema), path, compression="zstd")
-        day = self._built_at.date().isoformat()
-        self._warehouse.publish(f"{TABLES}/{BUILD_LOG}/partition={day}/{self._build_id}.parquet", path)
+        self._warehouse.publish(partition_key(BUILD_LOG, self._build_id), path)
 
     def _model(self, model: Model, inputs: Mapping[str, Input]) -> Input:
-        state = self._states[model.name] = self._warehouse.state(model.name)
-        unknown = self._warehouse.unknown(model.name, state)
+        state, unknown = self._warehouse.state(model.name)
+        self._states[model.name] = state
         todo = pieces(model, inputs, state, unknown, self._options.days, full=self._options.full)
         try:
             for piece in todo:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from etl import gcs
 from etl.errors import UsageError
-from etl.warehouse.duckdb_engine import connect, quoted, view_of
+from etl.warehouse.duckdb_engine import connect, view_of
 from etl.warehouse.models import Kind, Model, models
 from etl.warehouse.tables import Warehouse
 from etl.warehouse.translate import Dialect, shaped, translate
@@ -16,7 +16,7 @@ from etl.warehouse.translate import Dialect, shaped, translate
 if TYPE_CHECKING:
     import duckdb
 
-_TYPES = {
+_TYPES: Final = {
     "ARRAY<STRING>": "VARCHAR[]",
     "TIMESTAMP": "TIMESTAMPTZ",
     "STRING": "VARCHAR",
@@ -57,15 +57,6 @@ def _statement(warehouse: Warehouse, model: Model) -> str:
     if paths:
         return view_of(model.name, paths, [column.name for column in model.columns])
     nulls = ", ".join(
-        f"CAST(NULL AS {_TYPES.get(column.type, column.type)}) AS {quoted_name(column.name)}"
-        for column in model.columns
+        f'CAST(NULL AS {_TYPES.get(column.type, column.type)}) AS "{column.name}"' for column in model.columns
     )
     return f'CREATE OR REPLACE TEMP VIEW "{model.name}" AS SELECT {nulls} WHERE false'
-
-
-def quoted_name(name: str) -> str:
-    """Writes a name as SQL does."""
-    return f'"{name}"'
-
-
-__all__ = ["opened", "quoted"]

@@ -2,9 +2,9 @@
 
 ::
 
-    tables/events_base/partition=2015-01-01/events_base.parquet
-    tables/names/names.parquet
-    tables/build_log/partition=2026-11-21/20261121T141500Z-0a1b2c3d.parquet
+    tables/events_base/2015-01-01.parquet
+    tables/names/all.parquet
+    tables/build_log/20261121T141500Z-0a1b2c3d.parquet
     state/events_base.json
 
 A partition appears in one step, so a reader sees the old one or the new one. The state says what each was made from. It
@@ -95,8 +95,12 @@ class Warehouse:
         """What a person would type to name this warehouse."""
         return self.store.address
 
-    def state(self, table: str) -> TableState:
-        """Reads what is known of a table, less what its files do not bear out.
+    def state(self, table: str) -> tuple[TableState, list[str]]:
+        """Reads what is known of a table.
+
+        Returns:
+            The state, less what its files do not bear out, and the partitions that have a file of which it knows
+            nothing.
 
         Raises:
             StoreError: If the warehouse cannot be read.
@@ -109,7 +113,10 @@ class Warehouse:
             for partition, built in state.partitions.items()
             if present.get(partition_key(table, partition)) == built.generation
         }
-        return state
+        unknown = (partition_of(table, key) for key in present)
+        return state, [
+            partition for partition in unknown if partition is not None and partition not in state.partitions
+        ]
 
     def remember(self, table: str, state: TableState) -> None:
         """Writes down what is known of a table.
@@ -126,12 +133,6 @@ class Warehouse:
             StoreError: If the warehouse cannot be read.
         """
         return (info for info in self.store.list(f"{TABLES}/{table}/") if info.key.endswith(".parquet"))
-
-    def unknown(self, table: str, state: TableState) -> list[str]:
-        """Lists the partitions that have a file of which the state knows nothing."""
-        known = {partition_key(table, partition) for partition in state.partitions}
-        named = (partition_of(table, info.key) for info in self.files(table) if info.key not in known)
-        return [partition for partition in named if partition is not None]
 
     def publish(self, key: str, path: Path) -> ObjectInfo:
         """Puts a finished parquet file in its place, in one step.
@@ -220,15 +221,13 @@ class Nearby:
 
 def partition_key(table: str, partition: str) -> str:
     """Key of a partition's file."""
-    place = "" if partition == ALL else f"partition={partition}/"
-    return f"{TABLES}/{table}/{place}{table}.parquet"
+    return f"{TABLES}/{table}/{partition}.parquet"
 
 
 def partition_of(table: str, key: str) -> str | None:
     """Gives the partition whose file has this key; None when it is no such key."""
-    place = key.removeprefix(f"{TABLES}/{table}/").removesuffix(f"{table}.parquet")
-    partition = place.removeprefix("partition=").removesuffix("/") if place else ALL
-    return partition if partition_key(table, partition) == key else None
+    partition = key.removeprefix(f"{TABLES}/{table}/").removesuffix(".parquet")
+    return partition if partition_key(table, partition) == key and "/" not in partition else None
 
 
 def _decoded(content: bytes) -> TableState:

@@ -59,7 +59,7 @@ def test_from_the_plan_to_the_tables(folder: Path) -> None:
 def test_some_days_into_another_place(folder: Path) -> None:
     done = etl(folder, "build", "2019-01-03", "2019-01-03", "--warehouse", "elsewhere", "--log-level", "error")
     assert done.code == ExitCode.OK
-    assert sorted(path.name for path in (folder / "elsewhere/tables/events_base").iterdir()) == ["partition=2019-01-03"]
+    assert sorted(path.name for path in (folder / "elsewhere/tables/events_base").iterdir()) == ["2019-01-03.parquet"]
     full = etl(folder, "build", "--full", "--json", "--warehouse", "elsewhere")
     assert {row["reason"] for row in lines(full)} <= {"full", "new", "changed"}
 
@@ -87,5 +87,6 @@ def test_a_full_disk_leaves_what_there_was(folder: Path) -> None:
     assert etl(folder, "build").code == ExitCode.OK
     done = etl(folder, "build", "--full", limit=8)
     assert done.code == ExitCode.STORE_FAILED
+    assert "up to date" not in done.out
     assert etl(folder, "build").code == ExitCode.OK
     assert Lake.at(str(folder / "lake")).manifest(HOUR) is not None

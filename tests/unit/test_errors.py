@@ -26,6 +26,7 @@ def test_the_numbers_never_change() -> None:
         "DAMAGED": 7,
         "VERIFY_FAILED": 8,
         "INCOMPLETE": 9,
+        "CHECKS_FAILED": 10,
         "INTERRUPTED": 130,
     }
 

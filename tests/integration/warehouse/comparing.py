@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Mapping
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
 
@@ -92,7 +91,3 @@ def _one(connection: duckdb.DuckDBPyConnection, query: str) -> Any:
     row = connection.execute(query).fetchone()
     assert row is not None
     return row[0]
-
-
-def now() -> datetime:
-    return datetime.now(UTC)

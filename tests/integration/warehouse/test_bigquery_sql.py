@@ -26,7 +26,8 @@ def analysed(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Any]]:
     folder = tmp_path_factory.mktemp("sql")
     catalog = folder / "catalog.sql"
     catalog.write_text(";\n".join([*create_sources(), *create_all()]) + ";\n", encoding="utf-8")
-    files = [catalog, *(_written(folder, name, sql) for name, sql in statements())]
+    elsewhere = _written(folder, "dataset", ";\n".join(create_all("my-project.warehouse")))
+    files = [catalog, elsewhere, *(_written(folder, name, sql) for name, sql in statements())]
     done = subprocess.run(
         [CHECK.resolve(), "--columns", "--json", *files], capture_output=True, text=True, check=False, timeout=280
     )
@@ -53,7 +54,7 @@ def _written(folder: Path, name: str, sql: str) -> Path:
 def test_every_statement_is_right(analysed: list[dict[str, Any]]) -> None:
     assert [line for line in analysed if "error" in line] == []
     checked = {Path(line["file"]).stem for line in analysed if "statements" in line}
-    assert checked == {"catalog", *(name for name, _ in statements())}
+    assert checked == {"catalog", "dataset", *(name for name, _ in statements())}
 
 
 @pytest.mark.parametrize("model", STORED, ids=lambda model: str(model.name))

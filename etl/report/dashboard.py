@@ -1,0 +1,56 @@
+"""The dashboard: what the warehouse says of people, repositories and types, in one HTML file that needs no network.
+
+The page is a template, a style sheet and a script (``templates/dashboard.*``), a chart library
+(``etl.report.charting``) and the counts as data (``etl.report.cube``). The library and the data are deflated. A content
+security policy names the scripts by their hashes and allows nothing else, no ``eval`` either, so nothing that stands in
+an event can run.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+import pyarrow as pa
+
+from etl.report import charting, page
+from etl.report.cube import Cube, columns
+
+
+def render(cube: Cube, *, warehouse: str, now: datetime) -> str:
+    """Makes the page.
+
+    Args:
+        cube: The counts.
+        warehouse: The warehouse's address, as people know it.
+        now: When it was read, an aware instant.
+
+    Returns:
+        The text of one HTML file. The same arguments give the same text.
+
+    Raises:
+        UsageError: If the chart library is not installed.
+        ValueError: If ``now`` has no time zone.
+    """
+    if now.tzinfo is None:
+        raise ValueError(f"{now.isoformat()} has no time zone")
+    style, script = page.source("page.css", "dashboard.css"), page.source("dashboard.js")
+    library = charting.library()
+    return page.template("dashboard.html.j2").render(
+        credit=charting.credit(),
+        cube=cube,
+        library=page.deflated(library.encode(), level=9),
+        now=now,
+        packed=page.packed(columns(cube)),
+        policy=page.policy(style, script, library),
+        script=script,
+        style=style,
+        types=totals_by_type(cube.events),
+        warehouse=page.printable(warehouse),
+    )
+
+
+def totals_by_type(events: pa.Table) -> list[tuple[str | None, int]]:
+    """Gives each type and its number of events, the largest first."""
+    sums = pa.TableGroupBy(events, "type").aggregate([("events", "sum")]).to_pylist()
+    ordered = sorted(sums, key=lambda row: (-row["events_sum"], row["type"] or ""))
+    return [(row["type"], row["events_sum"]) for row in ordered]

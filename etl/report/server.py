@@ -1,0 +1,149 @@
+"""Shows the pages live on this machine, and to nobody else.
+
+Each is made anew when what it shows has changed since it was last made. Requests that reach the server under another
+name than this machine's own are refused, so that no site a person visits can read the pages by a name that leads here.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from http import HTTPStatus
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Final
+from urllib.parse import urlsplit
+
+import structlog
+from typing_extensions import override
+
+from etl.errors import EtlError, UsageError
+
+_HOST: Final = "127.0.0.1"
+_NAMES: Final = ("127.0.0.1", "localhost")
+_IDLE_SECONDS: Final = 30
+
+_log: structlog.stdlib.BoundLogger = structlog.get_logger()
+
+
+@dataclass(frozen=True, slots=True)
+class LivePage:
+    """A page that follows what it shows.
+
+    Attributes:
+        version: Gives what tells one state of its data from another, at little cost.
+        render: Makes the text of the page.
+    """
+
+    version: Callable[[], object]
+    render: Callable[[], str]
+
+
+class _Kept:
+    """A page, and its text as long as that holds."""
+
+    def __init__(self, page: LivePage) -> None:
+        self._page = page
+        self._lock = threading.Lock()
+        self._version: object = None
+        self._text: str | None = None
+
+    def text(self) -> str:
+        with self._lock:
+            version = self._page.version()
+            if self._text is None or version != self._version:
+                self._text = self._page.render()
+                self._version = version
+            return self._text
+
+
+class PageServer:
+    """Serves pages until it is told to stop.
+
+    Args:
+        pages: By path, such as ``/``.
+        port: Where to listen; 0 takes a free one.
+
+    Attributes:
+        address: Of the page ``/``.
+
+    Raises:
+        UsageError: If the port cannot be had.
+    """
+
+    def __init__(self, pages: Mapping[str, LivePage], port: int) -> None:
+        kept = {path: _Kept(page) for path, page in pages.items()}
+        try:
+            self._http = _HttpServer((_HOST, port), kept)
+        except (OSError, OverflowError) as error:
+            raise UsageError(f"cannot listen on port {port}: {error}", hint="--port 0 takes a free one") from error
+        self.address = f"http://{_HOST}:{self._http.server_address[1]}/"
+
+    def serve(self) -> None:
+        """Answers until SIGINT (Ctrl-C) or ``stop``, then closes."""
+        try:
+            self._http.serve_forever(poll_interval=0.1)
+        except KeyboardInterrupt:
+            pass
+        finally:
+            self._http.server_close()
+
+    def stop(self) -> None:
+        """Ends ``serve`` from another thread."""
+        self._http.shutdown()
+
+
+class _HttpServer(ThreadingHTTPServer):
+    daemon_threads = True
+    block_on_close = False
+
+    def __init__(self, address: tuple[str, int], pages: Mapping[str, _Kept]) -> None:
+        self.pages = pages
+        super().__init__(address, _Handler)
+
+
+class _Handler(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+    timeout = _IDLE_SECONDS
+    server: _HttpServer
+
+    def do_GET(self) -> None:
+        """Answers with a page."""
+        self._answer(with_body=True)
+
+    def do_HEAD(self) -> None:
+        """Answers with the headers of a page."""
+        self._answer(with_body=False)
+
+    def _answer(self, *, with_body: bool) -> None:
+        status, kind, text = self._found()
+        body = text.encode()
+        self.send_response(status)
+        for name, value in (
+            ("Content-Type", f"text/{kind}; charset=utf-8"),
+            ("Content-Length", str(len(body))),
+            ("Cache-Control", "no-store"),
+            ("X-Content-Type-Options", "nosniff"),
+            ("X-Frame-Options", "DENY"),
+        ):
+            self.send_header(name, value)
+        self.end_headers()
+        if with_body:
+            self.wfile.write(body)
+
+    def _found(self) -> tuple[HTTPStatus, str, str]:
+        if self.headers.get("Host", "").rpartition(":")[0] not in _NAMES:
+            return HTTPStatus.FORBIDDEN, "plain", "this server answers only to names of this machine\n"
+        page = self.server.pages.get(urlsplit(self.path).path)
+        if page is None:
+            return HTTPStatus.NOT_FOUND, "plain", "there is no such page\n"
+        try:
+            return HTTPStatus.OK, "html", page.text()
+        except EtlError as error:
+            _log.warning("page not made", path=self.path, error=error.message)
+            hint = "" if error.hint is None else f"{error.hint}\n"
+            return HTTPStatus.SERVICE_UNAVAILABLE, "plain", f"{error.message}\n{hint}"
+
+    @override
+    def log_message(self, format: str, *args: object) -> None:
+        _log.debug("request", line=self.requestline)

@@ -1,0 +1,77 @@
+"""``report`` and ``serve`` as a person starts them."""
+
+from __future__ import annotations
+
+import re
+import signal
+from pathlib import Path
+
+import pytest
+import requests
+
+from etl.hours import Hour
+from etl.practice.generator import write_hour
+from tests.e2e.running import etl, start
+
+pytest.importorskip("vl_convert", reason="vl-convert-python holds the chart library: pip install vl-convert-python")
+
+HOUR = Hour.of(2024, 5, 14, 5)
+
+
+def bring(folder: Path, hour: Hour) -> None:
+    """Brings a practice hour as far as the warehouse."""
+    write_hour(hour, folder / f"archive/{hour}.json.gz", events=50)
+    for words in (("--at", hour, "--source", "archive"), ("build",)):
+        done = etl(folder, *words)
+        assert done.code == 0, done.err
+
+
+def test_a_report_needs_a_warehouse(tmp_path: Path) -> None:
+    done = etl(tmp_path, "report")
+
+    assert done.code == 2
+    assert "no events in the warehouse" in done.error
+    assert "build" in done.hint
+    assert not (tmp_path / "report.html").exists()
+
+
+def test_links_to_looker_studio(tmp_path: Path) -> None:
+    every = etl(tmp_path, "report", "--looker-studio", "my-project.gharchive")
+    template = etl(tmp_path, "report", "--looker-studio", "my-project.gharchive", "--template", "0a1b-2c")
+
+    assert (every.code, template.code) == (0, 0)
+    assert len(re.findall(r"^https://lookerstudio\.google\.com/reporting/create\?\S+$", every.out, re.MULTILINE)) == 5
+    assert re.fullmatch(r"https://\S+c\.reportId=0a1b-2c\S+\n", template.out)
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("--template", "0a1b"),
+        ("--looker-studio", "my-project.gharchive", "--out", "x.html"),
+        ("--looker-studio", "nonsense"),
+        ("2024-02-02", "2024-02-01"),
+    ],
+)
+def test_what_makes_no_sense_is_refused(tmp_path: Path, words: tuple[str, ...]) -> None:
+    done = etl(tmp_path, "report", *words)
+
+    assert done.code == 2
+    assert done.hint or "ends" in done.error
+
+
+def test_pages_are_live(tmp_path: Path) -> None:
+    bring(tmp_path, HOUR)
+    with start(tmp_path, "serve", "--port", 0) as process:
+        assert process.stdout is not None
+        (address,) = re.findall(r"at (http://127\.0\.0\.1:\d+/),", process.stdout.readline())
+        first = requests.get(address, timeout=60).text
+        bring(tmp_path, HOUR + 1)
+        second = requests.get(address, timeout=60).text
+        coverage = requests.get(f"{address}coverage", timeout=60).text
+        process.send_signal(signal.SIGINT)
+        assert process.wait(timeout=30) == 0
+
+    (before,), (after,) = (re.findall(r'id="total">(\d+)<', page) for page in (first, second))
+    assert 0 < int(before) < int(after)
+    assert "2 of 2 hours" in coverage
