@@ -148,6 +148,6 @@ class _Lease:
         content = self._place.read(self._key)
         try:
             return None if content is None else msgspec.json.decode(content, type=Terms)
-        except msgspec.MsgspecError:
+        except (msgspec.MsgspecError, UnicodeDecodeError):
             # Nobody of ours wrote that; it must not block an hour for ever.
             return Terms(owner="", expires_at=datetime.min.replace(tzinfo=UTC))

@@ -129,7 +129,7 @@ def _recalled(memory: Store, lake: Lake) -> dict[str, KnownHour]:
         return {}
     try:
         known = msgspec.msgpack.decode(content, type=_Known)
-    except msgspec.MsgspecError:
+    except (msgspec.MsgspecError, UnicodeDecodeError):
         return {}
     return known.hours if (known.version, known.lake) == (_VERSION, lake.address) else {}
 

@@ -233,6 +233,6 @@ def partition_of(table: str, key: str) -> str | None:
 def _decoded(content: bytes) -> TableState:
     try:
         state = _DECODER.decode(content)
-    except msgspec.MsgspecError:
+    except (msgspec.MsgspecError, UnicodeDecodeError):
         return TableState()
     return state if state.version == _STATE_VERSION else TableState()

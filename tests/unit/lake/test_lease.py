@@ -84,8 +84,9 @@ def test_it_is_renewed_while_its_owner_lives(store: FolderStore) -> None:
             assert not other
 
 
-def test_what_nobody_can_read_does_not_block_for_ever(store: FolderStore) -> None:
-    store.write(KEY, b"{")
+@pytest.mark.parametrize("content", [b"{", b'{"owner":"\xff"}'])
+def test_what_nobody_can_read_does_not_block_for_ever(store: FolderStore, content: bytes) -> None:
+    store.write(KEY, content)
     with leased(store, NAME) as taken:
         assert taken
 

@@ -51,7 +51,9 @@ def test_the_state_counts_only_for_the_files_it_was_written_for(
     assert warehouse.state("names")[0].partitions == {}
 
 
-@pytest.mark.parametrize("content", [b"{", b'{"version": 2, "partitions": {}}', b'{"version": 1, "more": 1}'])
+@pytest.mark.parametrize(
+    "content", [b"{", b'{"\xff": 1}', b'{"version": 2, "partitions": {}}', b'{"version": 1, "more": 1}']
+)
 def test_a_state_that_cannot_be_read_counts_as_none(warehouse: Warehouse, content: bytes) -> None:
     warehouse.store.write("state/names.json", content)
     assert warehouse.state("names")[0].partitions == {}
