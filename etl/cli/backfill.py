@@ -12,8 +12,7 @@ import rich_click as click
 from typing_extensions import override
 
 from etl.cli.front import Command
-from etl.cli.look import Bound
-from etl.cli.session import Session, scrub_of, with_session
+from etl.cli.session import Bound, Session, scrub_of, with_session
 from etl.errors import IncompleteError, UsageError
 from etl.hours import FIRST_HOUR, Hour, HourRange, newest_finished_hour
 

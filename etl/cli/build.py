@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import re
 from itertools import groupby
-from typing import TYPE_CHECKING, Any, Final, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import rich_click as click
 from typing_extensions import override
 
 from etl.cli.front import Command
-from etl.cli.session import Session, with_session
+from etl.cli.session import DAY_FORM, Session, with_session
 from etl.errors import EtlError, UsageError
 
 if TYPE_CHECKING:
@@ -20,8 +19,6 @@ if TYPE_CHECKING:
     from etl.warehouse.build import BuildOptions, Entry
     from etl.warehouse.plan import Piece
     from etl.warehouse.tables import Warehouse
-
-_DAY: Final = re.compile(r"\d{4}-\d{1,2}-\d{1,2}", re.ASCII)
 
 
 class DayType(click.ParamType):
@@ -36,7 +33,7 @@ class DayType(click.ParamType):
         if isinstance(value, calendar_date):
             return value
         text = str(value).strip()
-        if not _DAY.fullmatch(text):
+        if not DAY_FORM.fullmatch(text):
             raise UsageError(
                 f"{text!r} is not a day", hint="write it as 2015-01-01; events are sorted by their UTC day"
             )

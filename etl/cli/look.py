@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import re
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 import rich_click as click
-from typing_extensions import override
 
 from etl.cli.front import Command
 from etl.cli.session import HOUR, Session, with_session
@@ -18,24 +16,8 @@ if TYPE_CHECKING:
 
     from etl.lake.lake import Lake
 
-_DAY: Final = re.compile(r"\d{4}-\d{1,2}-\d{1,2}", re.ASCII)
 _EVENT_COLUMNS: Final = ("created_at", "id", "type", "actor_login", "repo_name", "payload")
 _CELL_WIDTH: Final = 60
-
-
-class Bound(click.ParamType):
-    """An hour, or a whole day in the place of its first or last hour."""
-
-    name = "hour"
-
-    def __init__(self, hour_of_day: int) -> None:
-        self._hour_of_day = hour_of_day
-
-    @override
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Hour:
-        if isinstance(value, str) and _DAY.fullmatch(value.strip()):
-            return Hour.parse(f"{value.strip()}-0") + self._hour_of_day
-        return value if isinstance(value, Hour) else Hour.parse(value)
 
 
 @click.command(

@@ -23,11 +23,16 @@ if TYPE_CHECKING:
     from etl.hours import Hour
     from etl.pipeline import Watch
 
-_LOG_EVERY_SECONDS: Final = 10.0
+LOG_EVERY_SECONDS: Final = 10.0
 _SPEED_SECONDS: Final = 600.0
 """Over so long the pace of a range is taken; hours of today take a minute each."""
 _EXPECTED: Final = frozenset({"pending", "locked"})
 """How an hour may end without anybody having to look at it."""
+
+
+def shows_bars(console: Console) -> bool:
+    """Whether a person watches; elsewhere progress is a log line now and then."""
+    return console.is_terminal and not logs.writes_json()
 
 
 @contextmanager
@@ -38,7 +43,7 @@ def watching(what: str, console: Console) -> Iterator[Watch]:
         what: What is being done, as a person would call it.
         console: Standard error.
     """
-    if not console.is_terminal or logs.writes_json():
+    if not shows_bars(console):
         yield LogWatch(what)
         return
     with _bar(console) as bar:
@@ -54,7 +59,7 @@ def watching_many(what: str, total: int, console: Console) -> Iterator[BackfillW
         total: How many hours are to be run.
         console: Standard error.
     """
-    if not console.is_terminal or logs.writes_json():
+    if not shows_bars(console):
         yield LogManyWatch(what, total)
         return
     from rich.console import Group
@@ -108,7 +113,7 @@ class LogManyWatch:
     """
 
     def __init__(
-        self, what: str, total: int, *, clock: Callable[[], float] = time.monotonic, every: float = _LOG_EVERY_SECONDS
+        self, what: str, total: int, *, clock: Callable[[], float] = time.monotonic, every: float = LOG_EVERY_SECONDS
     ) -> None:
         self._what = what
         self._total = total
@@ -204,7 +209,7 @@ class LogWatch:
     """
 
     def __init__(
-        self, what: str, *, clock: Callable[[], float] = time.monotonic, every: float = _LOG_EVERY_SECONDS
+        self, what: str, *, clock: Callable[[], float] = time.monotonic, every: float = LOG_EVERY_SECONDS
     ) -> None:
         self._what = what
         self._clock = clock

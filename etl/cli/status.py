@@ -12,8 +12,7 @@ from typing import TYPE_CHECKING, Final
 import rich_click as click
 
 from etl.cli.front import Command
-from etl.cli.look import Bound
-from etl.cli.session import Session, with_session
+from etl.cli.session import Bound, Session, with_session
 from etl.errors import UsageError
 from etl.hours import Hour, HourRange, newest_finished_hour
 

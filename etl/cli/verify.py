@@ -11,8 +11,7 @@ import rich_click as click
 from typing_extensions import override
 
 from etl.cli.front import Command
-from etl.cli.look import Bound
-from etl.cli.session import Session, with_session
+from etl.cli.session import Bound, Session, with_session
 from etl.errors import ShrinkRefusedError, StoreError, VerifyError
 from etl.hours import Hour, HourRange
 
@@ -26,7 +25,6 @@ if TYPE_CHECKING:
     from etl.repair import Repair
 
 _MOST_WORKERS: Final = 32
-_LOG_EVERY_SECONDS: Final = 10.0
 _UNFINISHED: Final = "a killed run left it unfinished"
 
 
@@ -306,9 +304,9 @@ class _Verification:
 @contextmanager
 def _progress(session: Session, hours: int) -> Iterator[Callable[[Verdict], None]]:
     """Shows how far the check is, by a bar on a terminal and by a log line now and then elsewhere."""
-    from etl import logs
+    from etl.cli.progress import shows_bars
 
-    if not session.err.is_terminal or logs.writes_json():
+    if not shows_bars(session.err):
         yield _log_now_and_then(hours)
         return
     with _bar(session, hours) as note:
@@ -346,13 +344,15 @@ def _log_now_and_then(hours: int) -> Callable[[Verdict], None]:
 
     import structlog
 
+    from etl.cli import progress
+
     log = structlog.get_logger(__name__)
     done, size, said = 0, 0, time.monotonic()
 
     def note(verdict: Verdict) -> None:
         nonlocal done, size, said
         done, size = done + 1, size + verdict.bytes
-        if time.monotonic() - said >= _LOG_EVERY_SECONDS:
+        if time.monotonic() - said >= progress.LOG_EVERY_SECONDS:
             said = time.monotonic()
             log.info("progress", hours=done, of=hours, bytes=size, newest=str(verdict.hour))
 

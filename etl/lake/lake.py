@@ -29,12 +29,7 @@ from etl.hours import Hour
 from etl.lake.checking import check_hour, inner_problems, read_footer, sha256_of
 from etl.lake.folder_store import FolderStore
 from etl.lake.gcs_store import GcsStore
-from etl.lake.layout import (
-    events_key,
-    manifest_key,
-    quarantine_key,
-    quarantine_prefix,
-)
+from etl.lake.layout import events_key, manifest_key, quarantine_key, quarantine_prefix
 from etl.lake.manifest import (
     CONTENT_KEY,
     Content,

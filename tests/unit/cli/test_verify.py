@@ -10,7 +10,7 @@ import structlog
 from rich.console import Console
 from structlog.testing import capture_logs
 
-from etl.cli import verify
+from etl.cli import progress, verify
 from etl.cli.session import Session
 from etl.cli.verify import Span
 from etl.errors import UsageError
@@ -60,7 +60,7 @@ def test_on_a_terminal_there_is_a_bar() -> None:
 
 def test_elsewhere_there_is_a_line_now_and_then(monkeypatch: pytest.MonkeyPatch) -> None:
     structlog.reset_defaults()
-    monkeypatch.setattr(verify, "_LOG_EVERY_SECONDS", 0.0)
+    monkeypatch.setattr(progress, "LOG_EVERY_SECONDS", 0.0)
     session, text = _session(terminal=False)
     with capture_logs() as lines, verify._progress(session, 2) as note:
         note(Verdict(HOUR, (), 7))
