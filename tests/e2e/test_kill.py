@@ -7,7 +7,6 @@ import json
 import random
 import signal
 import subprocess
-import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,6 +23,7 @@ from etl.lake.manifest import CONTENT_KEY, Content, decode_content
 from etl.practice.generator import generate_hour
 from tests.e2e.killer import HOUR
 from tests.e2e.running import etl, start
+from tests.orders import Orders, taking_orders
 
 EVENTS: Final = {"one": 3_000, "two": 3_001}
 """Events of the hour at each of two sources; at both it is damaged, so that there is a quarantine to publish."""
@@ -40,30 +40,19 @@ class Answer:
 class Killer:
     """Speaks with ``killer.py``."""
 
-    def __init__(self, process: subprocess.Popen[str]) -> None:
-        self._process = process
+    def __init__(self, orders: Orders) -> None:
+        self._orders = orders
 
     def __call__(self, source: Path, lake: Path, *, force: bool = False, seconds: float = -1, call: int = -1) -> Answer:
-        assert self._process.stdin is not None
-        assert self._process.stdout is not None
-        self._process.stdin.write(json.dumps([str(source), str(lake), force, seconds, call]) + "\n")
-        self._process.stdin.flush()
-        answer = Answer(*json.loads(self._process.stdout.readline()))
+        answer = Answer(*json.loads(self._orders.give([str(source), str(lake), force, seconds, call])))
         assert answer.word in {"killed", "done"}
         return answer
 
 
 @pytest.fixture(scope="module")
 def killer(request: pytest.FixtureRequest) -> Iterator[Killer]:
-    with subprocess.Popen(
-        [sys.executable, "-m", "tests.e2e.killer"],
-        cwd=request.config.rootpath,
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
-    ) as process:
-        yield Killer(process)
-        process.kill()
+    with taking_orders("tests.e2e.killer", request.config.rootpath) as orders:
+        yield Killer(orders)
 
 
 @pytest.fixture(scope="module")

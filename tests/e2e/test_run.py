@@ -23,6 +23,7 @@ from etl.events.schema import ARROW_SCHEMA
 from etl.hours import Hour
 from etl.practice.generator import write_hour
 from tests.e2e.running import ROOT, Done, etl
+from tests.integration.events.reading import texts
 
 REAL_EVENTS = {
     "2011-02-15-0": 1_639,
@@ -121,19 +122,6 @@ _CUT_FIELD = re.compile(r'[eE]mail"\s*:\s*"([^"\\\n\0]+)')
 _HASHED = re.compile(r"[0-9a-f]{40}")
 
 
-def _strings(value: Any) -> Iterator[str]:
-    """Every text in a JSON value, keys included."""
-    if isinstance(value, dict):
-        for key, part in value.items():
-            yield key
-            yield from _strings(part)
-    elif isinstance(value, list):
-        for part in value:
-            yield from _strings(part)
-    elif isinstance(value, str):
-        yield value
-
-
 def _fields(value: Any) -> Iterator[str]:
     """The values of the places where an address stands by itself."""
     if isinstance(value, dict):
@@ -171,7 +159,7 @@ class Addresses:
     def clear(self) -> frozenset[str]:
         """All that are in clear, wherever they stand."""
         events = [json.loads(line) for line in self._lines]
-        words = {word for event in events for text in _strings(event) for word in _WORD.findall(text)}
+        words = {word for event in events for text in texts(event) for word in _WORD.findall(text)}
         fields = {field for event in events for field in _fields(event) if "@" in field}
         return frozenset(filter(_is_clear, words | fields))
 
@@ -210,7 +198,7 @@ def _texts(table: pa.Table) -> str:
                 found.append(text or "")
                 if text and text[0] in "{[":
                     try:
-                        found.extend(_strings(json.loads(text)))
+                        found.extend(texts(json.loads(text)))
                     except ValueError:
                         continue
     return "\n".join(found)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import gzip
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, Final
 
@@ -91,6 +91,19 @@ def hours(real_data: Path) -> list[Path]:
 def parse(text: bytes | str) -> Any:
     """Parses JSON; a number that is no int stays as it is written."""
     return _JSON.decode(text)
+
+
+def texts(value: Any) -> Iterator[str]:
+    """Every text in a JSON value, keys included."""
+    if isinstance(value, dict):
+        for key, part in value.items():
+            yield key
+            yield from texts(part)
+    elif isinstance(value, list):
+        for part in value:
+            yield from texts(part)
+    elif isinstance(value, str):
+        yield value
 
 
 def canonical(record: bytes | str) -> bytes:

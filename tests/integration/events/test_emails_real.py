@@ -41,7 +41,7 @@ def test_no_column_shows_an_address(hour: str, policy: str, digest: Hash | None,
     for row in reading.read(lines, policy):
         for column in ("payload", "other"):
             if row[column] is not None:
-                words.update(_words(reading.parse(row[column])))
+                words.update(reading.texts(reading.parse(row[column])))
         words.update(value for value in row.values() if isinstance(value, str))
     text = "\n".join(words)
 
@@ -87,15 +87,3 @@ def _addresses(value: Any) -> Iterator[str]:
     elif isinstance(value, list):
         for inner in value:
             yield from _addresses(inner)
-
-
-def _words(value: Any) -> Iterator[str]:
-    if isinstance(value, str):
-        yield value
-    elif isinstance(value, dict):
-        for key, inner in value.items():
-            yield key
-            yield from _words(inner)
-    elif isinstance(value, list):
-        for inner in value:
-            yield from _words(inner)

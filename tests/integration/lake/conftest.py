@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import json
 import os
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,6 +10,7 @@ import pytest
 
 from etl.lake.lake import Lake, store_at
 from etl.lake.store import Store
+from tests.orders import Orders, taking_orders
 
 
 @pytest.fixture(params=["folder", "gcs"])
@@ -37,29 +35,18 @@ def lake(store: Store) -> Lake:
 class Crasher:
     """Speaks with ``crasher.py``."""
 
-    def __init__(self, process: subprocess.Popen[str]) -> None:
-        self._process = process
+    def __init__(self, orders: Orders) -> None:
+        self._orders = orders
 
     def __call__(self, kind: str, address: str, number: int = 0, *, instant: int = -1) -> bool:
         """Gives an order; whether its process was killed before it was through."""
-        assert self._process.stdin is not None
-        assert self._process.stdout is not None
         order = [kind, address, number, instant, os.environ.get("STORAGE_EMULATOR_HOST")]
-        self._process.stdin.write(json.dumps(order) + "\n")
-        self._process.stdin.flush()
-        answer = self._process.stdout.readline().strip()
+        answer = self._orders.give(order)
         assert answer in {"killed", "done"}, answer
         return answer == "killed"
 
 
 @pytest.fixture(scope="module")
 def crasher(request: pytest.FixtureRequest) -> Iterator[Crasher]:
-    with subprocess.Popen(
-        [sys.executable, "-m", "tests.integration.lake.crasher"],
-        cwd=request.config.rootpath,
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
-    ) as process:
-        yield Crasher(process)
-        process.kill()
+    with taking_orders("tests.integration.lake.crasher", request.config.rootpath) as orders:
+        yield Crasher(orders)
