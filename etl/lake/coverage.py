@@ -39,7 +39,7 @@ COVERAGE_SCHEMA: Final = pa.schema(
         FACTS_SCHEMA.field("reason"),
         described("hole", pa.string(), "Where it is told that the archive does not have this hour."),
         described("next_try", _UTC, "When the hour is worth another try; null when there is nothing left to do."),
-        *(FACTS_SCHEMA.field(name) for name in FACTS_SCHEMA.names[4:]),
+        *(FACTS_SCHEMA.field(name) for name in FACTS_SCHEMA.names[4:] if name not in {"type_names", "type_counts"}),
     ]
 )
 """The columns of ``coverage``; each field's metadata holds its description."""

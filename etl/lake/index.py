@@ -26,7 +26,7 @@ from etl.lake.layout import index_key, manifest_key, manifest_keys
 from etl.lake.manifest import Manifest, Status, decode
 from etl.lake.store import Store
 
-INDEX_VERSION: Final = b"1"
+INDEX_VERSION: Final = b"2"
 """Changes with ``FACTS_SCHEMA``; an index of another version is made anew."""
 
 _VERSION_KEY: Final = b"gharchive.index"
@@ -52,6 +52,9 @@ FACTS_SCHEMA: Final = pa.schema(
         described("unreadable", pa.int64(), "Documents that could not be read."),
         described("duplicates", pa.int64(), "Events that say the same as an earlier one of the hour."),
         described("types", pa.string(), "Events by type, a JSON object."),
+        # The same once more: to parse all hours' JSON takes a quarter of the time of a question about them.
+        described("type_names", pa.string(), "The types, a line each."),
+        described("type_counts", pa.list_(pa.field("element", pa.int64())), "The events of each of these types."),
         described("era", pa.string(), "The form of the documents, A to D; several letters where an hour mixes them."),
         described("source", pa.string(), "Address the hour came from."),
         described("source_bytes", pa.int64(), "Compressed bytes received from there."),
@@ -154,7 +157,7 @@ def _write(store: Store, month: str, rows: pa.Table) -> None:
     """Writes a month's index, or does without: the lake may be one that this program may only read."""
     sink = io.BytesIO()
     # What is read in half the time: the index is small, and all of it is read for every question.
-    pq.write_table(rows, sink, compression="lz4", use_dictionary=False)
+    pq.write_table(rows, sink, compression="lz4", use_dictionary=["type_names"])
     try:
         store.write(index_key(month), sink.getvalue())
     except StoreError as error:
@@ -195,6 +198,7 @@ def _said(manifest: Manifest) -> dict[str, Any]:
             "unreadable": content.unreadable,
             "duplicates": content.duplicates,
             "types": msgspec.json.encode(content.types).decode(),
+            **type_columns(content.types),
             "era": content.era,
             "source": content.source.address,
             "source_bytes": content.source.bytes,
@@ -204,6 +208,16 @@ def _said(manifest: Manifest) -> dict[str, Any]:
             "schema_version": content.schema_version,
         }
     return said
+
+
+def type_columns(types: Mapping[str, int]) -> dict[str, Any]:
+    """Gives ``type_names`` and ``type_counts`` of an hour.
+
+    A type's name comes from outside and could hold a line's end, which would shift all counts behind it. It is
+    written without: no such type is ever large.
+    """
+    names = [name.replace("\n", " ") for name in types]
+    return {"type_names": "\n".join(names), "type_counts": list(types.values())}
 
 
 def _whole_months(hours: HourRange) -> HourRange:

@@ -14,8 +14,6 @@ from typing import Final, TypeAlias
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
-import pyarrow.compute as pc
-import pyarrow.json
 
 from etl.archive.holes import Collapse, known_collapses
 from etl.hours import Hour
@@ -67,11 +65,11 @@ def suspicions(rows: pa.Table, thresholds: Thresholds) -> dict[int, str]:
     Returns:
         The numbers of the rows that are suspect, each with the reason in figures.
     """
-    counted = rows["types"].is_valid().to_numpy()
+    counted = rows["type_counts"].is_valid().to_numpy()
     complete = np.flatnonzero(counted & (rows["status"].to_numpy() == Status.COMPLETE.value))
     if not len(complete):
         return {}
-    chosen = rows.select(["hour_start", "events", "types"])
+    chosen = rows.select(["hour_start", "events", "type_names", "type_counts"])
     chosen = chosen if len(complete) == len(rows) else chosen.take(complete)
     return {int(complete[place]): reason for place, reason in _Judge(chosen, thresholds).reasons()}
 
@@ -164,14 +162,14 @@ class _Judge:
 
     def _types(self) -> Iterator[tuple[str, _Floats]]:
         """Yields the counts of each type that is ever large enough to be judged."""
-        ends = [pa.scalar(""), pa.scalar("\n")]
-        lines = pa.concat_arrays(pc.binary_join_element_wise(self._hours["types"], *ends).chunks)  # type: ignore[call-overload]
-        # The stubs know no reader of Arrow's own.
-        table = pa.json.read_json(pa.BufferReader(lines.buffers()[2]))  # type: ignore[arg-type]
-        for name in table.column_names:
-            counts = table[name].to_numpy().astype(np.float64)
-            if len(counts) == len(self._cells) and np.nanmax(counts) >= self._thresholds.min_events:
-                yield name or "events without a type", np.nan_to_num(counts)
+        places, codes, counts, names = _laid_out(self._hours)
+        largest = np.zeros(len(names), dtype=np.int64)
+        np.maximum.at(largest, codes, counts)
+        for code in np.flatnonzero(largest >= self._thresholds.min_events):
+            of_type = codes == code
+            each = np.zeros(len(self._hours))
+            each[places[of_type]] = counts[of_type]
+            yield names[code] or "events without a type", each
 
     def _flags_of_collapses(self, base: int) -> _Flags:
         flags = np.zeros(self._weeks * _HOURS_A_WEEK, dtype=np.bool_)
@@ -179,6 +177,29 @@ class _Judge:
             first, last = _span(collapse)
             flags[max(first - base, 0) : None if last is None else max(last - base + 1, 0)] = True
         return flags
+
+
+def _laid_out(hours: pa.Table) -> tuple[_Numbers, _Numbers, _Numbers, list[str]]:
+    """Lays the counts of all types of all hours out in a row.
+
+    Returns:
+        For each count the place of its hour, the number of its type and the count; then the types' names.
+    """
+    rows = hours.select(["type_names", "type_counts"]).combine_chunks()
+    counts, sets = rows["type_counts"].chunk(0), rows["type_names"].chunk(0).dictionary_encode()
+    # Many hours have the same types, so there are few sets of names.
+    names: dict[str, int] = {}
+    sizes, codes_of_sets = [], []
+    for lines in sets.dictionary.to_pylist():
+        each = lines.split("\n")
+        sizes.append(len(each))
+        codes_of_sets.extend(names.setdefault(name, len(names)) for name in each)
+    first_of_set = np.cumsum([0, *sizes[:-1]])
+    lengths = counts.value_lengths().to_numpy()
+    places = np.repeat(np.arange(len(lengths)), lengths)
+    nth = np.arange(len(places)) - np.repeat(np.cumsum(lengths) - lengths, lengths)
+    codes = np.array(codes_of_sets)[first_of_set[sets.indices.to_numpy()][places] + nth]
+    return places, codes, counts.flatten().to_numpy(), list(names)
 
 
 def _span(collapse: Collapse) -> tuple[int, int | None]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from statistics import median_high, median_low
@@ -15,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from etl.hours import Hour
-from etl.lake.index import FACTS_SCHEMA
+from etl.lake.index import FACTS_SCHEMA, type_columns
 from etl.lake.suspects import Thresholds, suspicions
 
 START = Hour.of(2018, 1, 1, 0)
@@ -42,14 +41,13 @@ def years(
     for step in range(hours):
         events = int(change(step, rhythm(step) * noise[step]))
         hour = start + step
-        counts = json.dumps(dict(types(step, events)), separators=(",", ":"))
         rows.append(
             {
                 "hour": str(hour),
                 "hour_start": hour.start,
                 "status": "complete",
                 "events": events,
-                "types": counts,
+                **type_columns(types(step, events)),
             }
         )
     return pa.Table.from_pylist(rows, schema=FACTS_SCHEMA)
@@ -158,7 +156,7 @@ def test_it_is_the_median_of_the_neighbours(counts: list[int], weeks: int, fewes
             "hour_start": (START + week * WEEK).start,
             "status": "complete",
             "events": count,
-            "types": "{}",
+            **type_columns({}),
         }
         for week, count in enumerate(counts)
     ]
