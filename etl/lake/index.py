@@ -157,7 +157,7 @@ def _write(store: Store, month: str, rows: pa.Table) -> None:
     """Writes a month's index, or does without: the lake may be one that this program may only read."""
     sink = io.BytesIO()
     # What is read in half the time: the index is small, and all of it is read for every question.
-    pq.write_table(rows, sink, compression="lz4", use_dictionary=["type_names"])
+    pq.write_table(rows, sink, compression="lz4", use_dictionary=["type_names"])  # type: ignore[arg-type]
     try:
         store.write(index_key(month), sink.getvalue())
     except StoreError as error:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Final, TypeAlias
+from typing import Any, Final, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -186,10 +186,13 @@ def _laid_out(hours: pa.Table) -> tuple[_Numbers, _Numbers, _Numbers, list[str]]
         For each count the place of its hour, the number of its type and the count; then the types' names.
     """
     rows = hours.select(["type_names", "type_counts"]).combine_chunks()
-    counts, sets = rows["type_counts"].chunk(0), rows["type_names"].chunk(0).dictionary_encode()
+    # The stubs do not tell kinds of arrays apart.
+    counts: Any = rows["type_counts"].chunk(0)
+    sets: Any = rows["type_names"].chunk(0).dictionary_encode()
     # Many hours have the same types, so there are few sets of names.
     names: dict[str, int] = {}
-    sizes, codes_of_sets = [], []
+    sizes: list[int] = []
+    codes_of_sets: list[int] = []
     for lines in sets.dictionary.to_pylist():
         each = lines.split("\n")
         sizes.append(len(each))
