@@ -62,6 +62,8 @@ _STRINGS: Final = ("id", "type", "created_at")
 _FRAME: Final = 2 + len(_KEYS) - 1 + 1 + sum(len(key) + 3 for key in _KEYS) + 2 * len(_STRINGS) + len("false")
 _ORG_FRAME: Final = len(',"org":')
 PUSH: Final = "PushEvent"
+_RECURS: Final = "gravatar_id"
+"""What nearly all actors and organizations share: it is empty since 2016."""
 # Escapes of the characters that an address, or the key of one, is made of.
 _MAY_SPELL: Final = r"\\u00(?:2[5bdeBDE]|3[0-9]|[46]|5[0-9abdfABDF]|7[0-9a-eA-E])"
 
@@ -78,8 +80,8 @@ class EventColumns:
         payload: Payloads (string).
         public: Whether public (bool).
         created_at: Times (timestamp).
-        entities: Actors, repositories and organizations as they stand in the source (dictionary of binary); an
-            absent one is empty.
+        entities: Actors, repositories and organizations as they stand in the source (binary); an absent one is
+            empty.
         least_bytes: The fewest bytes of lines that say these events; see the module's law.
         bytes: Bytes held.
     """
@@ -88,7 +90,7 @@ class EventColumns:
         events.sort(key=attrgetter("type"))
         ids, types, actors, repos, payloads, public, written, orgs = zip(*map(astuple, events), strict=True)
         times = [moments[text] for text in written]
-        raw = {"actor": arrow.binary(actors), "repo": arrow.binary(repos), "org": arrow.binary(orgs)}
+        self.entities = {"actor": arrow.binary(actors), "repo": arrow.binary(repos), "org": arrow.binary(orgs)}
         self.types = [(name, len(list(run))) for name, run in groupby(types)]
         self.keys = array("q", map(hash, zip(ids, types, written, strict=True)))
         self.first, self.last = (_EPOCH + edge * _MICROSECOND for edge in (min(times), max(times)))
@@ -96,12 +98,11 @@ class EventColumns:
         self.payload = arrow.utf8(payloads) if arena is None else arena.utf8(payloads)
         self.public = arrow.boolean(public)
         self.created_at = arrow.int64(times).cast(ARROW_SCHEMA.field("created_at").type)
-        self.entities = {entity: column.dictionary_encode() for entity, column in raw.items()}
         self.least_bytes = (
             len(events) * _FRAME
             - sum(public)  # "true" is shorter than "false"
             + sum(map(bool, orgs)) * _ORG_FRAME
-            + sum(map(arrow.bytes_of, (self.ids, self.payload, *raw.values())))
+            + sum(map(arrow.bytes_of, (self.ids, self.payload, *self.entities.values())))
             + sum(len(name) * count for name, count in self.types)
             + sum(map(len, written))
         )
@@ -229,12 +230,14 @@ def _columns_table(parts: Sequence[EventColumns]) -> pa.Table:
     }
     left: dict[str, tuple[pa.Array[Any], pa.Array[Any]]] = {}
     for entity in ENTITY_FIELDS:
-        unified = pa.chunked_array([part.entities[entity] for part in parts]).unify_dictionaries()
-        chunks = cast("list[pa.DictionaryArray[Any, Any]]", unified.chunks)
+        encoded = pa.chunked_array([part.entities[entity] for part in parts]).dictionary_encode()
+        chunks = cast("list[pa.DictionaryArray[Any, Any]]", encoded.chunks)
         indices = _gather([chunk.indices for chunk in chunks], runs)
         fields, rest = read_entities(entity, chunks[0].dictionary)
         left[entity] = indices, rest
-        columns |= {f"{entity}_{key}": _spread(values, indices) for key, values in fields.items()}
+        columns |= {
+            f"{entity}_{key}": _spread(values, indices, recurs=key == _RECURS) for key, values in fields.items()
+        }
     columns["other"] = _other(left)
     return pa.Table.from_arrays([columns[name] for name in NAMES], schema=PARQUET_SCHEMA)
 
@@ -259,9 +262,20 @@ def _gather(arrays: Sequence[pa.Array[Any]], runs: Iterable[tuple[str, int, int,
     return pa.concat_arrays([arrays[part].slice(start, size) for _, part, start, size in runs])
 
 
-def _spread(values: pa.Array[Any], indices: pa.Array[Any]) -> pa.Array[Any]:
-    """Gives every row its value, text as a dictionary of what is different."""
-    return (values.dictionary_encode() if values.type == pa.string() else values).take(indices)
+def _spread(values: pa.Array[Any], indices: pa.Array[Any], *, recurs: bool = False) -> pa.Array[Any]:
+    """Gives every row its value, text as a dictionary of what is different.
+
+    Args:
+        values: What each distinct entity says.
+        indices: The entity of each row.
+        recurs: Whether many entities say the same. Where they hardly do, a search for what is different costs more
+            than the few bytes of values that stand in the dictionary twice.
+    """
+    if values.type != pa.string():
+        return values.take(indices)
+    if recurs or values.null_count:  # a null in a dictionary cannot be written, one of the rows can
+        return values.dictionary_encode().take(indices)
+    return pa.DictionaryArray.from_arrays(indices, values)
 
 
 def _other(left: dict[str, tuple[pa.Array[Any], pa.Array[Any]]]) -> pa.Array[Any]:
