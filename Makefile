@@ -70,7 +70,7 @@ tools:  ## Install what PyPI does not have: the storage emulator and actionlint 
 	@GOBIN="$(GOBIN)" go install github.com/rhysd/actionlint/cmd/actionlint@v1.7.12
 
 .PHONY: demo
-demo: $(STAMP)  ## Run one hour: of the public archive if it can be reached, else of a made-up one
+demo: $(STAMP)  ## Run one hour up to the dashboard: of the public archive if it can be reached, else a made-up one
 	@$(PY) etl demo $(ARGS)
 
 .PHONY: test
@@ -78,14 +78,15 @@ test: $(STAMP)  ## Run all tests (ARGS="tests/unit -k hours" for some)
 	@$(PY) -m pytest -n auto $(ARGS)
 
 .PHONY: lint
-lint: $(STAMP)  ## Check style, the import rule, the CI script and the workflow
+lint: $(STAMP)  ## Check style, the import rule, the CI script, the images and the workflows
 	@$(PY) -m ruff check .
 	@$(PY) -m ruff format --check .
 	@$(BIN)/lint-imports --no-cache
 	@$(BIN)/shellcheck .ci/run
+	@$(BIN)/hadolint Dockerfile $(wildcard mage_pipeline/Dockerfile)
 	@$(BIN)/zizmor --offline --quiet .github
 	@if [ -x "$(ACTIONLINT)" ]; then "$(ACTIONLINT)" -shellcheck $(BIN)/shellcheck; \
-	else echo "note: no actionlint, so only zizmor looked at the workflow (make tools installs it)"; fi
+	else echo "note: no actionlint, so only zizmor looked at the workflows (make tools installs it)"; fi
 
 .PHONY: type
 type: $(STAMP)  ## Check types
@@ -135,6 +136,21 @@ audit: $(STAMP)  ## Ask for known vulnerabilities in what the images hold (needs
 	$(AUDIT) -r build/audit-others.txt
 	@echo "== known and excepted (requirements/audit-exceptions.txt says why)"
 	-$(AUDIT) -r build/audit-excepted.txt
+
+.PHONY: dist
+dist: $(STAMP)  ## Make wheel and source distribution in dist/, with locked tools
+	@$(PY) -m uv --quiet build --python $(PY) --out-dir dist --build-constraints requirements/bootstrap.txt --require-hashes
+
+# TAG comes by the environment and is never pasted into a command: it is a name that somebody else chose.
+.PHONY: release-check
+release-check:  ## Check that TAG is the version of the code and that the changelog tells of it
+	@version="$$(sed -n 's/^__version__ = "\(.*\)"$$/\1/p' etl/__init__.py)"; \
+	if [ "$$TAG" != "v$$version" ]; then \
+		echo "error: the tag is '$$TAG', the code says v$$version" >&2; exit 1; \
+	fi; \
+	if ! grep -qF "## [$$version]" CHANGELOG.md; then \
+		echo "error: CHANGELOG.md has no section '## [$$version]'" >&2; exit 1; \
+	fi
 
 HOURS   ?= 200
 MINUTES ?= 10

@@ -19,7 +19,8 @@ from zoneinfo import ZoneInfo
 from etl.errors import UsageError
 
 _ONE_HOUR: Final = timedelta(hours=1)
-_PACIFIC: Final = ZoneInfo("America/Los_Angeles")
+PACIFIC: Final = ZoneInfo("America/Los_Angeles")
+"""The zone whose local time named the files of era B."""
 _PACIFIC_FIRST: Final = datetime(2012, 3, 10, 22, tzinfo=UTC)
 _PACIFIC_LAST: Final = datetime(2014, 12, 31, 23, tzinfo=UTC)
 _NAME: Final = re.compile(
@@ -118,7 +119,7 @@ class Hour:
         """
         if not self.named_in_pacific_time:
             return self.start, self.start + _ONE_HOUR
-        local = self.start.replace(tzinfo=_PACIFIC)
+        local = self.start.replace(tzinfo=PACIFIC)
         return local.astimezone(UTC), local.astimezone(UTC) + _ONE_HOUR
 
     def __add__(self, hours: int) -> Hour:

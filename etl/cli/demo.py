@@ -1,9 +1,10 @@
-"""``demo``: a first look, with the real archive when it can be reached and with made-up hours otherwise."""
+"""``demo``: a first look, from an hour of the archive to the dashboard; made-up hours where there is no network."""
 
 from __future__ import annotations
 
 from contextlib import contextmanager
 from dataclasses import replace
+from importlib.util import find_spec
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Final
@@ -24,6 +25,11 @@ if TYPE_CHECKING:
 
 _PATIENCE_SECONDS: Final = 3.0
 _PRACTICE_LAKE: Final = "demo/lake"
+_PRACTICE_WAREHOUSE: Final = "demo/warehouse"
+_PRACTICE_PAGE: Final = Path("demo/report.html")
+_PAGE: Final = Path("report.html")
+_DRAWN_WITH: Final = ("duckdb", "sqlglot", "vl_convert")
+"""What tables and charts need beyond the core: the extras ``warehouse`` and ``report``."""
 _QUERY: Final = """\
 SELECT repo_name, count(*) AS events
 FROM read_parquet('{files}', hive_partitioning = true)
@@ -33,29 +39,32 @@ GROUP BY repo_name ORDER BY events DESC, repo_name LIMIT 5"""
 @click.command(
     cls=Command,
     examples=(
-        ("demo", "one hour of the real archive, or of a made-up one where there is no network"),
+        ("demo", "one hour of the real archive, or a made-up one where there is no network, up to the dashboard"),
         ("demo --practice", "a made-up one in any case"),
     ),
 )
 @click.option("--practice", is_flag=True, help="Do not try the network.")
-@with_session("sources", "lake")
+@with_session("sources", "lake", "warehouse")
 def demo(session: Session, *, practice: bool) -> None:
-    """Fetch one hour and ask it something: a first look that needs no account and no network.
+    """Fetch one hour, make tables of it and draw them: a first look that needs no account and no network.
 
-    The hour is 2015-01-01-15. Made-up hours go to demo/lake, so that they never mix with real ones, unless --lake
-    says otherwise. Running it again is safe.
+    The hour is 2015-01-01-15. Made-up hours go to the folder demo, so that they never mix with real ones, unless
+    --lake and --warehouse say otherwise. Running it again is safe.
     """
     hour = Hour.parse("2015-01-01-15")
     reached = None if practice else _reached(session, hour)
     if reached is not None:
         session.out.print(f"demo: {hour} from {reached.address}")
         _fetch_and_ask(session, session.lake(), hour, [reached])
+        _build_and_draw(session, session.lake(), hour, session.settings.warehouse, _PAGE)
         return
     lake = session.lake() if session.loaded.origins["lake"] != "default" else _practice_lake()
+    warehouse = session.settings.warehouse if session.loaded.origins["warehouse"] != "default" else _PRACTICE_WAREHOUSE
     with _practice_source(hour) as source:
         why = "asked for" if practice else "no source can be reached"
         session.out.print(f"demo: {hour} of the practice archive ({why}): its events are made up")
         _fetch_and_ask(session, lake, hour, [source])
+    _build_and_draw(session, lake, hour, warehouse, _PRACTICE_PAGE)
 
 
 def _reached(session: Session, hour: Hour) -> Source | None:
@@ -103,6 +112,30 @@ def _fetch_and_ask(session: Session, lake: Lake, hour: Hour, sources: Sequence[S
 
         rows = [(printable(name), f"{events:,}") for name, events in answer]
         session.out.print(listing(("repo_name", "events"), rows, right=("events",)))
+
+
+def _build_and_draw(session: Session, lake: Lake, hour: Hour, warehouse: str, page: Path) -> None:
+    """Makes the tables of the hour's day and the page that shows them, where the libraries are there."""
+    missing = [name for name in _DRAWN_WITH if find_spec(name) is None]
+    if missing:
+        session.out.print(
+            f"Left out, as Python here has no {', '.join(missing)}: tables and dashboard."
+            " Install the extras: pip install 'gharchive-etl[warehouse,report]'"
+        )
+        return
+    from etl.cli.report import dashboard_page
+    from etl.cli.status import thresholds, write_whole
+    from etl.warehouse.build import BuildOptions, build
+    from etl.warehouse.inputs import Days
+    from etl.warehouse.tables import Warehouse
+
+    day = hour.start.date()
+    options = BuildOptions(days=Days(day, day), thresholds=thresholds(session.settings))
+    made = build(Warehouse.at(warehouse), lake, options)
+    session.out.print(f"Tables of {day} are in {warehouse}: {len(made)} partitions made, the others were up to date.")
+    page.parent.mkdir(parents=True, exist_ok=True)
+    write_whole(page, dashboard_page(warehouse, day, day).encode())
+    session.out.print(f"The dashboard: open {page.resolve().as_uri()} in a browser.")
     flag = "" if lake.address == session.settings.lake else f" --lake {lake.address}"
     session.out.print(f"Next: {session.program} show {hour} --events 5{flag}")
 

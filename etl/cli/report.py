@@ -73,7 +73,7 @@ def report(
     from etl.cli.tables import size_text
 
     path = _OUT if out is None else out
-    content = _dashboard(session, first, last).encode()
+    content = dashboard_page(session.settings.warehouse, first, last).encode()
     write_whole(path, content)
     session.out.print(f"the dashboard is in {path} ({size_text(len(content))}); open it in a browser")
 
@@ -102,11 +102,12 @@ def serve(session: Session, first: date | None, last: date | None, port: int) ->
     server.serve()
 
 
-def _dashboard(session: Session, first: date | None, last: date | None) -> str:
+def dashboard_page(address: str, first: date | None, last: date | None) -> str:
+    """Makes the dashboard of the warehouse at an address, from one day to another, both included."""
     from etl.report import cube, dashboard
     from etl.warehouse.tables import Warehouse
 
-    warehouse = Warehouse.at(session.settings.warehouse)
+    warehouse = Warehouse.at(address)
     counts = cube.read(warehouse, first, last)
     return dashboard.render(counts, warehouse=warehouse.address, now=datetime.now(UTC))
 
@@ -118,7 +119,7 @@ def _live_dashboard(session: Session, first: date | None, last: date | None) -> 
     store = Warehouse.at(session.settings.warehouse).store
     return LivePage(
         version=lambda: [(info.key, info.generation) for info in store.list(f"{TABLES}/")],
-        render=lambda: _dashboard(session, first, last),
+        render=lambda: dashboard_page(session.settings.warehouse, first, last),
     )
 
 

@@ -8,9 +8,10 @@ from typing import Any, Final, TypeAlias
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from etl.archive.holes import known_collapses, known_holes
-from etl.hours import FIRST_HOUR, PACIFIC_HOURS, Hour, HourRange
+from etl.hours import FIRST_HOUR, PACIFIC, PACIFIC_HOURS, Hour, HourRange
 from etl.lake.index import FACTS_SCHEMA, described, facts
 from etl.lake.lake import Lake
 from etl.lake.layout import manifest_keys
@@ -30,6 +31,13 @@ COVERAGE_SCHEMA: Final = pa.schema(
     [
         FACTS_SCHEMA.field("hour"),
         FACTS_SCHEMA.field("hour_start"),
+        described(
+            "window_start",
+            _UTC,
+            "The instant from which the hour's file holds events: its name is local time of the US Pacific from March"
+            " 2012 to the end of 2014, UTC otherwise.",
+            nullable=False,
+        ),
         described(
             "status",
             pa.string(),
@@ -81,6 +89,7 @@ def coverage(
         hours = HourRange(Hour.containing(first), Hour.containing(last))
     rows = _row_for_each(hours, found)
     status = rows["status"].to_numpy()
+    rows = rows.append_column("window_start", _window_starts(hours))
     rows = rows.append_column("hole", _holes(hours, status))
     rows = rows.append_column("next_try", _next_tries(hours, status, rows["finished_at"], policy, now))
     return rows.select(COVERAGE_SCHEMA.names).cast(COVERAGE_SCHEMA)
@@ -141,6 +150,15 @@ def _holes(hours: HourRange, status: _Texts) -> pa.Array[Any]:
         if each.has_events:
             sources[status == each.value] = None
     return pa.array(sources, pa.string()) if any(sources) else pa.nulls(len(sources), pa.string())
+
+
+def _window_starts(hours: HourRange) -> pa.Array[Any]:
+    """Gives ``Hour.window``'s begin for every hour, all at once."""
+    starts = pa.array(_starts(hours) * _MICROSECONDS_AN_HOUR).cast(pa.timestamp("us"))
+    as_pacific = pc.assume_timezone(starts, PACIFIC.key, ambiguous="earliest", nonexistent="latest")
+    named = (_starts(hours) >= _starts(PACIFIC_HOURS)[0]) & (_starts(hours) <= _starts(PACIFIC_HOURS)[-1])
+    windows: pa.Array[Any] = pc.if_else(pa.array(named), as_pacific.cast(_UTC), starts.cast(_UTC))
+    return windows
 
 
 def _next_tries(

@@ -105,8 +105,10 @@ WITH hours AS (
 )
 SELECT EPOCH(hours.start)::BIGINT // 3600 AS hour, COALESCE(coverage.status, $absent) AS status
 FROM hours
-LEFT JOIN coverage ON coverage.hour_start = hours.start
-ORDER BY hours.start, coverage.hour
+LEFT JOIN coverage ON coverage.window_start = hours.start
+-- Two files are of one hour where clocks were put forward, and where names in Pacific time met names in UTC.
+QUALIFY ROW_NUMBER() OVER (PARTITION BY hours.start ORDER BY coverage.status = 'complete' DESC, coverage.hour) = 1
+ORDER BY hours.start
 """
 
 _Kind = Literal["actor", "repository"]

@@ -452,7 +452,10 @@ def test_demo_works_twice_without_a_network(program: Program) -> None:
     assert f"{HOUR} is complete already" in second.stdout
     for done in (first, second):
         assert "read_parquet('demo/lake/events/*/*/*.parquet'" in done.stdout
-    assert not (program.folder / "lake").exists()
+        assert (program.folder / "demo/report.html").as_uri() in done.stdout
+    assert "Tables of 2015-01-01 are in demo/warehouse: 0 partitions made" in second.stdout
+    assert "WatchEvent" in (program.folder / "demo/report.html").read_text("utf-8")
+    assert {path.name for path in program.folder.iterdir()} & {"lake", "warehouse", "report.html"} == set()
 
 
 def test_demo_takes_the_first_source_that_answers(program: Program, tmp_path: Path) -> None:

@@ -86,6 +86,7 @@ def test_a_row_says_what_the_manifest_says(lake: Lake) -> None:
     assert row == {
         "hour": str(HOUR),
         "hour_start": HOUR.start,
+        "window_start": HOUR.start,
         "status": "complete",
         "reason": None,
         "hole": None,
@@ -145,6 +146,16 @@ def test_an_unreadable_manifest_is_a_failed_hour(lake: Lake) -> None:
 
 
 # ---- the index
+
+
+@pytest.mark.parametrize(
+    ("first", "last"),
+    [("2012-03-09-0", "2012-03-12-23"), ("2013-11-02-0", "2013-11-04-23"), ("2014-12-31-0", "2015-01-01-23")],
+)
+def test_windows_begin_where_the_hours_say(lake: Lake, first: str, last: str) -> None:
+    hours = HourRange(Hour.parse(first), Hour.parse(last))
+    rows = coverage(lake, hours, now=NOW)
+    assert rows["window_start"].to_pylist() == [hour.window[0] for hour in hours]
 
 
 def test_what_was_read_once_is_not_read_again(lake: Lake) -> None:

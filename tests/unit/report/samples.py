@@ -51,6 +51,7 @@ def table(rows: Iterable[dict[str, Any]]) -> pa.Table:
 
 def _row(at: Hour, status: str, **others: Any) -> dict[str, Any]:
     blank = dict.fromkeys(COVERAGE_SCHEMA.names) | {"hour": str(at), "hour_start": at.start, "status": status}
+    blank["window_start"] = at.window[0]
     if status in WITH_EVENTS:
         blank |= _content(at, others.get("events", 10_000))
     if status != "absent":

@@ -1,4 +1,5 @@
 SELECT
-  hour, hour_start, status, reason, hole, next_try, events, documents, unreadable, duplicates, types, era, source,
-  source_bytes, parquet_bytes, first_created_at, last_created_at, emails, schema_version, attempts, finished_at, seconds
+  hour, hour_start, window_start, status, reason, hole, next_try, events, documents, unreadable, duplicates, types, era,
+  source, source_bytes, parquet_bytes, first_created_at, last_created_at, emails, schema_version, attempts,
+  finished_at, seconds
 FROM lake_coverage
