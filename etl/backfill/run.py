@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Final, Protocol
@@ -15,13 +16,13 @@ from etl.backfill.crew import Crew, Lost, Progress, Unbegun
 from etl.backfill.plan import Plan
 from etl.backfill.summary import Ending, HourReport, Summary, standing
 from etl.backfill.worker import Job
-from etl.errors import ExitCode, StoreError
+from etl.errors import ExitCode, SourceUnreachableError, StoreError
 from etl.hours import Hour
 from etl.lake.lake import Lake
 from etl.lake.manifest import Status
 
-_STORE_FAILURES_BORNE: Final = 5
-"""After so many in a row it is the lake that fails, not an hour."""
+_FAILURES_BORNE: Final[Mapping[ExitCode, int]] = {ExitCode.STORE_FAILED: 5, ExitCode.SOURCE_UNREACHABLE: 20}
+"""After so many of a kind in a row it is the lake that fails, or the archive that is down, and not an hour."""
 _FIRST_LOOK_SECONDS: Final = 0.25
 _LONGEST_LOOK_SECONDS: Final = 15.0
 
@@ -67,7 +68,7 @@ def backfill(todo: Plan, job: Job, *, workers: int, patience: Patience, watch: B
         watch: Told of progress.
 
     Returns:
-        What became of each hour. When the lake failed several times in a row the rest was left, and
+        What became of each hour. When the lake or the archive failed many times in a row the rest was left, and
         ``Summary.stopped`` says why.
 
     Raises:
@@ -77,7 +78,7 @@ def backfill(todo: Plan, job: Job, *, workers: int, patience: Patience, watch: B
 
 
 class _StoppedError(Exception):
-    """The lake fails."""
+    """The lake fails, or the archive is down."""
 
 
 class _Backfill:
@@ -91,8 +92,8 @@ class _Backfill:
         self._watch = watch
         self._waiting: deque[Hour] = deque()
         self._reports = {report.hour: report for report in todo.settled}
-        self._store_failures = 0
-        self._stopped: StoreError | None = None
+        self._in_a_row: tuple[ExitCode | None, int] = None, 0
+        self._stopped: StoreError | SourceUnreachableError | None = None
 
     def run(self) -> Summary:
         """Does it all."""
@@ -101,7 +102,7 @@ class _Backfill:
             with Crew(self._workers, self._job) as crew:
                 self._do_all(crew)
         except _StoppedError:
-            _log.error("the lake fails; the rest is left", cause=self._stopped and self._stopped.message)
+            _log.error("every hour fails alike; the rest is left", cause=self._stopped and self._stopped.message)
         else:
             self._note_unnoted(began_at)
         for hour in self._todo.due:
@@ -174,11 +175,14 @@ class _Backfill:
         self._watch.ended(report, again=comes_again)
         if report.ending is Ending.LOCKED:
             return
-        failed = report.ending is Ending.FAILED and report.code is ExitCode.STORE_FAILED
-        self._store_failures = self._store_failures + 1 if failed else 0
-        if self._store_failures >= _STORE_FAILURES_BORNE:
-            self._stopped = StoreError(str(report.reason), hint=report.hint)
-            raise _StoppedError
+        code, times = self._in_a_row
+        failed = report.code if report.ending is Ending.FAILED else None
+        self._in_a_row = failed, times + 1 if failed is code else 1
+        if failed is None or self._in_a_row[1] < _FAILURES_BORNE.get(failed, sys.maxsize):
+            return
+        kind = StoreError if failed is ExitCode.STORE_FAILED else SourceUnreachableError
+        self._stopped = kind(str(report.reason), hint=report.hint)
+        raise _StoppedError
 
     def _with_ending(self, ending: Ending) -> list[Hour]:
         return [hour for hour in self._todo.due if self._reports[hour].ending is ending]

@@ -8,7 +8,7 @@ from enum import StrEnum
 from typing import Any, Final
 
 from etl.archive.holes import known_hole
-from etl.errors import ExitCode, StoreError
+from etl.errors import ExitCode, SourceUnreachableError, StoreError
 from etl.hours import Hour, HourRange
 from etl.lake.manifest import Status
 
@@ -130,7 +130,7 @@ class Summary:
     reports: Sequence[HourReport]
     seconds: float
     workers: int
-    stopped: StoreError | None = None
+    stopped: StoreError | SourceUnreachableError | None = None
 
     @property
     def left(self) -> list[HourReport]:

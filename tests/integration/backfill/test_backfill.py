@@ -34,7 +34,7 @@ from etl.backfill import (
 )
 from etl.backfill.crew import Crew, Unbegun
 from etl.backfill.worker import Worker
-from etl.errors import ExitCode
+from etl.errors import ExitCode, SourceUnreachableError
 from etl.events.emails import EmailPolicy
 from etl.hours import Hour, HourRange
 from etl.lake.lake import Lake
@@ -123,6 +123,22 @@ def endings(summary: Summary) -> list[Ending]:
 def asked(archive: Archive) -> Counter[str]:
     """How often each hour was asked for."""
     return Counter(ask.target for ask in archive.asked if ask.target.endswith(".json.gz"))
+
+
+def test_an_archive_that_is_down_is_not_asked_for_every_hour(archive: Archive, lake: Lake) -> None:
+    hours = first(60)
+    publish(archive, hours)
+    for hour in HourRange(FIRST + 4, hours.last):
+        archive.script[f"/{hour}.json.gz"] = [status(503)] * 9
+    summary = run(job(lake, archive.url), hours, workers=1)
+    assert isinstance(summary.stopped, SourceUnreachableError)
+    assert summary.stopped.message
+    assert endings(summary)[:24] == [Ending.STORED] * 4 + [Ending.FAILED] * 20
+    assert len(asked(archive)) == 24
+    archive.script.clear()
+    again = run(job(lake, archive.url), hours)
+    assert again.stopped is None
+    assert endings(again) == [Ending.UNCHANGED] * 4 + [Ending.STORED] * 56
 
 
 def test_all_hours_of_a_range_come_and_a_second_run_asks_nobody(archive: Archive, lake: Lake) -> None:
