@@ -73,6 +73,14 @@ tools:  ## Install what PyPI does not have: the storage emulator and actionlint 
 demo: $(STAMP)  ## Run one hour up to the dashboard: of the public archive if it can be reached, else a made-up one
 	@$(PY) etl demo $(ARGS)
 
+.PHONY: mage
+mage: $(STAMP)  ## Start a Mage server on this machine; its first start shows the owner's password (ARGS="--schedules")
+	@$(PY) etl mage serve $(ARGS)
+
+.PHONY: mage-demo
+mage-demo: $(STAMP)  ## The same with a made-up archive and a backfill, all of it removed at the end
+	@$(PY) etl mage serve --demo $(ARGS)
+
 .PHONY: test
 test: $(STAMP)  ## Run all tests (ARGS="tests/unit -k hours" for some)
 	@$(PY) -m pytest -n auto $(ARGS)
@@ -108,6 +116,10 @@ bench: $(STAMP)  ## Measure one hour against its peers
 bench-hours: $(STAMP)  ## Measure backfills: against DuckDB, against their bare work, and how they grow
 	@$(PY) -m benchmarks.hours $(ARGS)
 
+.PHONY: bench-warehouse
+bench-warehouse: $(STAMP)  ## Measure builds: against a bare copy, and how they grow with the lake
+	@$(PY) -m benchmarks.warehouse $(ARGS)
+
 # The locks without Mage come first and are each other's constraints, so that what the tests of dev.txt run on is what
 # the images hold; mage.txt repeats requirements.txt for the same reason.
 .PHONY: lock
@@ -137,6 +149,39 @@ audit: $(STAMP)  ## Ask for known vulnerabilities in what the images hold (needs
 	@echo "== known and excepted (requirements/audit-exceptions.txt says why)"
 	-$(AUDIT) -r build/audit-excepted.txt
 
+# The way into the cloud (docs/cloud.md): make bootstrap images deploy PROJECT=my-project REGION=europe-west1. What is
+# given here comes to the commands by the environment, so that it is data to the shell.
+PREFIX  ?= gharchive
+export PREFIX ENVIRONMENT
+
+.PHONY: named
+named:
+	@if [ -z "$$PROJECT" ] || [ -z "$$REGION" ]; then \
+		echo "error: say where: PROJECT=my-project REGION=europe-west1" >&2; exit 2; \
+	fi
+
+.PHONY: bootstrap
+bootstrap: named  ## Make what an empty PROJECT needs first: a bucket for Terraform's state, a registry of images
+	terraform -chdir=terraform/bootstrap init -input=false
+	terraform -chdir=terraform/bootstrap apply -var "project_id=$$PROJECT" -var "region=$$REGION" -var "prefix=$$PREFIX" $(ARGS)
+	terraform -chdir=terraform/bootstrap output -raw backend > terraform/backend.tf
+
+.PHONY: images
+images: named  ## Build and push all images of this checkout in Cloud Build
+	gcloud builds submit --project "$$PROJECT" --region "$$REGION" --config cloudbuild.yaml \
+		--service-account "projects/$$PROJECT/serviceAccounts/$$PREFIX-images@$$PROJECT.iam.gserviceaccount.com" \
+		--gcs-source-staging-dir "gs://$$PROJECT-$$PREFIX-source/source" \
+		--substitutions "_REGISTRY=$$REGION-docker.pkg.dev/$$PROJECT/$$PREFIX,_VERSION=$(VERSION),_REVISION=$(REVISION)" $(ARGS)
+
+.PHONY: deploy
+deploy: named  ## Apply terraform/ with these images (ENVIRONMENT=dev or prod for environments/*.tfvars)
+	terraform -chdir=terraform init -input=false
+	terraform -chdir=terraform apply -var "project_id=$$PROJECT" -var "region=$$REGION" -var "prefix=$$PREFIX" \
+		-var image_tag=$(VERSION) $${ENVIRONMENT:+-var-file="environments/$$ENVIRONMENT.tfvars"} $(ARGS)
+
+VERSION  = $(shell sed -n 's/^__version__ = "\(.*\)"$$/\1/p' etl/__init__.py)
+REVISION = $(shell git rev-parse HEAD 2>/dev/null || echo unknown)
+
 .PHONY: dist
 dist: $(STAMP)  ## Make wheel and source distribution in dist/, with locked tools
 	@$(PY) -m uv --quiet build --python $(PY) --out-dir dist --build-constraints requirements/bootstrap.txt --require-hashes
@@ -144,12 +189,11 @@ dist: $(STAMP)  ## Make wheel and source distribution in dist/, with locked tool
 # TAG comes by the environment and is never pasted into a command: it is a name that somebody else chose.
 .PHONY: release-check
 release-check:  ## Check that TAG is the version of the code and that the changelog tells of it
-	@version="$$(sed -n 's/^__version__ = "\(.*\)"$$/\1/p' etl/__init__.py)"; \
-	if [ "$$TAG" != "v$$version" ]; then \
-		echo "error: the tag is '$$TAG', the code says v$$version" >&2; exit 1; \
-	fi; \
-	if ! grep -qF "## [$$version]" CHANGELOG.md; then \
-		echo "error: CHANGELOG.md has no section '## [$$version]'" >&2; exit 1; \
+	@if [ "$$TAG" != "v$(VERSION)" ]; then \
+		echo "error: the tag is '$$TAG', the code says v$(VERSION)" >&2; exit 1; \
+	fi
+	@if ! grep -qF "## [$(VERSION)]" CHANGELOG.md; then \
+		echo "error: CHANGELOG.md has no section '## [$(VERSION)]'" >&2; exit 1; \
 	fi
 
 HOURS   ?= 200

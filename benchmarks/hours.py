@@ -26,14 +26,16 @@ from benchmarks.measuring import (
     Grid,
     Usage,
     environment,
+    hours_from,
     measure,
+    medians,
     positive,
     print_grids,
+    provide_hours,
     write_page,
 )
 from etl.hours import Hour, HourRange
 
-_MIB: Final = 1 << 20
 _WORKERS: Final = 2
 _MOST_OF_DUCKDB: Final = 0.55
 _MOST_OVERHEAD_MS: Final = 25.0
@@ -70,9 +72,9 @@ def main() -> int:
     sizes = _QUICK if arguments.quick else Sizes()
     cache: Path = arguments.cache.resolve()
     try:
-        modern = _provide(_range(_MODERN_FIRST, sizes.modern_hours), sizes.modern_events, cache, console)
+        modern = provide_hours(hours_from(_MODERN_FIRST, sizes.modern_hours), sizes.modern_events, cache, console)
         small_hours = max(sizes.small_hours, *sizes.growth)
-        small = _provide(_range(_SMALL_FIRST, small_hours), sizes.small_events, cache, console)
+        small = provide_hours(hours_from(_SMALL_FIRST, small_hours), sizes.small_events, cache, console)
         duckdb, ratio = _against_duckdb(modern, sizes.modern_hours, arguments.pairs, cache, console)
         bare, overhead = _against_bare_work(small, sizes.small_hours, arguments.pairs, cache, console)
         growth = _growth(small, sizes.growth, cache, console)
@@ -96,36 +98,22 @@ def _arguments() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def _range(first: Hour, count: int) -> HourRange:
-    return HourRange(first, first + (count - 1))
-
-
-def _provide(hours: HourRange, events: int, cache: Path, console: Console) -> Path:
-    """Gives the folder with hours of so many events; they are made unless they are there already."""
-    folder = cache / f"{len(hours)}x{events}"
-    console.print(f"{len(hours):,} hours of {events:,} events, made now unless they are there")
-    folder.mkdir(parents=True, exist_ok=True)
-    made = ("practice", "make", str(hours.first), str(hours.last), "--out", str(folder), "--events", str(events))
-    measure([*ETL, *made], cache)
-    return folder
-
-
 def _against_duckdb(archive: Path, hours: int, pairs: int, cache: Path, console: Console) -> tuple[Grid, float]:
     """Gives the table, and the median ratio of wall times."""
-    names = [f"{hour}.json.gz" for hour in _range(_MODERN_FIRST, hours)]
+    names = [f"{hour}.json.gz" for hour in hours_from(_MODERN_FIRST, hours)]
     ours, theirs = list[Usage](), list[Usage]()
     for number in range(pairs):
         with tempfile.TemporaryDirectory(dir=cache) as place:
             command = [sys.executable, str(HERE / "duckdb_hours.py"), place, *(str(archive / name) for name in names)]
             theirs.append(measure(command, Path(place)))
         ours.append(
-            _backfill(archive, _range(_MODERN_FIRST, hours), cache, "--workers", str(_WORKERS), "--emails", "keep")
+            _backfill(archive, hours_from(_MODERN_FIRST, hours), cache, "--workers", str(_WORKERS), "--emails", "keep")
         )
         console.print(f"round {number + 1} of {pairs}: {ours[-1].wall:.1f} s, DuckDB {theirs[-1].wall:.1f} s")
     ratio = statistics.median(own.wall / peer.wall for own, peer in zip(ours, theirs, strict=True))
     rows = [
-        (f"this, {_WORKERS} workers, e-mails kept", *_medians(ours), f"{ratio:.2f}", f"{_MOST_OF_DUCKDB:.2f}"),
-        ("DuckDB, one process", *_medians(theirs), "", ""),
+        (f"this, {_WORKERS} workers, e-mails kept", *medians(ours), f"{ratio:.2f}", f"{_MOST_OF_DUCKDB:.2f}"),
+        ("DuckDB, one process", *medians(theirs), "", ""),
     ]
     header = (f"{hours} modern hours", "wall", "CPU", "largest process", "wall, of DuckDB's", "must be at most")
     return Grid(header, rows, left=1), ratio
@@ -133,11 +121,11 @@ def _against_duckdb(archive: Path, hours: int, pairs: int, cache: Path, console:
 
 def _against_bare_work(archive: Path, count: int, pairs: int, cache: Path, console: Console) -> tuple[Grid, float]:
     """Gives the table, and the median overhead of an hour in milliseconds."""
-    hours = _range(_SMALL_FIRST, count)
+    hours = hours_from(_SMALL_FIRST, count)
     bare, ours = list[float](), list[float]()
     for number in range(pairs):
         bare.append(_bare_seconds(archive, hours, cache))
-        one = _backfill(archive, _range(_SMALL_FIRST, 1), cache, "--workers", "1").wall
+        one = _backfill(archive, hours_from(_SMALL_FIRST, 1), cache, "--workers", "1").wall
         ours.append(_backfill(archive, hours, cache, "--workers", "1").wall - one)
         console.print(f"round {number + 1} of {pairs}: {ours[-1]:.1f} s, bare work {bare[-1]:.1f} s")
     each = [(own - work) / (count - 1) * 1000 for own, work in zip(ours, bare, strict=True)]
@@ -171,9 +159,9 @@ def _bare_seconds(archive: Path, hours: HourRange, cache: Path) -> float:
 def _growth(archive: Path, counts: Sequence[int], cache: Path, console: Console) -> Grid:
     rows = []
     for count in counts:
-        used = _backfill(archive, _range(_SMALL_FIRST, count), cache, "--workers", str(_WORKERS))
+        used = _backfill(archive, hours_from(_SMALL_FIRST, count), cache, "--workers", str(_WORKERS))
         console.print(f"{count:,} hours: {used.wall:.1f} s")
-        rows.append((f"{count:,}", *_medians([used]), f"{used.wall / count * 1000:,.0f} ms"))
+        rows.append((f"{count:,}", *medians([used]), f"{used.wall / count * 1000:,.0f} ms"))
     return Grid(
         (f"hours of 2011's size, {_WORKERS} workers", "wall", "CPU", "largest process", "an hour"), rows, left=0
     )
@@ -183,14 +171,6 @@ def _backfill(archive: Path, hours: HourRange, cache: Path, *flags: str) -> Usag
     with tempfile.TemporaryDirectory(dir=cache) as place:
         fixed = ("backfill", str(hours.first), str(hours.last), "--source", str(archive), "--lake", "lake")
         return measure([*ETL, *fixed, *flags], Path(place))
-
-
-def _medians(runs: Sequence[Usage]) -> tuple[str, str, str]:
-    return (
-        f"{statistics.median(run.wall for run in runs):.1f} s",
-        f"{statistics.median(run.cpu for run in runs):.1f} s",
-        f"{statistics.median(run.peak for run in runs) / _MIB:,.0f} MiB",
-    )
 
 
 if __name__ == "__main__":

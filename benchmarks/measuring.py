@@ -1,4 +1,4 @@
-"""What both benchmarks share: running whole processes, tables, and the page that results are written to.
+"""What the benchmarks share: running whole processes, tables, and the page that results are written to.
 
 The process that measures stays small on purpose: Linux counts the memory of a parent into the peak of the child it
 starts.
@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import os
 import platform
+import statistics
 import subprocess
 import sys
 import tempfile
@@ -24,12 +25,15 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
+from etl.hours import Hour, HourRange
+
 HERE: Final = Path(__file__).resolve().parent
 ROOT: Final = HERE.parent
 CACHE: Final = ROOT / "build" / "benchmarks"
 ETL: Final = (sys.executable, str(ROOT / "etl"))
 """How our program is started."""
 _PAGE: Final = HERE / "README.md"
+_MIB: Final = 1 << 20
 
 
 class BenchmarkError(Exception):
@@ -172,3 +176,27 @@ def write_page(section: str, command: str, grids: Sequence[Grid]) -> None:
     if not begin or not end:
         raise BenchmarkError(f"the page has lost the marks that the results of {section} stand between")
     _PAGE.write_text(f"{before}{begin}\n{results}\n{end}{after}", encoding="utf-8")
+
+
+def hours_from(first: Hour, count: int) -> HourRange:
+    """Gives so many hours from one on."""
+    return HourRange(first, first + (count - 1))
+
+
+def provide_hours(hours: HourRange, events: int, cache: Path, console: Console) -> Path:
+    """Gives the folder with hours of so many events; they are made unless they are there already."""
+    folder = cache / f"{len(hours)}x{events}"
+    console.print(f"{len(hours):,} hours of {events:,} events, made now unless they are there")
+    folder.mkdir(parents=True, exist_ok=True)
+    made = ("practice", "make", str(hours.first), str(hours.last), "--out", str(folder), "--events", str(events))
+    measure([*ETL, *made], cache)
+    return folder
+
+
+def medians(runs: Sequence[Usage]) -> tuple[str, str, str]:
+    """Gives wall time, CPU time and memory of some runs as text."""
+    return (
+        f"{statistics.median(run.wall for run in runs):.1f} s",
+        f"{statistics.median(run.cpu for run in runs):.1f} s",
+        f"{statistics.median(run.peak for run in runs) / _MIB:,.0f} MiB",
+    )

@@ -14,6 +14,7 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any, Final, Literal
 
+import msgspec
 import pyarrow as pa
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
@@ -106,11 +107,13 @@ class Partition(_Strict):
         field: The column, a TIMESTAMP or a DATE.
         by: The size of a piece.
         require_filter: Whether BigQuery refuses queries that do not say which pieces they want.
+        may_be_hourly: Whether BigQuery may be asked to cut it by the hour instead.
     """
 
     field: str
     by: Literal["day"]
     require_filter: bool
+    may_be_hourly: bool = False
 
 
 class Growth(_Strict):
@@ -263,13 +266,12 @@ def _refuse_contradictions(model: Model) -> None:
 
 
 def _yaml(path: Path) -> Any:  # noqa: ANN401 -- what stands in YAML is of any type until it is validated
-    import yaml  # noqa: PLC0415 -- comes with the extra
-
     if not path.is_file():
         return []
     try:
-        return yaml.safe_load(path.read_text(encoding="utf-8"))
-    except yaml.YAMLError as error:
+        # PyYAML's safe loader in C, where it has one: ten times as fast, and there are fifty files.
+        return msgspec.yaml.decode(path.read_bytes())
+    except msgspec.DecodeError as error:
         raise UsageError(f"{path} is not YAML") from error
 
 

@@ -11,7 +11,7 @@ import duckdb
 import pytest
 
 BENCHMARKS: Final = Path(__file__).parents[2] / "benchmarks"
-SECTIONS: Final = ("one hour", "many hours")
+SECTIONS: Final = ("one hour", "many hours", "the warehouse")
 
 
 def test_a_quick_round_measures_everybody_and_leaves_the_page_alone(tmp_path: Path) -> None:
@@ -80,16 +80,22 @@ def test_the_page_has_the_marks_that_results_are_written_between(section: str) -
     assert any(f'write_page("{section}"' in script.read_text(encoding="utf-8") for script in BENCHMARKS.glob("*.py"))
 
 
-def test_a_quick_look_at_many_hours_measures_everything(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("script", "names"),
+    [
+        ("hours", ("DuckDB, one process", "overhead", "hours of 2011's size, 2 workers")),
+        ("warehouse", ("all tables", "DuckDB's COPY of the same events", "last to first")),
+    ],
+)
+def test_a_quick_look_measures_everything(tmp_path: Path, script: str, names: tuple[str, ...]) -> None:
     page = (BENCHMARKS / "README.md").read_bytes()
     done = subprocess.run(
-        [sys.executable, "-m", "benchmarks.hours", "--quick", "--pairs", "1", "--cache", str(tmp_path)],
+        [sys.executable, "-m", f"benchmarks.{script}", "--quick", "--pairs", "1", "--cache", str(tmp_path)],
         cwd=BENCHMARKS.parent,
         capture_output=True,
         text=True,
         check=False,
     )
     assert done.returncode == 0, done.stderr
-    for name in ("DuckDB, one process", "overhead", "hours of 2011's size, 2 workers"):
-        assert name in done.stdout
+    assert all(name in done.stdout for name in names)
     assert (BENCHMARKS / "README.md").read_bytes() == page
