@@ -1,0 +1,4 @@
+output "enabled" {
+  description = "The APIs, once they are on."
+  value       = toset([for service in google_project_service.this : service.service])
+}
