@@ -1,0 +1,230 @@
+"""``mage``: a Mage server on this machine, and backfills by one."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from contextlib import ExitStack
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+import rich_click as click
+
+from etl.cli.front import Command, Group
+from etl.cli.session import Bound, Session, with_session
+from etl.errors import IncompleteError, UsageError
+from etl.hours import Hour, HourRange, newest_finished_hour
+
+if TYPE_CHECKING:
+    from etl.mage.client import RunCounts
+    from etl.mage.server import Plan, Ready
+
+_DEMO_FIRST: Final = "2015-01-01-0"
+_DEMO_HOURS: Final = 6
+_DEMO_EVENTS: Final = 500
+_PASSWORD: Final = "MAGE_PASSWORD"  # noqa: S105 -- the name of a variable
+
+
+@click.group(
+    cls=Group,
+    examples=(
+        ("mage serve", "a server on this machine: http://127.0.0.1:6789"),
+        ("mage backfill 2015-01-01 2015-01-02", "ask it for two days, and follow"),
+    ),
+)
+def mage() -> None:
+    """Run the pipelines on a Mage server, by the clock and from its web page."""
+
+
+@mage.command(
+    cls=Command,
+    examples=(
+        ("mage serve", "on this machine only; triggers are off, pipelines can be edited"),
+        ("mage serve --schedules", "as in production: triggers fire, nothing can be edited"),
+        ("mage serve --demo", "with a made-up archive and a backfill of six of its hours"),
+        ("mage serve --schedules --host 0.0.0.0", "in a container, behind something that terminates TLS"),
+    ),
+)
+@click.option("--port", type=click.IntRange(1, 65535), default=6789, show_default=True, help="The port.")
+@click.option("--host", default="127.0.0.1", show_default=True, metavar="ADDR", help="The address to listen on.")
+@click.option(
+    "--folder",
+    type=click.Path(file_okay=False, path_type=Path),
+    default=Path(".mage_data"),
+    show_default=True,
+    metavar="DIR",
+    help="Where the server keeps its database, logs and outputs.",
+)
+@click.option(
+    "--project",
+    type=click.Path(exists=True, file_okay=False, path_type=Path),
+    metavar="DIR",
+    help="The Mage project; by default the folder mage_pipeline here or beside the program.",
+)
+@click.option("--schedules", is_flag=True, help="Fire the triggers, and let nobody edit anything.")
+@click.option("--demo", is_flag=True, help="Fetch from a made-up archive, and begin with a backfill.")
+@with_session("sources", "lake", "warehouse")
+def serve(
+    session: Session,
+    port: int,
+    host: str,
+    folder: Path,
+    project: Path | None,
+    *,
+    schedules: bool,
+    demo: bool,
+) -> None:
+    """Start a Mage server with this project, until Ctrl-C.
+
+    The first start makes an owner and shows the password once. What flags say of lake and sources holds for the
+    server's runs.
+    """
+    from etl.mage import server
+
+    settings = session.settings
+    plan = server.Plan(
+        project=(project or server.find_project()).absolute(),
+        folder=folder,
+        host=host,
+        port=port,
+        schedules=schedules,
+        spool=Path(settings.spool),
+    )
+    environment = dict(os.environ) | {
+        "GHARCHIVE_SOURCES": ",".join(settings.sources),
+        "GHARCHIVE_LAKE": _absolute(settings.lake),
+        "GHARCHIVE_WAREHOUSE": _absolute(settings.warehouse),
+    }
+    if demo:
+        _demo(session, plan, environment)
+        return
+    ready = server.prepare(plan, environment)
+    with server.serving(plan, ready) as process:
+        server.await_health(plan, process)
+        _say_ready(session, plan, ready)
+        server.tend(plan, process)
+
+
+@mage.command(
+    cls=Command,
+    examples=(
+        ("mage backfill 2015-01-01-0 2015-01-01-15", "sixteen hours, both ends included"),
+        ("mage backfill 2015-01-01 2015-01-31 --address https://mage.example.org", "a month, by another server"),
+        ("mage backfill 2015-01-01 2015-01-01 --no-follow", "only ask for it"),
+    ),
+)
+@click.argument("first", metavar="FROM", type=Bound(0))
+@click.argument("last", metavar="TO", type=Bound(23))
+@click.option("--address", default="http://127.0.0.1:6789", show_default=True, metavar="URL", help="The server.")
+@click.option(
+    "--user", default="owner@localhost", show_default=True, metavar="NAME", help="Who asks; somebody who may edit."
+)
+@click.option("--refresh", is_flag=True, help="Ask the source for newer versions of hours that are there already.")
+@click.option(
+    "--accept-partial", is_flag=True, help="Store hours too that are more damaged than allowed, or hold no event."
+)
+@click.option("--follow/--no-follow", default=True, help="Wait until all runs have ended.")
+@click.option("--json", "as_json", is_flag=True, help="Print what became of it as JSON.")
+@with_session()
+def backfill(  # noqa: PLR0913 -- the arguments of a command are its flags
+    session: Session,
+    first: Hour,
+    last: Hour,
+    address: str,
+    user: str,
+    *,
+    refresh: bool,
+    accept_partial: bool,
+    follow: bool,
+    as_json: bool,
+) -> None:
+    """Have a Mage server bring all hours of a range, and follow it.
+
+    FROM and TO are hours (2015-01-01-15) or days (2015-01-01), both included. The password is taken from the
+    environment variable MAGE_PASSWORD, or asked for.
+    """
+    from etl.mage.client import MageClient
+
+    hours = _range(first, last)
+    client = MageClient(address, user, _password(user))
+    number = client.start_backfill(hours, variables={"refresh": refresh, "accept_partial": accept_partial})
+    page = f"{client.address}/pipelines/gharchive_hour/backfills/{number}"
+    if not as_json:
+        session.out.print(f"backfill {number} of {hours}: {len(hours):,} hours; its page is {page}")
+    if not follow:
+        return
+    counts = client.follow(number, lambda seen: _say_counts(session, seen))
+    if as_json:
+        session.out.print_json(data={"backfill": number, "page": page, "hours": len(hours), "runs": counts.statuses})
+    else:
+        session.out.print(f"{hours}: {_words(counts)}")
+    if counts.not_completed:
+        raise IncompleteError(
+            f"{counts.not_completed:,} of {counts.total:,} runs did not end well",
+            hint=f"{page} tells which, and lets you retry them",
+        )
+
+
+def _demo(session: Session, plan: Plan, environment: dict[str, str]) -> None:
+    """Serves a made-up archive and a server that has a lake of its own, both new, and backfills some hours."""
+    from etl.mage import server
+    from etl.mage.client import MageClient
+    from etl.practice.server import Generated, PracticeServer
+
+    first = Hour.parse(_DEMO_FIRST)
+    hours = HourRange(first, first + (_DEMO_HOURS - 1))
+    with ExitStack() as stack:
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="gharchive-mage-")))
+        archive = stack.enter_context(PracticeServer(Generated(hours, events=_DEMO_EVENTS), manifests=True))
+        plan = replace(plan, folder=folder / "mage", spool=folder / "spool")
+        environment |= {
+            "GHARCHIVE_SOURCES": archive.address,
+            "GHARCHIVE_LAKE": str(folder / "lake"),
+            "GHARCHIVE_WAREHOUSE": str(folder / "warehouse"),
+            "GHARCHIVE_SPOOL": str(folder / "spool"),
+        }
+        ready = server.prepare(plan, environment)
+        process = stack.enter_context(server.serving(plan, ready))
+        server.await_health(plan, process)
+        _say_ready(session, plan, ready)
+        client = MageClient(plan.address, server.OWNER, ready.environment["DEFAULT_OWNER_PASSWORD"])
+        number = client.start_backfill(hours)
+        session.out.print(f"demo: backfill {number} of {hours}, of a made-up archive, into {folder / 'lake'}")
+        counts = client.follow(number, lambda seen: _say_counts(session, seen))
+        session.out.print(f"demo: {_words(counts)}; see {plan.address}/pipelines/gharchive_hour/backfills/{number}")
+        session.out.print("demo: the server goes on until Ctrl-C; all of it is removed then")
+        process.wait()
+
+
+def _say_ready(session: Session, plan: Plan, ready: Ready) -> None:
+    from etl.mage.server import OWNER
+
+    session.out.print(f"Mage is at {plan.address} until Ctrl-C; its triggers are {'on' if plan.schedules else 'off'}")
+    if ready.new_password is not None:
+        session.out.print(f"sign in as {OWNER} with the password {ready.new_password} (it is shown this once)")
+
+
+def _say_counts(session: Session, counts: RunCounts) -> None:
+    if session.err.is_terminal:
+        session.err.print(_words(counts), style="dim")
+
+
+def _words(counts: RunCounts) -> str:
+    return ", ".join(f"{count:,} {status}" for status, count in sorted(counts.statuses.items()))
+
+
+def _range(first: Hour, last: Hour) -> HourRange:
+    newest = newest_finished_hour()
+    if first > newest:
+        raise UsageError(f"hour {first} is not over yet", hint=f"the newest hour that is over is {newest}")
+    return HourRange(first, min(last, newest) if last >= first else last)
+
+
+def _password(user: str) -> str:
+    return os.environ.get(_PASSWORD) or str(click.prompt(f"Password of {user}", hide_input=True, err=True))
+
+
+def _absolute(address: str) -> str:
+    """Makes a folder's path absolute, since the server may work elsewhere."""
+    return address if "://" in address else str(Path(address).absolute())

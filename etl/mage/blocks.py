@@ -1,0 +1,142 @@
+"""What each block of the Mage project does, given what Mage gives it: the variables of the run and the block before.
+
+A variable that a step needs has to be set, in the pipeline, its trigger or the backfill; none has a default here.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from typing import Any, Final
+
+import msgspec
+import structlog
+
+from etl import logs, settings
+from etl.errors import ChecksFailedError
+from etl.events.emails import scrub_text
+from etl.mage import gates, many, steps, tables
+from etl.mage.parcel import parcel_of
+from etl.mage.times import hour_of_run, whole_number, yes_or_no
+
+Variables = Mapping[str, Any]
+
+_PACKAGE: Final = "etl"
+_MOST_HOURS: Final = 24 * 366
+_MOST_MINUTES: Final = 24 * 60
+
+_log: structlog.stdlib.BoundLogger = structlog.get_logger()
+
+
+def fetch_hour(variables: Variables) -> dict[str, Any]:
+    """Fetches the run's hour into the spool; see ``steps.fetch``."""
+    terms = _terms(variables, refresh=yes_or_no(variables, "refresh"))
+    wait = whole_number(variables, "wait_minutes", least=0, most=_MOST_MINUTES)
+    hour = hour_of_run(variables)
+    return _told(steps.fetch(hour, _run_of(variables), terms, wait_seconds=60.0 * wait))
+
+
+def check_fetched(value: object, variables: Variables) -> None:
+    """The gate behind it."""
+    gates.check_fetched(parcel_of(value), _terms(variables).spool)
+
+
+def enforce_schema(value: object, variables: Variables) -> dict[str, Any]:
+    """Gives the fetched hour the one schema, in the spool; see ``steps.shape``."""
+    return _told(steps.shape(parcel_of(value), _terms(variables)))
+
+
+def check_shaped(value: object, variables: Variables) -> None:
+    """The gate before the lake."""
+    steps.check_shaped(parcel_of(value), _terms(variables))
+
+
+def publish_hour(value: object, variables: Variables) -> dict[str, Any]:
+    """Puts the hour into the lake; see ``steps.publish``."""
+    return _told(steps.publish(parcel_of(value), _terms(variables)))
+
+
+def check_published(value: object, variables: Variables) -> None:
+    """The gate behind it."""
+    gates.check_published(parcel_of(value), _terms(variables).lake)
+
+
+def list_due_hours(variables: Variables) -> dict[str, Any]:
+    """Finds the newest hours that are not complete; see ``many.find_due``."""
+    look_back = whole_number(variables, "look_back_hours", least=1, most=_MOST_HOURS)
+    return _told(many.find_due(_terms(variables), look_back=look_back))
+
+
+def bring_due_hours(value: object, variables: Variables) -> dict[str, Any]:
+    """Brings them; see ``many.bring_due``."""
+    return _told(many.bring_due(many.read(value, many.Due), _run_of(variables), _terms(variables)))
+
+
+def report_coverage(value: object, variables: Variables) -> dict[str, Any]:
+    """Writes the coverage page and tells where it is; see ``many.report``."""
+    terms = _terms(variables)
+    late = whole_number(variables, "late_hours", least=0, most=_MOST_HOURS)
+    warehouse = settings.load().settings.warehouse
+    return _told(many.report(many.read(value, many.Brought), terms, warehouse=warehouse, late_hours=late))
+
+
+def check_report(value: object) -> None:
+    """The gate behind it: no hour is late."""
+    many.check_report(many.read(value, many.Report))
+
+
+def list_touched_days(variables: Variables) -> dict[str, Any]:
+    """Finds what the warehouse has to make anew; see ``tables.find_touched``."""
+    _configure_logs(settings.load().settings)
+    return _told(tables.find_touched(str(variables.get("engine"))))
+
+
+def build_tables(value: object) -> dict[str, Any]:
+    """Makes it; see ``tables.build``."""
+    _configure_logs(settings.load().settings)
+    return _told(tables.build(many.read(value, tables.Touched)))
+
+
+def check_built(value: object) -> None:
+    """The gate behind it: no partition was refused by a check.
+
+    Raises:
+        ChecksFailedError: If one was.
+    """
+    built: tables.Built = many.read(value, tables.Built)
+    if refused := built.outcomes.get("refused", 0):
+        raise ChecksFailedError(f"{refused} partitions broke a check and stayed as they were")
+
+
+def _terms(variables: Variables, *, refresh: bool = False) -> steps.Terms:
+    read = settings.load().settings
+    _configure_logs(read)
+    accept_partial = yes_or_no(variables, "accept_partial")
+    return steps.terms_of(read, refresh=refresh, accept_partial=accept_partial)
+
+
+def _run_of(variables: Variables) -> str:
+    """The name of the run; a block that is run by itself on the page has none."""
+    return str(variables.get("pipeline_run_id", "by-hand"))
+
+
+def _told(result: msgspec.Struct) -> dict[str, Any]:
+    """Gives a result as Mage stores it, and says it in the block's log."""
+    given: dict[str, Any] = msgspec.to_builtins(result)
+    _log.info("done", **{name: value for name, value in given.items() if not isinstance(value, dict | list | None)})
+    return given
+
+
+def _configure_logs(read: settings.Settings) -> None:
+    """Has our lines written to standard error, which Mage sends to the block's log while a block runs.
+
+    Only ours: what Mage logs goes its own way, and would come round for ever if it were written there too.
+    """
+    root, package = logging.getLogger(), logging.getLogger(_PACKAGE)
+    handlers, level = root.handlers[:], root.level
+    form = "plain" if read.log_format == "auto" else read.log_format
+    logs.configure(form, read.log_level, scrub=str if read.emails == "keep" else scrub_text)
+    package.handlers[:] = root.handlers
+    package.propagate = False
+    root.handlers[:] = handlers
+    root.setLevel(level)

@@ -1,0 +1,344 @@
+"""Starts a Mage server on this project the way it has to be started to be safe, and ends all of it.
+
+Mage reads its security from the environment and has defaults that open it: a known signing key, an owner ``admin``
+whose password is ``admin``, and with the host ``localhost`` it listens on every address of the machine (0.9.80,
+``mage_ai/server/server.py``). Started from here it has a key of its own, an owner whose password is made and shown
+once, a login for everything that knows one, and one address.
+
+With schedules on it is production: triggers fire, nothing can be edited, and the project is served from a copy, since
+Mage writes the time of its start into the triggers' files.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+import shutil
+import signal
+import socket
+import sqlite3
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import closing, contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Final
+
+import requests
+import structlog
+from filelock import FileLock, Timeout
+
+from etl.errors import StoreError, UsageError
+from etl.mage.spool import Spool, touched
+
+DEFAULT_FOLDER: Final = ".mage_data"
+DEFAULT_PORT: Final = 6789
+OWNER: Final = "owner@localhost"
+"""The pages of Mage sign people in by their e-mail address; this one can get no mail."""
+
+_PROJECT: Final = "mage_pipeline"
+_DATABASE: Final = "MAGE_DATABASE_CONNECTION_URL"
+_PASSWORD: Final = "DEFAULT_OWNER_PASSWORD"  # noqa: S105 -- the name of a variable
+_KEY: Final = "JWT_SECRET"
+_START_SECONDS: Final = 180.0
+_END_SECONDS: Final = 10.0
+_LOOK_SECONDS: Final = 0.25
+_DAY_SECONDS: Final = 86_400.0
+_DATA: Final = "data"
+RETENTION_SECONDS: Final = 30 * _DAY_SECONDS
+"""How long logs and outputs of a run are kept; the same stands in the project's metadata."""
+
+_log: structlog.stdlib.BoundLogger = structlog.get_logger()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """How to start a server.
+
+    Attributes:
+        project: The folder with the Mage project.
+        folder: Where the server keeps its database, logs and outputs.
+        host: The address to listen on.
+        port: The port to listen on.
+        schedules: Whether triggers fire and nothing can be edited.
+        spool: The spool of the settings, which is emptied.
+    """
+
+    project: Path
+    folder: Path
+    host: str = "127.0.0.1"
+    port: int = DEFAULT_PORT
+    schedules: bool = False
+    spool: Path
+
+    @property
+    def address(self) -> str:
+        """Where a browser of this machine finds it."""
+        host = "127.0.0.1" if self.host in {"0.0.0.0", "::"} else self.host  # noqa: S104 -- compared, not bound
+        return f"http://{host}:{self.port}"
+
+
+@dataclass(frozen=True)
+class Ready:
+    """What is needed to start it.
+
+    Attributes:
+        command: The program and its arguments.
+        environment: All of its environment.
+        new_password: The owner's password where this start makes the owner; None where there is one.
+    """
+
+    command: list[str]
+    environment: dict[str, str]
+    new_password: str | None
+
+
+def find_project() -> Path:
+    """Finds the Mage project: in the current folder, else beside the package.
+
+    Raises:
+        UsageError: If there is none.
+    """
+    for folder in (Path.cwd(), Path(__file__).resolve().parents[2]):
+        if (folder / _PROJECT / "metadata.yaml").is_file():
+            return folder / _PROJECT
+    raise UsageError(
+        f"there is no folder {_PROJECT} here", hint="start it in a checkout, or name the folder with --project"
+    )
+
+
+def prepare(plan: Plan, given: Mapping[str, str]) -> Ready:
+    """Makes the server's folder, and decides on its environment.
+
+    Args:
+        plan: How to start it.
+        given: The environment to begin with; what stands there wins, except over what makes it safe.
+
+    Raises:
+        UsageError: If Mage is not installed, the port is taken, or a secret has to be given and is not.
+        StoreError: If the folder cannot be written.
+    """
+    program = Path(sys.executable).with_name("mage")
+    if not program.is_file():
+        raise UsageError("Mage is not installed", hint="pip install 'gharchive-etl[mage]', with Python 3.11 or 3.12")
+    _refuse_taken_port(plan)
+    try:
+        plan.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        project = _copied(plan) if plan.schedules else plan.project
+        Spool(plan.spool).sweep(older_than=0)
+        environment = _environment(plan, given)
+        new_password = _new_password(environment)
+    except OSError as error:
+        raise StoreError(
+            f"{plan.folder} cannot be written: {error.strerror or type(error).__name__}",
+            hint="name another folder with --folder",
+        ) from error
+    command = [str(program), "start", str(project), "--host", plan.host, "--port", str(plan.port)]
+    return Ready(command, environment, new_password)
+
+
+@contextmanager
+def serving(plan: Plan, ready: Ready, *, output: IO[bytes] | None = None) -> Iterator[subprocess.Popen[bytes]]:
+    """Runs the server while the block does, and ends all its processes with it.
+
+    Args:
+        plan: How it is started.
+        ready: What ``prepare`` gave.
+        output: Where it writes; where this process does when None.
+
+    Raises:
+        UsageError: If another server, or what is left of one, works with the folder.
+    """
+    lock = FileLock(plan.folder / "lock", timeout=0)
+    try:
+        lock.acquire()
+    except Timeout:
+        raise UsageError(
+            f"a server works with {plan.folder} already", hint="end it, or name another folder with --folder"
+        ) from None
+    with (
+        lock,
+        subprocess.Popen(  # noqa: S603 -- Mage's own program, beside this Python
+            ready.command,
+            env=ready.environment,
+            stdout=output,
+            stderr=output,
+            stdin=subprocess.DEVNULL,
+            process_group=0,
+        ) as process,
+    ):
+        try:
+            yield process
+        finally:
+            _end(process)
+
+
+def await_health(plan: Plan, process: subprocess.Popen[bytes]) -> None:
+    """Waits until the server answers and its owner can sign in.
+
+    Raises:
+        StoreError: If it ends, or does not answer in time.
+    """
+    until = time.monotonic() + _START_SECONDS
+    while time.monotonic() < until:
+        if process.poll() is not None:
+            raise StoreError(f"the Mage server ended with code {process.returncode}", hint="its output says why")
+        with suppress(requests.RequestException):
+            if requests.get(f"{plan.address}/api/status", timeout=5).ok and _knows_its_clients(plan):
+                return
+        time.sleep(_LOOK_SECONDS)
+    raise StoreError(f"the Mage server does not answer at {plan.address}", hint="its output says why")
+
+
+def tend(plan: Plan, process: subprocess.Popen[bytes], *, every: float = _DAY_SECONDS) -> int:
+    """Stays with a server to its end, and once a day removes what its runs left behind long ago.
+
+    Args:
+        plan: How it was started.
+        process: The server.
+        every: Seconds between two removals.
+
+    Returns:
+        Its exit code.
+    """
+    while True:
+        removed = clean(plan)
+        _log.info("logs and outputs of old runs removed", runs=removed)
+        with suppress(subprocess.TimeoutExpired):
+            return process.wait(every)
+
+
+def clean(plan: Plan, *, older_than: float = RETENTION_SECONDS) -> int:
+    """Removes logs and outputs of runs that nothing was written to for long.
+
+    Mage's own commands go by the hour a run is for, so that to them a backfill of old hours is old while it runs.
+
+    Args:
+        plan: How the server was started.
+        older_than: Seconds for which nothing of them was changed.
+
+    Returns:
+        How many folders were removed.
+    """
+    before = time.time() - older_than
+    old = [
+        folder
+        for kind in (".logs", ".variables")
+        # By pipeline, then trigger, then run.
+        for folder in (plan.folder / _DATA).glob(f"*/pipelines/*/{kind}/*/*")
+        if folder.is_dir() and touched(folder) < before
+    ]
+    for folder in old:
+        shutil.rmtree(folder, ignore_errors=True)
+    return len(old)
+
+
+def _knows_its_clients(plan: Plan) -> bool:
+    """Whether its own page is a client it knows, which it makes some seconds after it begins to answer."""
+    from etl.mage.client import API_KEY  # noqa: PLC0415 -- the client is no part of a start without a question
+
+    answer = requests.get(f"{plan.address}/api/pipelines", headers={"X-API-KEY": API_KEY}, timeout=5)
+    return "Invalid API key" not in answer.text
+
+
+def _environment(plan: Plan, given: Mapping[str, str]) -> dict[str, str]:
+    data = plan.folder.absolute()
+    chosen = {
+        "MAGE_DATA_DIR": str(data / _DATA),
+        _DATABASE: f"sqlite:///{data / 'mage.db'}",
+        _KEY: "",
+        "DEFAULT_OWNER_USERNAME": OWNER.partition("@")[0],
+        "DEFAULT_OWNER_EMAIL": OWNER,
+        "MAGE_PUBLIC_HOST": plan.address,
+        "MAGE_ACCESS_TOKEN_EXPIRY_TIME": "86400",
+        "SCHEDULER_TRIGGER_INTERVAL": "1",
+        "SERVER_LOGGING_FORMAT": "json" if plan.schedules else "plaintext",
+        "SERVER_VERBOSITY": "info" if plan.schedules else "warning",
+        "DISABLE_TERMINAL": "1",
+        "GHARCHIVE_SPOOL": str(plan.spool.absolute()),
+    } | dict(given)
+    # These are what makes it safe and its times right, so no environment turns them round.
+    chosen |= {
+        "REQUIRE_USER_AUTHENTICATION": "1",
+        "HIDE_ENV_VAR_VALUES": "1",
+        "HIDE_API_TRIGGER_TOKEN": "1",
+        "DISABLE_AUTO_BROWSER_OPEN": "1",
+        "DISABLE_AUTORELOAD": "1",
+        "ENABLE_OPEN_AI": "0",
+        "ENABLE_HUGGING_FACE": "0",
+        "TZ": "UTC",
+        "ENV": "prod" if plan.schedules else "dev",
+    }
+    if plan.schedules:
+        chosen |= {"DISABLE_NOTEBOOK_EDIT_ACCESS": "1", "DISABLE_TERMINAL": "1"}
+    chosen[_KEY] = chosen[_KEY] or _kept_secret(plan.folder / "jwt-secret")
+    return chosen
+
+
+def _new_password(environment: dict[str, str]) -> str | None:
+    """Sees to it that Mage never makes an owner with its own password; gives the one it will make him with."""
+    named = environment.get(_PASSWORD)
+    if named:
+        return None
+    is_ours = environment[_DATABASE].startswith("sqlite:///")
+    if not is_ours:
+        raise UsageError(
+            f"{_PASSWORD} is not set, and the database is not this machine's own",
+            hint="the owner's first password comes from the environment then, as the database's address does",
+        )
+    environment[_PASSWORD] = secrets.token_urlsafe(16)
+    has_owner = _has_owner(Path(environment[_DATABASE].removeprefix("sqlite:///")))
+    return None if has_owner else environment[_PASSWORD]
+
+
+def _has_owner(database: Path) -> bool:
+    if not database.is_file():
+        return False
+    try:
+        with closing(sqlite3.connect(f"file:{database}?mode=ro", uri=True)) as connection:
+            (users,) = connection.execute('SELECT count(*) FROM "user"').fetchone()
+    except sqlite3.OperationalError:
+        return False
+    return bool(users)
+
+
+def _kept_secret(path: Path) -> str:
+    """Reads a secret that only this user may read; makes it the first time."""
+    with suppress(FileExistsError):
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        with os.fdopen(descriptor, "w", encoding="ascii") as file:
+            file.write(secrets.token_urlsafe(32))
+    return path.read_text(encoding="ascii")
+
+
+def _copied(plan: Plan) -> Path:
+    """Copies the project, as it is now, to where Mage may write."""
+    copy = plan.folder / _PROJECT
+    shutil.rmtree(copy, ignore_errors=True)
+    shutil.copytree(plan.project, copy, ignore=shutil.ignore_patterns("__pycache__", ".*"))
+    return copy.absolute()
+
+
+def _refuse_taken_port(plan: Plan) -> None:
+    """Refuses a port that is taken: Mage would quietly take the next one."""
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((plan.host, plan.port))
+        except OSError as error:
+            raise UsageError(
+                f"port {plan.port} of {plan.host} cannot be used: {error.strerror}", hint="name another with --port"
+            ) from None
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    """Ends the server and all it started; first politely, then not."""
+    for kind in (signal.SIGTERM, signal.SIGKILL):
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, kind)
+        with suppress(subprocess.TimeoutExpired):
+            process.wait(_END_SECONDS)
+    with suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)

@@ -1,0 +1,420 @@
+"""The three steps of an hour, one a block: fetch it into the spool, give it the schema there, publish it in the lake.
+
+Together they do what ``etl.pipeline.run_hour`` does in one stroke, and by its means: the middle step *is* a run of the
+pipeline, from the spooled file into a lake of its own in the spool, and the last one puts that lake's hour into the
+real one. In between a gate may say no, and then the real lake is as it was.
+
+Each step can be done again from its parcel alone: where the spool has been emptied meanwhile, by a kill or by a step
+that failed, the hour is fetched again.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import shutil
+import time
+from collections.abc import Sequence
+from contextlib import closing
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Final, NoReturn
+
+import msgspec
+import structlog
+
+from etl.archive.contract import Body, HourNotFound, Source
+from etl.archive.fetch import Download, open_download, open_sources
+from etl.errors import ConflictError, DamagedError, NotPublishedError, SourceUnreachableError, StoreError
+from etl.events.schema import SCHEMA_VERSION
+from etl.hours import Hour
+from etl.lake.lake import Lake
+from etl.lake.manifest import Content, Manifest, Status
+from etl.mage import gates
+from etl.mage.parcel import Origin, Parcel, State
+from etl.mage.spool import Spool, SpooledSource
+from etl.pipeline import RunOptions, run_hour
+from etl.settings import Settings
+from etl.terms import run_options
+
+_LOOK_EVERY_SECONDS: Final = 30.0
+_COPY_BYTES: Final = 8 << 20
+
+_log: structlog.stdlib.BoundLogger = structlog.get_logger()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Terms:
+    """On what terms hours are brought.
+
+    Attributes:
+        lake: Where to.
+        sources: Where from: the first that has an hour.
+        options: How.
+        spool: Where it lies in between.
+        accept_partial: Whether an hour with more damage than allowed, or without any event, passes the gate.
+    """
+
+    lake: Lake
+    sources: Sequence[Source]
+    options: RunOptions
+    spool: Spool
+    accept_partial: bool = False
+
+
+def terms_of(settings: Settings, *, refresh: bool = False, accept_partial: bool = False) -> Terms:
+    """Opens what the settings name.
+
+    Raises:
+        UsageError: If an address cannot be what it is to be.
+        StoreError: If a bucket is named and there are no credentials.
+    """
+    options = run_options(settings, refresh=refresh)
+    return Terms(
+        lake=Lake.at(settings.lake),
+        sources=open_sources(settings.sources, options.fetch),
+        options=options,
+        spool=Spool(Path(settings.spool).absolute()),
+        accept_partial=accept_partial,
+    )
+
+
+def fetch(hour: Hour, run: str, terms: Terms, *, wait_seconds: float = 0.0) -> Parcel:
+    """Brings an hour's file into the spool, unless the lake has it or no source does.
+
+    Args:
+        hour: Which hour.
+        run: The run that does it.
+        terms: On what terms.
+        wait_seconds: How long to wait for an hour that no source has yet.
+
+    Returns:
+        The parcel, ``fetched``, ``unchanged``, ``kept``, ``missing`` or ``pending``; an hour that is not there is noted
+        in the lake, as ``run`` notes it.
+
+    Raises:
+        SourceUnreachableError: If no source gave it, and not all of them said 404; noted in the lake.
+        StoreError: If the lake cannot be read or written, or the spool cannot.
+    """
+    terms.spool.sweep()
+    parcel = Parcel(hour=str(hour), run=run, state=State.FETCHED, started_at=datetime.now(UTC))
+    present = terms.lake.recover(hour)
+    if _is_settled(present, terms.options):
+        return _with_facts(parcel, present, state=State.UNCHANGED)
+    until = time.monotonic() + wait_seconds
+    try:
+        while (answer := _from_first_of(parcel, terms)).is_absent and (left := until - time.monotonic()) > 0:
+            _log.info("not published yet, waiting", hour=str(hour), seconds_left=round(left))
+            time.sleep(min(_LOOK_EVERY_SECONDS, left))
+        if answer.origin is None:
+            return _note_absent(parcel, answer, terms)
+    except BaseException:
+        terms.spool.discard(parcel)
+        raise
+    if _same_as_stored(present, answer.origin, terms.options):
+        terms.spool.discard(parcel)
+        return _with_facts(parcel, present, state=State.UNCHANGED)
+    return msgspec.structs.replace(parcel, origin=answer.origin)
+
+
+def shape(parcel: Parcel, terms: Terms) -> Parcel:
+    """Gives a fetched hour the schema: parquet, quarantine and manifest, in the spool.
+
+    Args:
+        parcel: What ``fetch`` gave.
+        terms: On what terms.
+
+    Returns:
+        The parcel, ``shaped``, also when it is damaged: the gate decides. Any that was not fetched is given back.
+
+    Raises:
+        SourceUnreachableError: If the spool was emptied and no source gives the hour again.
+        StoreError: If the spool cannot be written.
+    """
+    if parcel.state is not State.FETCHED:
+        return parcel
+    parcel = _in_spool(parcel, terms)
+    if parcel.state is not State.FETCHED or parcel.origin is None:
+        return parcel
+    hour = parcel.the_hour
+    lake = Lake.at(str(terms.spool.lake(parcel)))
+    source = SpooledSource(terms.spool.file(parcel), parcel.origin)
+    try:
+        # Always anew: what lies there already is a killed attempt's.
+        run_hour(hour, lake=lake, sources=[source], options=replace(terms.options, force=True, refresh=False))
+    except DamagedError as error:
+        _log.warning("an hour is damaged", hour=parcel.hour, cause=error.message)
+    except BaseException:
+        terms.spool.discard(parcel)
+        raise
+    return _with_facts(parcel, lake.manifest(hour), state=State.SHAPED)
+
+
+def publish(parcel: Parcel, terms: Terms) -> Parcel:
+    """Puts a shaped hour into the lake, and empties its place in the spool in any case.
+
+    Args:
+        parcel: What ``shape`` gave.
+        terms: On what terms.
+
+    Returns:
+        The parcel, ``stored``, ``replaced``, or ``kept`` where the lake has more events; ``unchanged`` where another
+        run was faster, ``locked`` where it is still at it. Any that was not shaped is given back.
+
+    Raises:
+        GateError: If the hour had to be fetched again and does not pass.
+        SourceUnreachableError: If the spool was emptied and no source gives the hour again.
+        StoreError: If the lake cannot be written, or the spool cannot be read.
+    """
+    if parcel.state is not State.SHAPED:
+        terms.spool.discard(parcel)
+        return parcel
+    try:
+        parcel = _shaped_in_spool(parcel, terms)
+        if parcel.state is not State.SHAPED:
+            return parcel
+        with terms.lake.lock(parcel.the_hour) as alone:
+            if not alone:
+                return msgspec.structs.replace(parcel, state=State.LOCKED, reason="another run is at it")
+            return _published(parcel, terms)
+    finally:
+        terms.spool.discard(parcel)
+
+
+def bring(hour: Hour, run: str, terms: Terms) -> Parcel:
+    """Does all steps of an hour, with the gates between them.
+
+    Raises:
+        GateError: If it does not pass a gate; the lake has its events as before.
+        SourceUnreachableError: If no source gave it.
+        StoreError: If the lake or the spool cannot be read or written.
+    """
+    parcel = fetch(hour, run, terms)
+    gates.check_fetched(parcel, terms.spool)
+    parcel = shape(parcel, terms)
+    check_shaped(parcel, terms)
+    parcel = publish(parcel, terms)
+    gates.check_published(parcel, terms.lake)
+    return parcel
+
+
+def check_shaped(parcel: Parcel, terms: Terms) -> None:
+    """The gate before the lake: notes there why an hour is turned away, and empties its place in the spool.
+
+    An hour that has events in the lake stays as it is, its manifest included.
+
+    Raises:
+        GateError: If it does not pass.
+        StoreError: If the lake cannot be written, or the spool cannot be read.
+    """
+    try:
+        gates.check_shaped(parcel, terms.spool, accept_partial=terms.accept_partial)
+    except gates.GateError as error:
+        terms.lake.record(
+            parcel.the_hour,
+            Status.FAILED,
+            error.message,
+            started_at=parcel.started_at,
+            finished_at=datetime.now(UTC),
+        )
+        terms.spool.discard(parcel)
+        raise
+
+
+@dataclass(frozen=True)
+class _Answer:
+    """What asking the sources came to: the file that is in the spool now, or what each of them said."""
+
+    origin: Origin | None
+    refusals: Sequence[_Refusal] = ()
+
+    @property
+    def is_absent(self) -> bool:
+        return self.origin is None and all(isinstance(each.error, HourNotFound) for each in self.refusals)
+
+
+class _Refusal:
+    """A source that was asked and did not give the hour: it says the same again."""
+
+    def __init__(self, source: Source, error: HourNotFound | SourceUnreachableError) -> None:
+        self.address: Final = source.address
+        self.error: Final = error
+        self._source = source
+
+    def url(self, hour: Hour) -> str:
+        return self._source.url(hour)
+
+    def open(
+        self,
+        hour: Hour,  # noqa: ARG002
+        *,
+        start: int = 0,  # noqa: ARG002
+        etag: str | None = None,  # noqa: ARG002
+        last_modified: str | None = None,  # noqa: ARG002
+        unless_etag: str | None = None,  # noqa: ARG002
+    ) -> Body:
+        raise self.error
+
+    def companion(self, hour: Hour) -> bytes | None:  # noqa: ARG002
+        return None
+
+    def exists(self, hour: Hour) -> bool:  # noqa: ARG002
+        return False
+
+
+def _from_first_of(parcel: Parcel, terms: Terms) -> _Answer:
+    refusals = []
+    for source in terms.sources:
+        try:
+            return _Answer(_download(parcel, source, terms))
+        except HourNotFound as error:
+            refusals.append(_Refusal(source, error))
+        except SourceUnreachableError as error:
+            _log.warning("source given up", hour=parcel.hour, source=source.address, cause=error.message)
+            refusals.append(_Refusal(source, SourceUnreachableError(error.message, hint=error.hint)))
+    return _Answer(None, refusals)
+
+
+def _download(parcel: Parcel, source: Source, terms: Terms) -> Origin:
+    download = open_download(source, parcel.the_hour, terms.options.fetch)
+    if download is None:
+        _refuse_not_modified(source.url(parcel.the_hour))
+    terms.spool.made(parcel)
+    path = terms.spool.file(parcel)
+    with download:
+        try:
+            with path.open("wb") as file:
+                for chunk in download:
+                    file.write(chunk)
+        except OSError as error:
+            raise StoreError(
+                f"the spool {terms.spool.root} cannot be written: {error.strerror or type(error).__name__}",
+                hint="make room there, or name another folder by the setting spool",
+            ) from error
+    return _origin(source, download)
+
+
+def _refuse_not_modified(url: str) -> NoReturn:
+    raise SourceUnreachableError(f"{url} says 304 to a plain request")
+
+
+def _origin(source: Source, download: Download) -> Origin:
+    return Origin(
+        source=source.address,
+        url=download.address,
+        etag=download.etag,
+        last_modified=download.last_modified,
+        bytes=download.received,
+        sha256=download.sha256,
+        companion=download.companion is not None,
+        event_count=None if download.companion is None else download.companion.event_count,
+    )
+
+
+def _note_absent(parcel: Parcel, answer: _Answer, terms: Terms) -> Parcel:
+    """Has the pipeline say what it means that no source gave the hour, and note it in the lake."""
+    hour = parcel.the_hour
+    reason = None
+    try:
+        run_hour(hour, lake=terms.lake, sources=answer.refusals, options=terms.options)
+    except NotPublishedError as error:
+        reason = error.message
+    manifest = terms.lake.manifest(hour)
+    states = {Status.MISSING: State.MISSING, Status.PENDING: State.PENDING}
+    state = State.KEPT if manifest is None else states.get(manifest.status, State.KEPT)
+    return _with_facts(parcel, manifest, state=state, reason=reason)
+
+
+def _is_settled(present: Manifest | None, options: RunOptions) -> bool:
+    """Whether the lake has the hour, and nobody asked for a newer version of it."""
+    return (
+        present is not None
+        and present.status.has_events
+        and present.status is not Status.PARTIAL
+        and not options.refresh
+    )
+
+
+def _same_as_stored(present: Manifest | None, origin: Origin, options: RunOptions) -> bool:
+    """Whether the lake's hour was made of these very bytes, on the same terms."""
+    content = None if present is None else present.content
+    return (
+        content is not None
+        and content.source.sha256 == origin.sha256
+        and (content.emails, content.schema_version) == (options.emails.name, SCHEMA_VERSION)
+    )
+
+
+def _in_spool(parcel: Parcel, terms: Terms) -> Parcel:
+    """Gives a parcel whose file is in the spool, whole; fetches it again where it is not."""
+    path = terms.spool.file(parcel)
+    if parcel.origin is not None and path.is_file() and _sha256(path) == parcel.origin.sha256:
+        return parcel
+    _log.warning("the spool was emptied; the hour is fetched again", hour=parcel.hour, run=parcel.run)
+    return fetch(parcel.the_hour, parcel.run, terms)
+
+
+def _shaped_in_spool(parcel: Parcel, terms: Terms) -> Parcel:
+    """Gives a parcel whose shaped hour is in the spool; brings it there again where it is not."""
+    if terms.spool.lake(parcel).is_dir():
+        return parcel
+    again = _in_spool(msgspec.structs.replace(parcel, state=State.FETCHED), terms)
+    gates.check_fetched(again, terms.spool)
+    again = shape(again, terms)
+    check_shaped(again, terms)
+    return again
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _published(parcel: Parcel, terms: Terms) -> Parcel:
+    hour = parcel.the_hour
+    made = Lake.at(str(terms.spool.lake(parcel)))
+    content, key = gates.made_of(made, hour)
+    try:
+        with terms.lake.publish(hour) as publication:
+            current = None if publication.current is None else publication.current.content
+            if current is not None and content.events < current.events:
+                return msgspec.structs.replace(parcel, state=State.KEPT, reason=_shrunk(content, current))
+            if content.quarantine_file is not None:
+                with closing(made.store.open(content.quarantine_file.key)) as unreadable:
+                    publication.quarantine(unreadable, content.quarantine_file.rows)
+            with closing(made.store.open(key)) as events:
+                shutil.copyfileobj(events, publication.events, _COPY_BYTES)
+            manifest = publication.finish(content, started_at=parcel.started_at)
+    except ConflictError:
+        return _overtaken(parcel, terms)
+    return _with_facts(parcel, manifest, state=State.STORED if current is None else State.REPLACED)
+
+
+def _overtaken(parcel: Parcel, terms: Terms) -> Parcel:
+    """What to say when another run published the hour meanwhile."""
+    present = terms.lake.manifest(parcel.the_hour)
+    if present is None or not present.status.has_events:
+        raise StoreError(f"{parcel.hour} was changed by another run while it was published", hint="run it again")
+    return _with_facts(parcel, present, state=State.UNCHANGED, reason="another run was faster")
+
+
+def _shrunk(content: Content, current: Content) -> str:
+    return (
+        f"it holds {content.events:,} events at its source now, the lake has {current.events:,}; the lake keeps its own"
+    )
+
+
+def _with_facts(parcel: Parcel, manifest: Manifest | None, *, state: State, reason: str | None = None) -> Parcel:
+    """Puts into a parcel what a manifest says."""
+    if manifest is None:
+        return msgspec.structs.replace(parcel, state=state, reason=reason)
+    content, file = manifest.content, manifest.events_file
+    return msgspec.structs.replace(
+        parcel,
+        state=state,
+        reason=reason or manifest.reason,
+        status=manifest.status.value,
+        events=None if content is None else content.events,
+        unreadable=None if content is None else content.unreadable,
+        bytes=None if file is None else file.bytes,
+    )

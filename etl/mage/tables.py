@@ -1,0 +1,120 @@
+"""The warehouse in a run of Mage: the commands that build it, each in a process of its own.
+
+A build may take more memory than all that runs beside it, and gives it back only by ending; so it is the command
+itself that runs, and what it prints for programs is what the block hands on.
+"""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
+from typing import Final
+
+import msgspec
+import structlog
+
+from etl.errors import ChecksFailedError, ExitCode, StoreError, UsageError
+
+ENGINES: Final[Mapping[str, Sequence[str]]] = MappingProxyType(
+    {
+        "duckdb": ("build", "--engine", "duckdb", "--json"),
+        "spark": ("build", "--engine", "spark", "--json"),
+        "bigquery": ("build", "--engine", "bigquery", "--json"),
+        "dataproc": ("submit", "build"),
+    }
+)
+"""What builds the tables: this machine, Spark on this machine, BigQuery, or a batch of Dataproc Serverless."""
+
+_log: structlog.stdlib.BoundLogger = structlog.get_logger()
+
+
+class Touched(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What a build would make.
+
+    Attributes:
+        engine: What would make it; a key of ``ENGINES``.
+        partitions: How many partitions.
+        bytes: What they read.
+        days: The days among them, in order.
+    """
+
+    engine: str
+    partitions: int
+    bytes: int
+    days: list[str]
+
+
+class Built(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What a build made.
+
+    Attributes:
+        engine: What made it.
+        outcomes: How many partitions came to which outcome; empty where the build ran elsewhere or had nothing to do.
+        rows: Rows written.
+    """
+
+    engine: str
+    outcomes: dict[str, int]
+    rows: int
+
+
+def find_touched(engine: str) -> Touched:
+    """Asks which partitions are to be made, and makes none.
+
+    Args:
+        engine: A key of ``ENGINES``.
+
+    Raises:
+        UsageError: If there is no such engine.
+        StoreError: If the command fails.
+    """
+    if engine not in ENGINES:
+        raise UsageError(f"there is no engine {engine!r}", hint=f"engines: {', '.join(ENGINES)}")
+    # What Dataproc would make is what Spark would: they have one state.
+    planned_by = "spark" if engine == "dataproc" else engine
+    pieces = [msgspec.json.decode(line) for line in _run(*ENGINES[planned_by], "--dry-run")]
+    return Touched(
+        engine=engine,
+        partitions=len(pieces),
+        bytes=sum(int(piece["bytes"] or 0) for piece in pieces),
+        days=sorted({piece["partition"] for piece in pieces if piece["partition"] != "all"}),
+    )
+
+
+def build(touched: Touched) -> Built:
+    """Builds what changed; where nothing did, nothing is started.
+
+    Raises:
+        ChecksFailedError: If rows broke a check that must hold; the old ones were kept.
+        StoreError: If the command fails in another way.
+    """
+    if not touched.partitions:
+        return Built(engine=touched.engine, outcomes={}, rows=0)
+    lines = _run(*ENGINES[touched.engine])
+    if touched.engine == "dataproc":
+        return Built(engine=touched.engine, outcomes={}, rows=0)
+    entries = [msgspec.json.decode(line) for line in lines]
+    return Built(
+        engine=touched.engine,
+        outcomes=dict(sorted(Counter(str(entry["outcome"]) for entry in entries).items())),
+        rows=sum(int(entry["rows_written"] or 0) for entry in entries),
+    )
+
+
+def _run(*words: str) -> list[str]:
+    """Runs a command of this program to its end, and gives the lines that it printed."""
+    _log.info("running a command", command=" ".join(words))
+    done = subprocess.run(  # noqa: S603 -- our own program, and words of the table above
+        [sys.executable, "-m", "etl", *words], check=False, capture_output=True, text=True, encoding="utf-8"
+    )
+    if done.returncode == ExitCode.OK:
+        return done.stdout.splitlines()
+    said = done.stderr.strip().splitlines()
+    error = ChecksFailedError if done.returncode == ExitCode.CHECKS_FAILED else StoreError
+    raise error(
+        f"`{' '.join(words)}` ended with exit code {done.returncode}: {' | '.join(said[-2:])}",
+        hint="run the same by hand to see all it says",
+    )

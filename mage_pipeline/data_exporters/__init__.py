@@ -1,0 +1,1 @@
+"""What puts it where it stays."""

@@ -1,0 +1,22 @@
+"""Writes the coverage page of the lake, and tells where it is."""
+
+from typing import Any
+
+from etl.mage import blocks
+
+if "data_exporter" not in globals():
+    from mage_ai.data_preparation.decorators import data_exporter
+if "test" not in globals():
+    from mage_ai.data_preparation.decorators import test
+
+
+@data_exporter
+def report_coverage(result: dict[str, Any], *_: object, **variables: object) -> dict[str, Any]:
+    """Writes the coverage page of the lake, and tells where it is."""
+    return blocks.report_coverage(result, variables)
+
+
+@test
+def nothing_is_late(result: dict[str, Any], *_: object, **_variables: object) -> None:
+    """No hour is missing that ended long ago."""
+    blocks.check_report(result)

@@ -1,0 +1,1 @@
+"""What brings something into a pipeline."""

@@ -1,0 +1,14 @@
+"""Finds which partitions of the warehouse are to be made anew."""
+
+from typing import Any
+
+from etl.mage import blocks
+
+if "data_loader" not in globals():
+    from mage_ai.data_preparation.decorators import data_loader
+
+
+@data_loader
+def list_touched_days(*_: object, **variables: object) -> dict[str, Any]:
+    """Finds which partitions of the warehouse are to be made anew."""
+    return blocks.list_touched_days(variables)

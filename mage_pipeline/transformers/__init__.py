@@ -1,0 +1,1 @@
+"""What changes its form."""

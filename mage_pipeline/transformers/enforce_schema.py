@@ -1,0 +1,22 @@
+"""Gives the fetched hour the one schema, as parquet in the spool."""
+
+from typing import Any
+
+from etl.mage import blocks
+
+if "transformer" not in globals():
+    from mage_ai.data_preparation.decorators import transformer
+if "test" not in globals():
+    from mage_ai.data_preparation.decorators import test
+
+
+@transformer
+def enforce_schema(result: dict[str, Any], *_: object, **variables: object) -> dict[str, Any]:
+    """Gives the fetched hour the one schema, as parquet in the spool."""
+    return blocks.enforce_schema(result, variables)
+
+
+@test
+def may_be_published(result: dict[str, Any], *_: object, **variables: object) -> None:
+    """The hour is whole; one that is not never gets near the lake."""
+    blocks.check_shaped(result, variables)
