@@ -85,6 +85,15 @@ mage-demo: $(STAMP)  ## The same with a made-up archive and a backfill, all of i
 test: $(STAMP)  ## Run all tests (ARGS="tests/unit -k hours" for some)
 	@$(PY) -m pytest -n auto $(ARGS)
 
+.PHONY: test-terraform
+test-terraform: $(STAMP)  ## Run all tests of terraform/, then break every protection to see that one turns red
+	@$(PY) -m pytest -n auto tests/integration/terraform $(ARGS)
+	@$(PY) -m tests.integration.terraform.mutations
+
+.PHONY: terraform-tables
+terraform-tables: $(STAMP)  ## Write the models' tables and views down for terraform/
+	@$(PY) etl schema --tables > terraform/modules/warehouse/tables.json
+
 .PHONY: lint
 lint: $(STAMP)  ## Check style, the import rule, the CI script, the images and the workflows
 	@$(PY) -m ruff check .
@@ -152,7 +161,7 @@ audit: $(STAMP)  ## Ask for known vulnerabilities in what the images hold (needs
 # The way into the cloud (docs/cloud.md): make bootstrap images deploy PROJECT=my-project REGION=europe-west1. What is
 # given here comes to the commands by the environment, so that it is data to the shell.
 PREFIX  ?= gharchive
-export PREFIX ENVIRONMENT
+bootstrap images deploy: export PREFIX := $(PREFIX)
 
 .PHONY: named
 named:

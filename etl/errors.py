@@ -35,6 +35,8 @@ class ExitCode(IntEnum):
     """Some hours of a range are neither complete nor known holes of the archive."""
     CHECKS_FAILED = 10
     """A check of a model did not hold; the partitions concerned stayed as they were."""
+    BATCH_FAILED = 11
+    """A batch of Spark in the cloud failed or was cancelled, or could not be sent or followed."""
     INTERRUPTED = 130
     """Stopped by Ctrl-C or SIGTERM (128 + SIGINT, the shell's convention)."""
 
@@ -95,6 +97,10 @@ class DamagedError(EtlError):
     exit_code = ExitCode.DAMAGED
 
 
+class GateError(DamagedError):
+    """An hour did not pass a gate on its way to the lake, which was left as it was."""
+
+
 class VerifyError(EtlError):
     """A stored hour does not match its manifest."""
 
@@ -111,3 +117,9 @@ class ChecksFailedError(EtlError):
     """New rows of a table broke a check that must hold; the old ones were kept."""
 
     exit_code = ExitCode.CHECKS_FAILED
+
+
+class BatchError(EtlError):
+    """A batch of Spark in the cloud failed, or could not be sent or followed."""
+
+    exit_code = ExitCode.BATCH_FAILED

@@ -71,6 +71,26 @@ class Settings(BaseSettings):
     warehouse: str = Field(
         "warehouse", min_length=1, description="Where tables are built: a folder, or gs://bucket/prefix."
     )
+    dataset: str | None = Field(
+        None, description="Where BigQuery has the tables: project.dataset, made by Terraform or with bq mk."
+    )
+    reporting_dataset: str | None = Field(
+        None, description="Where BigQuery has views for reports, authorised to read the tables: project.dataset."
+    )
+    events_by: Literal["day", "hour"] = Field(
+        "day", description="How BigQuery cuts events_base; hours end after 416 days, at 10,000 partitions."
+    )
+    spark_project: str | None = Field(
+        None, description="The project that Spark's batches run in; without it, that of the credentials."
+    )
+    spark_region: str | None = Field(None, description="The region of Google Cloud that Spark's batches run in.")
+    spark_image: str | None = Field(None, description="The container image that Spark's batches run in.")
+    spark_account: str | None = Field(None, description="The service account that Spark's batches run as.")
+    spark_subnet: str | None = Field(None, description="The subnetwork of Spark's batches.")
+    spark_bucket: str | None = Field(None, description="The name of a bucket for logs and files of Spark's batches.")
+    spool: str = Field(
+        "spool", min_length=1, description="A folder of this machine where Mage's blocks put an hour on its way."
+    )
     emails: Literal["hash", "keep", "drop"] = Field(
         "hash", description="What becomes of e-mail addresses: hash (SHA-1, or HMAC with email_key), keep or drop."
     )

@@ -22,7 +22,7 @@ from etl.backfill.worker import GRACE_SECONDS, STOP_SIGNALS, Job, Logged, Messag
 from etl.errors import EtlError
 from etl.hours import Hour
 
-__all__ = ["Crew", "CrewError", "Lost", "Progress", "Unbegun"]
+__all__ = ["Crew", "CrewError", "Heard", "Lost", "Progress", "Unbegun"]
 
 _STILLBORN_BORNE: Final = 20
 """So many workers in a row may end before they began."""
@@ -54,6 +54,7 @@ class Unbegun:
 
 
 Heard = Progress | HourReport | Lost | Unbegun
+"""What may be heard of hours that were given."""
 
 
 class Crew:

@@ -5,14 +5,15 @@ from __future__ import annotations
 import sys
 import time
 from collections import deque
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Final, Protocol
+from types import TracebackType
+from typing import Final, Protocol, Self
 
 import structlog
 
-from etl.backfill.crew import Crew, Lost, Progress, Unbegun
+from etl.backfill.crew import Crew, Heard, Lost, Progress, Unbegun
 from etl.backfill.plan import Plan
 from etl.backfill.summary import Ending, HourReport, Summary, standing
 from etl.backfill.worker import Job
@@ -27,6 +28,39 @@ _FIRST_LOOK_SECONDS: Final = 0.25
 _LONGEST_LOOK_SECONDS: Final = 15.0
 
 _log: structlog.stdlib.BoundLogger = structlog.get_logger()
+
+
+class Hands(Protocol):
+    """Who brings hours: processes of this machine (``Crew``), or Spark's (``etl.backfill.on_spark``).
+
+    When its block ends well they are let go after what they do; when it ends in an error they are told to stop.
+    """
+
+    def __enter__(self) -> Self:
+        """Gives the hands themselves."""
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        """Lets all of them go."""
+
+    @property
+    def busy(self) -> bool:
+        """Whether any of them has an hour."""
+
+    @property
+    def has_room(self) -> bool:
+        """Whether an hour can be given now."""
+
+    def give(self, hour: Hour) -> None:
+        """Gives an hour; there has to be room."""
+
+    def listen(self, timeout: float | None = None) -> Iterator[Heard]:
+        """Waits until one of them says something or dies, and yields what there is.
+
+        Args:
+            timeout: For how many seconds at most; None for as long as it takes.
+        """
 
 
 class BackfillWatch(Protocol):
@@ -57,7 +91,15 @@ class Patience:
     lock: float = 600.0
 
 
-def backfill(todo: Plan, job: Job, *, workers: int, patience: Patience, watch: BackfillWatch) -> Summary:
+def backfill(
+    todo: Plan,
+    job: Job,
+    *,
+    workers: int,
+    patience: Patience,
+    watch: BackfillWatch,
+    hands: Callable[[int, Job], Hands] = Crew,
+) -> Summary:
     """Does what is due; an hour that fails stops no other.
 
     Args:
@@ -66,6 +108,7 @@ def backfill(todo: Plan, job: Job, *, workers: int, patience: Patience, watch: B
         workers: Hours at once, one process each.
         patience: How often to try again.
         watch: Told of progress.
+        hands: Makes those who do it.
 
     Returns:
         What became of each hour. When the lake or the archive failed many times in a row the rest was left, and
@@ -74,7 +117,7 @@ def backfill(todo: Plan, job: Job, *, workers: int, patience: Patience, watch: B
     Raises:
         CrewError: If no process can be started.
     """
-    return _Backfill(todo, job, workers, patience, watch).run()
+    return _Backfill(todo, job, workers, patience, watch, hands).run()
 
 
 class _StoppedError(Exception):
@@ -84,12 +127,21 @@ class _StoppedError(Exception):
 class _Backfill:
     """One backfill."""
 
-    def __init__(self, todo: Plan, job: Job, workers: int, patience: Patience, watch: BackfillWatch) -> None:
+    def __init__(
+        self,
+        todo: Plan,
+        job: Job,
+        workers: int,
+        patience: Patience,
+        watch: BackfillWatch,
+        hands: Callable[[int, Job], Hands],
+    ) -> None:
         self._todo = todo
         self._job = job
         self._workers = max(1, min(workers, len(todo.due)))
         self._patience = patience
         self._watch = watch
+        self._hands = hands
         self._waiting: deque[Hour] = deque()
         self._reports = {report.hour: report for report in todo.settled}
         self._in_a_row: tuple[ExitCode | None, int] = None, 0
@@ -99,7 +151,7 @@ class _Backfill:
         """Does it all."""
         began, began_at = time.monotonic(), datetime.now(UTC)
         try:
-            with Crew(self._workers, self._job) as crew:
+            with self._hands(self._workers, self._job) as crew:
                 self._do_all(crew)
         except _StoppedError:
             _log.error("every hour fails alike; the rest is left", cause=self._stopped and self._stopped.message)
@@ -115,7 +167,7 @@ class _Backfill:
             stopped=self._stopped,
         )
 
-    def _do_all(self, crew: Crew) -> None:
+    def _do_all(self, crew: Hands) -> None:
         self._do(crew, self._todo.due, again=self._patience.retries > 0)
         for round_ in range(1, self._patience.retries + 1):
             failed = self._with_ending(Ending.FAILED)
@@ -126,7 +178,7 @@ class _Backfill:
             self._do(crew, failed, again=round_ < self._patience.retries)
         self._do_locked(crew)
 
-    def _do_locked(self, crew: Crew) -> None:
+    def _do_locked(self, crew: Hands) -> None:
         """Looks again at what other runs had, until they are through with it."""
         until = time.monotonic() + self._patience.lock
         pause = _FIRST_LOOK_SECONDS
@@ -135,7 +187,7 @@ class _Backfill:
             self._do(crew, locked, again=True)
             pause = min(2 * pause, _LONGEST_LOOK_SECONDS)
 
-    def _do(self, crew: Crew, hours: Iterable[Hour], *, again: bool) -> None:
+    def _do(self, crew: Hands, hours: Iterable[Hour], *, again: bool) -> None:
         """Runs hours, each once.
 
         Args:
@@ -151,13 +203,13 @@ class _Backfill:
                 self._watch.begun(hour)
             self._hear(crew, None, again=again)
 
-    def _rest(self, crew: Crew, seconds: float) -> None:
+    def _rest(self, crew: Hands, seconds: float) -> None:
         """Waits, while idle workers may die."""
         until = time.monotonic() + seconds
         while (left := until - time.monotonic()) > 0:
             self._hear(crew, left, again=True)
 
-    def _hear(self, crew: Crew, timeout: float | None, *, again: bool) -> None:
+    def _hear(self, crew: Hands, timeout: float | None, *, again: bool) -> None:
         for heard in crew.listen(timeout):
             match heard:
                 case Progress():

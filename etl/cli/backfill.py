@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, Final
@@ -17,14 +18,14 @@ from etl.errors import IncompleteError, UsageError
 from etl.hours import FIRST_HOUR, Hour, HourRange, newest_finished_hour
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
-    from etl.backfill import Job, Plan, Redo, Summary
+    from etl.backfill import Hands, Job, Plan, Redo, Summary
 
 _SPAN: Final = re.compile(r"(?P<count>\d{1,6})\s*(?P<unit>[hdw])", re.ASCII)
 _HOURS_A_UNIT: Final = {"h": 1, "d": 24, "w": 168}
 _LEAST_RATE: Final = 1000
-_MOST_WORKERS: Final = 1024
+MOST_WORKERS: Final = 1024
 _TOLD: Final = 20
 _REASON_WIDTH: Final = 200
 
@@ -69,15 +70,23 @@ def _how(command: Callable[..., None]) -> Callable[..., None]:
         (
             click.option(
                 "--workers",
-                type=click.IntRange(1, _MOST_WORKERS),
+                type=click.IntRange(1, MOST_WORKERS),
                 metavar="N",
-                help="Hours at once, each in a process of its own; without this, as many as there are processors.",
+                help="Hours at once, each in a process of its own; without this, as many as there are processors, or as"
+                " Spark has places for.",
             ),
             click.option(
                 "--max-rate",
                 type=Rate(),
                 metavar="RATE",
                 help="Fetch no more than this a second, over all workers: 20MB.",
+            ),
+            click.option(
+                "--engine",
+                type=click.Choice(("processes", "spark")),
+                default="processes",
+                show_default=True,
+                help="Who brings the hours: processes of this machine, or the executors of Spark.",
             ),
             click.option("--dry-run", is_flag=True, help="Only say what would be done, and about what it would cost."),
             click.option("--json", "as_json", is_flag=True, help="Print the summary as JSON."),
@@ -156,7 +165,7 @@ def catch_up(session: Session, hours: int, **how: Any) -> None:  # noqa: ANN401
     from etl.backfill import Redo
 
     newest = newest_published(session.sources(), session.fetch_policy())
-    _run(session, _back_from(newest, hours), _job(session, Redo.NONE), **how)
+    _run(session, _back_from(newest, hours), _job(session, Redo.NONE), counted=True, **how)
 
 
 def _range(first: Hour | None, last: Hour | None, span: int | None) -> HourRange:
@@ -206,25 +215,22 @@ def _run(
     hours: HourRange,
     job: Job,
     *,
-    workers: int | None,
-    max_rate: int | None,
     dry_run: bool,
     as_json: bool,
+    counted: bool = False,
+    **how: Any,  # noqa: ANN401
 ) -> None:
-    from etl.backfill import Patience, plan
-    from etl.backfill import backfill as backfill_hours
-    from etl.cli.progress import watching_many
+    from etl import logs
+    from etl.backfill import plan
 
     todo = plan(session.lake(), hours, policy=job.tries, now=datetime.now(UTC), redo=job.redo)
-    at_once = max(1, min(workers or _processors(), len(todo.due)))
     if dry_run:
-        _print_plan(session, todo, workers=at_once, max_rate=max_rate, as_json=as_json)
+        at_once = max(1, min(how["workers"] or _processors(), len(todo.due)))
+        _print_plan(session, todo, workers=at_once, max_rate=how["max_rate"], as_json=as_json)
         return
-    settings = session.settings
-    job = replace(job, max_rate=None if max_rate is None else max_rate / at_once)
-    patience = Patience(retries=settings.backfill_retries, pause=settings.backoff_max, lock=settings.lock_patience)
-    with watching_many(str(hours), len(todo.due), session.err) as watch:
-        summary = backfill_hours(todo, job, workers=at_once, patience=patience, watch=watch)
+    summary = _done(session, todo, job, **how)
+    if counted:
+        logs.count("hours looked at", range=str(hours), hours=len(summary.reports), not_complete=len(summary.left))
     _print_summary(session, summary, ran=len(todo.due), as_json=as_json)
     if summary.stopped is not None:
         raise summary.stopped
@@ -233,6 +239,35 @@ def _run(
             f"{len(summary.left):,} of {len(summary.reports):,} hours are not complete: {summary.counts()}",
             hint="run the same again later: it asks only for what is due then",
         )
+
+
+def _done(session: Session, todo: Plan, job: Job, *, workers: int | None, max_rate: int | None, engine: str) -> Summary:
+    """Does what is due, watched."""
+    from etl.backfill import Patience
+    from etl.backfill import backfill as backfill_hours
+    from etl.cli.progress import watching_many
+
+    settings = session.settings
+    patience = Patience(retries=settings.backfill_retries, pause=settings.backoff_max, lock=settings.lock_patience)
+    with _hands(engine, job) as (hands, places):
+        at_once = max(1, min(workers or places, len(todo.due)))
+        job = replace(job, max_rate=None if max_rate is None else max_rate / at_once)
+        with watching_many(str(todo.hours), len(todo.due), session.err) as watch:
+            return backfill_hours(todo, job, workers=at_once, patience=patience, watch=watch, hands=hands)
+
+
+@contextmanager
+def _hands(engine: str, job: Job) -> Iterator[tuple[Callable[[int, Job], Hands], int]]:
+    """Gives what makes those who bring hours, and how many hours they can bring at once."""
+    if engine == "spark":
+        from etl.backfill.on_spark import spark_hands
+
+        with spark_hands(job) as found:
+            yield found
+    else:
+        from etl.backfill import Crew
+
+        yield Crew, _processors()
 
 
 def _processors() -> int:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from itertools import groupby
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 import rich_click as click
 from typing_extensions import override
@@ -14,11 +14,14 @@ from etl.errors import EtlError, UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
-    from datetime import date
+    from datetime import date, datetime
 
-    from etl.warehouse.build import BuildOptions, Entry
+    from etl.settings import Settings
+    from etl.warehouse.bigquery_engine import Place
+    from etl.warehouse.build import BuildOptions
+    from etl.warehouse.inputs import Days
+    from etl.warehouse.making import Entry
     from etl.warehouse.plan import Piece
-    from etl.warehouse.tables import Warehouse
 
 
 class DayType(click.ParamType):
@@ -51,13 +54,17 @@ class DayType(click.ParamType):
         ("build 2015-01-01 2015-01-31", "only days of that month, by when events happened"),
         ("build --full", "make everything anew"),
         ("build --engine spark", "the same tables, made by Spark"),
+        (
+            "build --engine bigquery --dataset my-project.gharchive --lake gs://b/lake --warehouse gs://b/warehouse",
+            "the same tables in BigQuery, by queries over a lake in a bucket",
+        ),
     ),
 )
 @click.argument("first", metavar="[FROM", required=False, type=DayType())
 @click.argument("last", metavar="[TO]]", required=False, type=DayType())
 @click.option(
     "--engine",
-    type=click.Choice(("duckdb", "spark")),
+    type=click.Choice(("duckdb", "spark", "bigquery")),
     default="duckdb",
     show_default=True,
     help="What runs the models; the rows are the same.",
@@ -65,7 +72,7 @@ class DayType(click.ParamType):
 @click.option("--full", is_flag=True, help="Make what is up to date anew as well.")
 @click.option("--dry-run", is_flag=True, help="List the partitions that would be made, with the bytes they read.")
 @click.option("--json", "as_json", is_flag=True, help="Print one partition a line as JSON.")
-@with_session("lake", "warehouse")
+@with_session("lake", "warehouse", "dataset", "reporting_dataset", "events_by")
 def build(
     session: Session, first: date | None, last: date | None, engine: str, *, full: bool, dry_run: bool, as_json: bool
 ) -> None:
@@ -77,46 +84,98 @@ def build(
     from datetime import UTC, datetime
 
     from etl.cli.status import thresholds
-    from etl.warehouse.build import BuildOptions, planned
+    from etl.warehouse.build import BuildOptions
+
+    options = BuildOptions(
+        engine="spark" if engine == "spark" else "duckdb",
+        days=days_between(first, last),
+        full=full,
+        thresholds=thresholds(session.settings),
+    )
+    place = in_bigquery(session.settings) if engine == "bigquery" else None
+    if dry_run:
+        _print_plan(session, _planned(session, place, options, datetime.now(UTC)), as_json=as_json)
+        return
+    _build(session, place, options, as_json=as_json)
+
+
+def days_between(first: date | None, last: date | None) -> Days:
+    """Gives the days from one to another, both included.
+
+    Raises:
+        UsageError: If the last comes before the first.
+    """
     from etl.warehouse.inputs import Days
-    from etl.warehouse.tables import Warehouse
 
     if first is not None and last is not None and last < first:
         raise UsageError(f"the range ends ({last}) before it begins ({first})")
-    options = BuildOptions(
-        engine=cast("Any", engine), days=Days(first, last), full=full, thresholds=thresholds(session.settings)
+    return Days(first, last)
+
+
+def in_bigquery(settings: Settings) -> Place:
+    """Gives the place in BigQuery that the settings name.
+
+    Raises:
+        UsageError: If they name none, or none that can be.
+    """
+    from etl.warehouse.bigquery_engine import Place
+    from etl.warehouse.bigquery_jobs import DatasetName
+
+    if settings.dataset is None:
+        raise UsageError("no dataset of BigQuery is named", hint="name one with --dataset PROJECT.DATASET")
+    reporting = settings.reporting_dataset
+    return Place(
+        DatasetName.parse(settings.dataset),
+        None if reporting is None else DatasetName.parse(reporting),
+        settings.warehouse,
+        settings.events_by,
     )
-    warehouse = Warehouse.at(session.settings.warehouse)
-    if dry_run:
-        _print_plan(session, planned(warehouse, session.lake(), options, now=datetime.now(UTC)), as_json=as_json)
-        return
-    _build(session, warehouse, options, as_json=as_json)
 
 
-def _build(session: Session, warehouse: Warehouse, options: BuildOptions, *, as_json: bool) -> None:
+def _planned(session: Session, place: Place | None, options: BuildOptions, now: datetime) -> list[Piece]:
+    from etl.warehouse.bigquery_engine import plan
+    from etl.warehouse.build import planned
+    from etl.warehouse.tables import Warehouse
+
+    if place is not None:
+        return plan(place, session.lake(), options, now=now)
+    return planned(Warehouse.at(session.settings.warehouse), session.lake(), options, now=now)
+
+
+def _build(session: Session, place: Place | None, options: BuildOptions, *, as_json: bool) -> None:
+    from etl.warehouse import bigquery_engine
     from etl.warehouse.build import build as build_tables
+    from etl.warehouse.tables import Warehouse
 
     entries: list[Entry] = []
+    where = session.settings.warehouse if place is None else str(place.dataset)
 
     def watch(entry: Entry) -> None:
         entries.append(entry)
         if not as_json and session.err.is_terminal:
             session.err.print(f"{entry.model} {entry.partition_id}: {entry.outcome}", style="dim")
 
+    def told(line: str) -> None:
+        if not as_json:
+            session.err.print(line, style="dim")
+
     try:
-        build_tables(warehouse, session.lake(), options, watch=watch)
+        if place is None:
+            build_tables(Warehouse.at(where), session.lake(), options, watch=watch)
+        else:
+            bigquery_engine.build(place, session.lake(), options, watch=watch, told=told)
     except EtlError:
         if entries:
-            _print_entries(session, warehouse, entries, as_json=as_json)
+            _print_entries(session, where, entries, as_json=as_json)
         raise
-    _print_entries(session, warehouse, entries, as_json=as_json)
+    _print_entries(session, where, entries, as_json=as_json)
 
 
 def _print_plan(session: Session, found: Sequence[Piece], *, as_json: bool) -> None:
     from etl.cli.tables import listing, size_text
 
     if as_json:
-        _print_lines(
+        print_lines(
             {"model": piece.model.name, "partition": piece.partition, "reason": piece.reason, "bytes": piece.bytes}
             for piece in found
         )
@@ -136,14 +195,14 @@ def _print_plan(session: Session, found: Sequence[Piece], *, as_json: bool) -> N
     )
 
 
-def _print_entries(session: Session, warehouse: Warehouse, entries: Sequence[Entry], *, as_json: bool) -> None:
+def _print_entries(session: Session, where: str, entries: Sequence[Entry], *, as_json: bool) -> None:
     from etl.cli.tables import listing, size_text
 
     if as_json:
-        _print_lines(entries)
+        print_lines(entries)
         return
     if not entries:
-        session.out.print(f"everything in {warehouse.address} is up to date")
+        session.out.print(f"everything in {where} is up to date")
         return
     rows = []
     for name, group in groupby(entries, key=lambda entry: entry.model):
@@ -159,7 +218,7 @@ def _print_entries(session: Session, warehouse: Warehouse, entries: Sequence[Ent
         if entry.detail is not None:
             session.out.print(f"{entry.model} {entry.partition_id}: {entry.detail}")
     seconds = (entries[-1].finished_at - entries[0].started_at).total_seconds()
-    session.out.print(f"{len(entries):,} partitions in {warehouse.address} in {seconds:.1f} s")
+    session.out.print(f"{len(entries):,} partitions in {where} in {seconds:.1f} s")
 
 
 def _runs(found: Sequence[Piece]) -> Iterator[list[Piece]]:
@@ -179,7 +238,8 @@ def _span(run: Sequence[Piece]) -> str:
     return first if first == last else f"{first} to {last}"
 
 
-def _print_lines(rows: Any) -> None:  # noqa: ANN401 -- whatever msgspec encodes
+def print_lines(rows: Any) -> None:  # noqa: ANN401 -- whatever msgspec encodes
+    """Prints each row as a line of JSON."""
     import msgspec
 
     encoder = msgspec.json.Encoder()

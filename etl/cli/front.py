@@ -35,6 +35,7 @@ EXIT_CODES: Final = {
     ExitCode.VERIFY_FAILED: "a stored hour does not match its manifest",
     ExitCode.INCOMPLETE: "some hours of the range are not complete",
     ExitCode.CHECKS_FAILED: "rows built for the warehouse broke a check; the old ones were kept",
+    ExitCode.BATCH_FAILED: "a batch of Spark in the cloud failed, or could not be sent or followed",
     ExitCode.INTERRUPTED: "stopped by Ctrl-C or SIGTERM",
 }
 

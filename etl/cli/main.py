@@ -18,14 +18,18 @@ from etl.cli import missing
 from etl.cli.backfill import backfill, catch_up
 from etl.cli.build import build
 from etl.cli.demo import demo
+from etl.cli.doctor import doctor
 from etl.cli.front import Front
+from etl.cli.load import load
 from etl.cli.look import show
+from etl.cli.mage import mage
 from etl.cli.practice import practice
 from etl.cli.report import report, serve
 from etl.cli.run import run
 from etl.cli.schema import schema
 from etl.cli.settings import settings
 from etl.cli.status import status
+from etl.cli.submit import submit
 from etl.cli.verify import verify
 from etl.errors import EtlError, ExitCode
 
@@ -35,10 +39,11 @@ if TYPE_CHECKING:
 
 _PACKAGE: Final = Path(__file__).resolve().parents[1]
 _PANELS: Final = {
-    "Bring hours into the lake": (run, backfill, catch_up, demo),
+    "Bring hours into the lake": (run, backfill, catch_up, mage, demo),
     "Look at the lake": (status, show, verify, schema),
-    "Make tables of it": (build, report, serve),
-    "Around it": (settings, practice),
+    "Make tables of it": (build, load, report, serve),
+    "Send it to the cloud": (submit,),
+    "Around it": (settings, doctor, practice),
 }
 
 

@@ -1,10 +1,16 @@
-"""``schema``: the nineteen columns, in the words of each engine."""
+"""``schema``: the nineteen columns, in the words of each engine, and the warehouse's tables as BigQuery takes them."""
 
 from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, cast
 
 import rich_click as click
 
 from etl.cli.front import Command
+from etl.errors import UsageError
+
+if TYPE_CHECKING:
+    from etl.warehouse.bigquery import Cut
 
 
 @click.command(
@@ -13,18 +19,37 @@ from etl.cli.front import Command
         ("schema", "the data dictionary"),
         ("schema --format bigquery > schema.json", "for `bq mk --table --schema schema.json`"),
         ("schema --format spark", "for `StructType.fromJson`"),
+        ("schema --tables > tables.json", "every table and view of the warehouse, for Terraform"),
     ),
 )
 @click.option(
     "--format",
     "form",
     type=click.Choice(("markdown", "bigquery", "spark", "arrow")),
-    default="markdown",
-    show_default=True,
-    help="Whose words.",
+    default=None,
+    help="Whose words; markdown if not given.",
 )
-def schema(form: str) -> None:
-    """Print the one schema that every hour of every year has."""
+@click.option(
+    "--tables",
+    is_flag=True,
+    help="Instead of the lake's columns: the warehouse's tables and views as a JSON array of BigQuery's own resources,"
+    " with {project}, {dataset} and {reporting_dataset} where names belong.",
+)
+@click.option(
+    "--events-by",
+    type=click.Choice(("day", "hour")),
+    default=None,
+    help="With --tables: how events_base is cut; day if not given.",
+)
+def schema(form: str | None, events_by: str | None, *, tables: bool) -> None:
+    """Print the one schema that every hour of every year has, or the tables that are made of it."""
+    if tables:
+        if form is not None:
+            raise UsageError("--tables has one form only", hint="leave out --format")
+        _print_tables(cast("Cut", events_by or "day"))
+        return
+    if events_by is not None:
+        raise UsageError("--events-by is for --tables", hint="the lake is cut by the hour in any case")
     from etl.events import schema as columns
 
     texts = {
@@ -33,4 +58,13 @@ def schema(form: str) -> None:
         "spark": columns.spark_json,
         "arrow": columns.arrow_text,
     }
-    click.echo(texts[form]())
+    click.echo(texts[form or "markdown"]())
+
+
+def _print_tables(events_by: Cut) -> None:
+    import json
+
+    from etl.warehouse.bigquery import resources
+
+    found: list[dict[str, Any]] = resources(events_by)
+    click.echo(json.dumps(found, indent=2, ensure_ascii=False))

@@ -7,7 +7,6 @@ import os
 import re
 import sys
 from dataclasses import dataclass
-from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Final
 
 import rich_click as click
@@ -28,7 +27,6 @@ if TYPE_CHECKING:
     from etl.pipeline import RunOptions
     from etl.settings import Loaded, Settings
 
-_GIB: Final = 1 << 30
 DAY_FORM: Final = re.compile(r"\d{4}-\d{1,2}-\d{1,2}", re.ASCII)
 """How a day is typed."""
 _PIPE_WIDTH: Final = 200
@@ -91,6 +89,34 @@ _FLAGS: Final[dict[str, Callable[..., Any]]] = {
     "lake": _flag("--lake", metavar="ADDR", default="lake", help="A folder, or gs://bucket/prefix."),
     "warehouse": _flag(
         "--warehouse", metavar="ADDR", default="warehouse", help="A folder, or gs://bucket/prefix, for the tables."
+    ),
+    "dataset": _flag(
+        "--dataset", metavar="PROJECT.DATASET", default="none", help="The dataset of the tables in BigQuery."
+    ),
+    "reporting_dataset": _flag(
+        "--reporting-dataset",
+        metavar="PROJECT.DATASET",
+        default="none",
+        help="A dataset for views that reports read without a right to the tables.",
+    ),
+    "events_by": _choice_flag("--events-by", "day", "hour", help="How BigQuery cuts events_base."),
+    "spark_project": _flag(
+        "--project", "spark_project", metavar="ID", default="of the credentials", help="The project to run in."
+    ),
+    "spark_region": _flag("--region", "spark_region", metavar="REGION", default="none", help="The region to run in."),
+    "spark_image": _flag("--image", "spark_image", metavar="IMAGE", default="none", help="The image to run in."),
+    "spark_account": _flag(
+        "--account", "spark_account", metavar="E-MAIL", default="the project's", help="The service account to run as."
+    ),
+    "spark_subnet": _flag(
+        "--subnet", "spark_subnet", metavar="NAME", default="the region's", help="The subnetwork to run in."
+    ),
+    "spark_bucket": _flag(
+        "--bucket",
+        "spark_bucket",
+        metavar="NAME",
+        default="Google's own",
+        help="A bucket for the batch's files and log.",
     ),
     "emails": _choice_flag(
         "--emails",
@@ -174,32 +200,15 @@ class Session:
 
     def fetch_policy(self) -> FetchPolicy:
         """How often and how long to try."""
-        from etl.archive.fetch import FetchPolicy
+        from etl.terms import fetch_policy
 
-        settings = self.settings
-        return FetchPolicy(
-            connect_timeout=settings.connect_timeout,
-            read_timeout=settings.read_timeout,
-            attempts=settings.attempts,
-            backoff_first=settings.backoff_first,
-            backoff_max=settings.backoff_max,
-        )
+        return fetch_policy(self.settings)
 
     def run_options(self, *, refresh: bool = False, force: bool = False) -> RunOptions:
         """What the pipeline has to know of the settings."""
-        from etl.events.emails import EmailPolicy
-        from etl.pipeline import RunOptions
+        from etl.terms import run_options
 
-        key = self.settings.email_key
-        return RunOptions(
-            emails=EmailPolicy.of(self.settings.emails, None if key is None else key.get_secret_value().encode()),
-            max_damage=self.settings.max_damage,
-            max_expanded=int(self.settings.max_expanded_gib * _GIB),
-            young=timedelta(hours=self.settings.young_hours),
-            refresh=refresh,
-            force=force,
-            fetch=self.fetch_policy(),
-        )
+        return run_options(self.settings, refresh=refresh, force=force)
 
 
 def with_session(*settings: str) -> Callable[[Callable[..., None]], Callable[..., None]]:

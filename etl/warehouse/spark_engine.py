@@ -1,23 +1,24 @@
-"""The engine for what outgrows one machine: Spark, here on this machine's cores unless it was set up otherwise."""
+"""The engine for what outgrows one machine: Spark, here on this machine's cores unless somebody began a session.
+
+With a session of a cluster files are written by other machines, which see a bucket and not this machine's folders:
+``etl.warehouse.cluster`` has Spark read and write the bucket itself.
+"""
 
 from __future__ import annotations
 
-import os
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import Any, Final
 
 import pyarrow as pa
 
-from etl.errors import StoreError, UsageError
+from etl import spark
+from etl.errors import StoreError
 from etl.warehouse.engine import Tables
 from etl.warehouse.models import Model
 from etl.warehouse.tables import ALL
 from etl.warehouse.translate import Dialect, Parameters, shaped, translate
-
-if TYPE_CHECKING:
-    from pyspark.sql import SparkSession
 
 _CONFIGURATION: Final[Mapping[str, str]] = {
     "spark.sql.session.timeZone": "UTC",
@@ -27,19 +28,10 @@ _CONFIGURATION: Final[Mapping[str, str]] = {
     "spark.sql.parquet.datetimeRebaseModeInWrite": "CORRECTED",
     "spark.sql.parquet.datetimeRebaseModeInRead": "CORRECTED",
 }
-"""What the answers depend on."""
-_LOCAL: Final[Mapping[str, str]] = {
-    "spark.master": "local[*]",
-    "spark.app.name": "gharchive-etl",
-    "spark.ui.enabled": "false",
-    "spark.ui.showConsoleProgress": "false",
-    "spark.driver.bindAddress": "127.0.0.1",
-    "spark.driver.host": "127.0.0.1",
-    "spark.driver.memory": "4g",
-    "spark.sql.shuffle.partitions": str(2 * (os.cpu_count() or 1)),
-}
-"""What a session of this machine's own needs besides."""
+"""What the answers depend on, and nothing that may be said only once."""
 _DAY: Final = "__day"
+_SPREAD: Final = 8
+"""Tasks a day among which the days of a statement are dealt out by their hash, so that seldom two fall to one."""
 _ARROW_TO_SPARK: Final[Mapping[pa.DataType, str]] = {
     pa.string(): "string",
     pa.int64(): "bigint",
@@ -62,26 +54,75 @@ class SparkEngine:
     days_at_once = 31
 
     def __init__(self, scratch: Path) -> None:
-        self._session, self._is_ours = _session(scratch)
+        self._open = ExitStack()
+        self._session = self._open.enter_context(spark.opened(_CONFIGURATION, scratch))
+
+    @property
+    def is_local(self) -> bool:
+        """Whether all of Spark runs on this machine, and sees its folders."""
+        return spark.is_local(self._session)
+
+    @property
+    def reads_buckets(self) -> bool:
+        """Whether Spark itself can read and write ``gs://``, by Google's connector for Hadoop."""
+        from py4j.protocol import Py4JJavaError  # type: ignore[import-untyped]  # noqa: PLC0415
+
+        try:
+            self._hadoop.FileSystem.getFileSystemClass("gs", self._hadoop_conf)
+        except Py4JJavaError:
+            return False
+        return True
 
     def build(
         self, model: Model, partitions: Sequence[str], parameters: Parameters, tables: Tables, folder: Path
     ) -> dict[str, Path]:
         """Asks a model's query and writes what it gives, a file a partition."""
         target = folder / model.name
+        self.write(model, partitions, parameters, tables, str(target))
+        names = [str(path.relative_to(target)) for path in target.rglob("part-*.parquet")]
+        return {partition: target / name for partition, name in partitions_of(names).items()}
+
+    def write(
+        self, model: Model, partitions: Sequence[str], parameters: Parameters, tables: Tables, target: str
+    ) -> None:
+        """Asks a model's query and writes what it gives below a folder or an address in a bucket.
+
+        Args:
+            model: The model.
+            partitions: As for ``build``.
+            parameters: As for ``build``.
+            tables: As for ``build``; their paths may be addresses in a bucket.
+            target: Where nothing is yet. ``partitions_of`` tells which file is which.
+
+        Raises:
+            StoreError: If something cannot be read or written.
+        """
         with self._reading(tables, model.name):
             query = shaped(translate(model.query, Dialect.SPARK, parameters), model.columns, Dialect.SPARK)
             rows = self._session.sql(query)
             if model.partition is None:
-                rows.repartition(1).write.parquet(str(target))
-                (file,) = target.glob("part-*.parquet")
-                return {ALL: file}
+                rows.repartition(1).write.parquet(target)
+                return
             # The days need not follow each other, so what lies between them is left out.
             asked = ", ".join(f"'{partition}'" for partition in partitions)
             cut = rows.selectExpr("*", f"CAST(CAST({model.partition.field} AS DATE) AS STRING) AS {_DAY}")
             cut = cut.where(f"{_DAY} IN ({asked})")
-            cut.repartition(len(partitions), _DAY).write.partitionBy(_DAY).parquet(str(target))
-        return {file.parent.name.removeprefix(f"{_DAY}="): file for file in target.glob(f"{_DAY}=*/part-*.parquet")}
+            tasks = len(partitions) * _SPREAD if len(partitions) > 1 else 1
+            cut.repartition(tasks, _DAY).write.partitionBy(_DAY).parquet(target)
+
+    def clear(self, target: str) -> None:
+        """Removes a folder or an address in a bucket with all that is below it, there or not.
+
+        Raises:
+            StoreError: If it cannot be removed.
+        """
+        from py4j.protocol import Py4JJavaError  # noqa: PLC0415
+
+        path = self._hadoop.Path(target)
+        try:
+            path.getFileSystem(self._hadoop_conf).delete(path, True)  # noqa: FBT003 -- Java's
+        except Py4JJavaError as error:
+            raise StoreError(f"Spark could not remove {target}", hint="run it again") from error
 
     def numbers(self, queries: Mapping[str, str], parameters: Parameters, tables: Tables) -> dict[str, int]:
         """Counts the rows that each query gives, all in one job."""
@@ -98,12 +139,19 @@ class SparkEngine:
 
     def close(self) -> None:
         """Stops the session, unless somebody else began it."""
-        if self._is_ours:
-            self._session.stop()
+        self._open.close()
+
+    @property
+    def _hadoop(self) -> Any:  # noqa: ANN401 -- a package of Java's
+        return self._session.sparkContext._jvm.org.apache.hadoop.fs  # type: ignore[union-attr]  # noqa: SLF001
+
+    @property
+    def _hadoop_conf(self) -> Any:  # noqa: ANN401 -- an object of Java's
+        return self._session.sparkContext._jsc.hadoopConfiguration()  # noqa: SLF001
 
     @contextmanager
     def _reading(self, tables: Tables, what: str) -> Iterator[None]:
-        from py4j.protocol import Py4JError  # type: ignore[import-untyped]  # noqa: PLC0415 -- comes with the extra
+        from py4j.protocol import Py4JError  # noqa: PLC0415 -- comes with the extra
         from pyspark.errors import PySparkException  # noqa: PLC0415
 
         try:
@@ -123,27 +171,15 @@ class SparkEngine:
             ) from error
 
 
-def _session(scratch: Path) -> tuple[SparkSession, bool]:
-    try:
-        from pyspark.errors import PySparkException  # noqa: PLC0415 -- comes with the extra
-        from pyspark.sql import SparkSession  # noqa: PLC0415
-    except ModuleNotFoundError as error:
-        raise UsageError("this needs Spark", hint="install it with: pip install 'gharchive-etl[spark]'") from error
+def partitions_of(names: Iterable[str]) -> dict[str, str]:
+    """Tells which of the files that ``SparkEngine.write`` made holds which partition.
 
-    present = SparkSession.getActiveSession()
-    if present is not None:
-        for name, value in _CONFIGURATION.items():
-            present.conf.set(name, value)
-        return present, False
-    builder = SparkSession.builder
-    for name, value in {**_LOCAL, **_CONFIGURATION, "spark.local.dir": str(scratch / "spilled")}.items():
-        builder = builder.config(name, value)
-    try:
-        session = builder.getOrCreate()
-    except (PySparkException, RuntimeError, OSError) as error:
-        raise UsageError(
-            "Spark cannot be started: it needs Java 17 or 21",
-            hint="install one (Debian: openjdk-17-jre-headless), or set JAVA_HOME to where one is",
-        ) from error
-    session.sparkContext.setLogLevel("ERROR")
-    return session, True
+    Args:
+        names: Paths below the target.
+    """
+    found = {}
+    for name in names:
+        folder, _, file = name.rpartition("/")
+        if file.startswith("part-") and file.endswith(".parquet"):
+            found[folder.removeprefix(f"{_DAY}=") or ALL] = name
+    return found

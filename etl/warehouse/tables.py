@@ -31,6 +31,8 @@ from etl.lake.store import ObjectInfo, Store
 ALL: Final = "all"
 """The partition of a table that is in one piece."""
 TABLES: Final = "tables"
+BUILD_LOG: Final = "build_log"
+"""The table in which builds write what they did."""
 
 _STATE: Final = "state"
 _STATE_VERSION: Final = 1
@@ -105,8 +107,7 @@ class Warehouse:
         Raises:
             StoreError: If the warehouse cannot be read.
         """
-        content = self.store.read(f"{_STATE}/{table}.json")
-        state = TableState() if content is None else _decoded(content)
+        state = self.recalled(table)
         present = {info.key: info.generation for info in self.files(table)}
         state.partitions = {
             partition: built
@@ -117,6 +118,15 @@ class Warehouse:
         return state, [
             partition for partition in unknown if partition is not None and partition not in state.partitions
         ]
+
+    def recalled(self, table: str) -> TableState:
+        """Reads what was written down of a table, whether it still holds or not.
+
+        Raises:
+            StoreError: If the warehouse cannot be read.
+        """
+        content = self.store.read(f"{_STATE}/{table}.json")
+        return TableState() if content is None else _decoded(content)
 
     def remember(self, table: str, state: TableState) -> None:
         """Writes down what is known of a table.

@@ -189,6 +189,10 @@ def _parse_json_once(select: exp.Select) -> None:
 def _for_spark(tree: exp.Expression) -> exp.Expression:
     from sqlglot import exp  # noqa: PLC0415
 
+    for select in list(tree.find_all(exp.Select)):
+        _read_json_once(select)
+    _send_the_few(tree)
+
     def renamed(node: exp.Expression) -> exp.Expression:
         if isinstance(node, exp.Anonymous) and node.name == "hex_sha256":
             return exp.Anonymous(this="sha2", expressions=[*node.expressions, exp.Literal.number(256)])
@@ -199,6 +203,70 @@ def _for_spark(tree: exp.Expression) -> exp.Expression:
         return node
 
     return tree.transform(renamed)
+
+
+def _read_json_once(select: exp.Select) -> None:
+    """Has Spark read a document once for all ``JSON_VALUE(column, path)`` of a select from one table.
+
+    ``get_json_object`` reads it anew for each path: nine times a payload.
+    """
+    from sqlglot import exp  # noqa: PLC0415
+
+    calls: dict[str, list[exp.JSONExtractScalar]] = {}
+    for projection in select.expressions:
+        for call in projection.find_all(exp.JSONExtractScalar):
+            calls.setdefault(call.this.name, []).append(call)
+    table = select.args["from_"].this if select.args.get("from_") and not select.args.get("joins") else None
+    if not isinstance(table, exp.Table):
+        return
+    for column, same in calls.items():
+        paths = {call: [part.this for part in call.expression.expressions[1:]] for call in same}
+        wanted: _Fields = {}
+        if not all(_add_path(wanted, path) for path in paths.values()):
+            continue
+        read = f"{column}_read"
+        table.replace(
+            exp.select("*", f"FROM_JSON({column}, '{_struct(wanted)}') AS {read}", dialect="spark")
+            .from_(table.copy())
+            .subquery(table.alias_or_name)
+        )
+        table = select.args["from_"].this
+        for call, path in paths.items():
+            call.replace(exp.Dot.build([exp.to_identifier(name, quoted=True) for name in (read, *path)]))
+
+
+_Fields = dict[str, "_Fields"]
+
+
+def _add_path(fields: _Fields, path: list[object]) -> bool:
+    """Adds a path to a tree of fields; False where it is no plain path, or part of another one."""
+    for number, name in enumerate(path, 1):
+        if not isinstance(name, str) or not name.isidentifier():
+            return False
+        is_new = name not in fields
+        fields = fields.setdefault(name, {})
+        if not is_new and (number == len(path)) != (not fields):
+            return False
+    return bool(path)
+
+
+def _struct(fields: _Fields) -> str:
+    """A tree of fields as Spark writes the schema of a document; what has no fields is text."""
+    return ", ".join(f"`{name}` {f'STRUCT<{_struct(inner)}>' if inner else 'STRING'}" for name, inner in fields.items())
+
+
+def _send_the_few(tree: exp.Expression) -> None:
+    """Has Spark send a list of keys that occur more than once to the rows, and not all rows, with payloads, to it.
+
+    Spark cannot know before that such a list is short.
+    """
+    from sqlglot import exp  # noqa: PLC0415
+
+    few = {cte.alias for cte in tree.find_all(exp.CTE) if cte.this.args.get("having")}
+    for select in tree.find_all(exp.Select):
+        sent = [join.alias_or_name for join in select.args.get("joins") or () if join.alias_or_name in few]
+        if sent:
+            select.set("hint", exp.Hint(expressions=[exp.func("BROADCAST", *map(exp.to_identifier, sent))]))
 
 
 def _ordered_array(order: exp.Order) -> exp.Expression:

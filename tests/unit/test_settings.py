@@ -26,6 +26,12 @@ KEY = "correct horse battery staple"
 TEXTS: dict[str, st.SearchStrategy[str]] = {
     "sources": st.lists(st.text(string.ascii_letters, min_size=1), min_size=1, max_size=3).map(",".join),
     "lake": st.text(string.ascii_letters, min_size=1).map("lake-{}".format),
+    "spark_project": st.text(string.ascii_letters, min_size=1),
+    "spark_region": st.text(string.ascii_letters, min_size=1),
+    "spark_image": st.text(string.ascii_letters, min_size=1),
+    "spark_account": st.text(string.ascii_letters, min_size=1),
+    "spark_subnet": st.text(string.ascii_letters, min_size=1),
+    "spark_bucket": st.text(string.ascii_letters, min_size=1),
     "emails": st.sampled_from(("keep", "drop")),
     "email_key": st.text(string.digits, min_size=16),
     "max_damage": st.integers(2, 100).map("{}%".format),

@@ -11,8 +11,9 @@ import duckdb
 
 from etl.hours import Hour
 from etl.lake.lake import Lake
-from etl.warehouse.build import BuildOptions, Entry, build
+from etl.warehouse.build import BuildOptions, build
 from etl.warehouse.inputs import Days
+from etl.warehouse.making import Entry
 from etl.warehouse.models import Kind, models
 from etl.warehouse.reading import opened
 from etl.warehouse.tables import Warehouse
@@ -48,7 +49,7 @@ def differences(one: Warehouse, other: Warehouse, *, skip: Iterable[str] = ()) -
             if model.name in skipped:
                 continue
             columns = [column.name for column in model.columns if column.name not in _OF_THE_BUILD]
-            ours, theirs = (_rows(connection, model.name, columns) for connection in (left, right))
+            ours, theirs = (rows_of(connection, model.name, columns) for connection in (left, right))
             if ours != theirs:
                 found[model.name] = [(_count(ours, theirs), _count(theirs, ours))]
         return found
@@ -77,7 +78,8 @@ def outcomes(entries: Iterable[Entry]) -> set[tuple[str, str, str]]:
     return {(entry.model, entry.partition_id, str(entry.outcome)) for entry in entries}
 
 
-def _rows(connection: duckdb.DuckDBPyConnection, table: str, columns: list[str]) -> Mapping[str, int]:
+def rows_of(connection: duckdb.DuckDBPyConnection, table: str, columns: list[str]) -> Mapping[str, int]:
+    """The rows of a table as hashes, each with how often it is there."""
     listed = ", ".join(f"{column} := {column}" for column in columns)
     query = f"SELECT sha256(to_json(struct_pack({listed}))::VARCHAR) AS row, count(*) FROM {table} GROUP BY row"  # noqa: S608
     return dict(connection.execute(query).fetchall())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,24 +11,39 @@ from typing import Any, Final
 
 import pytest
 
-from etl.warehouse.bigquery import create_all, create_sources
-from etl.warehouse.build import taken_back
-from etl.warehouse.models import Model, models
+from etl.hours import Hour
+from etl.lake.lake import Lake
+from etl.warehouse.bigquery import create, create_all, create_sources, filled, resources
+from etl.warehouse.bigquery_engine import Place, build
+from etl.warehouse.build import BuildOptions, taken_back
+from etl.warehouse.models import Kind, Model, by_name, models
+from tests.integration.warehouse.bigquery_server import BigQuery
+from tests.integration.warehouse.comparing import stored
+from tests.integration.warehouse.test_build import event
 
 CHECK: Final = Path(__file__).parents[3] / "../shared/bigquery/check"
 STORED: Final = [model for model in models() if model.query]
+STAGED: Final = re.compile(r"staged_(\w+)_[0-9a-f]{12}")
+PARTITIONS: Final = """CREATE TABLE `my-project`.gharchive.INFORMATION_SCHEMA.PARTITIONS (
+  table_name STRING, partition_id STRING, total_rows INT64, total_logical_bytes INT64, last_modified_time TIMESTAMP
+)"""
+"""As https://cloud.google.com/bigquery/docs/information-schema-partitions has it."""
 
 
 @pytest.fixture(scope="module")
 def analysed(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Any]]:
     """What the analyzer says: a line for each error, and for each query its columns."""
-    if not CHECK.is_file():
-        pytest.skip("no SQL analyzer: put the BigQuery SQL check into ../shared/bigquery (needs Java 17 and Maven)")
     folder = tmp_path_factory.mktemp("sql")
     catalog = folder / "catalog.sql"
     catalog.write_text(";\n".join([*create_sources(), *create_all()]) + ";\n", encoding="utf-8")
     elsewhere = _written(folder, "dataset", ";\n".join(create_all("my-project.warehouse")))
-    files = [catalog, elsewhere, *(_written(folder, name, sql) for name, sql in statements())]
+    return checked([catalog, elsewhere, *(_written(folder, name, sql) for name, sql in statements())])
+
+
+def checked(files: list[Path]) -> list[dict[str, Any]]:
+    """Has the analyzer look at files in their order; skips where there is none."""
+    if not CHECK.is_file():
+        pytest.skip("no SQL analyzer: put the BigQuery SQL check into ../shared/bigquery (needs Java 17 and Maven)")
     done = subprocess.run(
         [CHECK.resolve(), "--columns", "--json", *files], capture_output=True, text=True, check=False, timeout=280
     )
@@ -77,3 +93,52 @@ def test_a_table_is_created_with_the_columns_of_its_schema(model: Model, analyse
     assert [[(column["name"], column["type"]) for column in columns] for columns in created] == [
         [(column.name, column.type) for column in model.columns]
     ]
+
+
+def test_every_view_of_the_api_is_right(tmp_path: Path) -> None:
+    """Those for reports, too: they read tables of the other dataset only, and give the columns they are said to."""
+    catalog = _written(tmp_path, "catalog", ";\n".join(create_all("my-project.gharchive")))
+    views = [filled(each, project="my-project", dataset="gharchive", reporting="reports") for each in resources()]
+    views = [view for view in views if "view" in view]
+    names = [f"{view['tableReference']['datasetId']}.{view['tableReference']['tableId']}" for view in views]
+    found = checked(
+        [catalog, *(_written(tmp_path, name, view["view"]["query"]) for name, view in zip(names, views, strict=True))]
+    )
+    assert [line for line in found if "error" in line] == []
+    columns = {Path(line["file"]).stem: line["columns"] for line in found if "columns" in line}
+    for name, view in zip(names, views, strict=True):
+        said = [field["name"] for field in view["schema"]["fields"]]
+        assert [column["name"] for column in columns[name]] == said, name
+        read = set(re.findall(r"`my-project`\.`(\w+)`\.`(\w+)`", view["view"]["query"]))
+        assert {dataset for dataset, _ in read} == {"gharchive"}
+        assert all(by_name(models())[table].kind is not Kind.VIEW for _, table in read)
+
+
+def test_every_query_that_a_build_sends_is_right(
+    tmp_path: Path, google: BigQuery, place: Place, gcs_address: str
+) -> None:
+    lake = Lake.at(f"{gcs_address}/lake")
+    for days, lines in ((0, [event(1)]), (1, [event(2, created_at="2019-01-03T03:00:00Z")]), (0, [event(1), event(3)])):
+        stored(lake, tmp_path / "archive", Hour.of(2019, 1, 2, 3) + 24 * days, lines)
+        build(place, lake, BuildOptions())
+    sent = [told for told in google.jobs("query") if "TRUNCATE" not in told["query"]]
+    tables = {name[0]: name[1] for told in sent for name in re.findall(r"(staged_(\w+)_[0-9a-f]{12})", str(told))}
+    staged = [
+        create(by_name(models())[model], "my-project.gharchive").replace(f".{model}`", f".{table}`", 1)
+        for table, model in tables.items()
+    ]
+    known = [*create_sources(), *create_all("my-project.gharchive"), *staged, PARTITIONS]
+    catalog = _written(tmp_path, "catalog", ";\n".join(known))
+    files = [_written(tmp_path, f"{number:04d}", told["query"]) for number, told in enumerate(sent)]
+    found = checked([catalog, *files])
+    assert [line for line in found if "error" in line] == []
+    columns = {Path(line["file"]).stem: line["columns"] for line in found if "columns" in line}
+    made = {}
+    for number, told in enumerate(sent):
+        if "destinationTable" in told:
+            match = STAGED.fullmatch(told["destinationTable"]["tableId"])
+            assert match is not None
+            made[match[1]] = [(each["name"], each["type"]) for each in columns[f"{number:04d}"]]
+    assert made == {
+        model.name: [(column.name, column.type) for column in model.columns] for model in models() if model.is_stored
+    }

@@ -20,8 +20,9 @@ from etl.hours import Hour
 from etl.lake.lake import Lake
 from etl.lake.layout import events_key, manifest_key
 from etl.warehouse import build as building
-from etl.warehouse.build import BuildOptions, Outcome, planned
+from etl.warehouse.build import BuildOptions, planned
 from etl.warehouse.inputs import Days
+from etl.warehouse.making import Outcome
 from etl.warehouse.models import Check, Model, Severity, models
 from etl.warehouse.reading import opened
 from etl.warehouse.tables import Warehouse

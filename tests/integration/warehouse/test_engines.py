@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
@@ -21,29 +19,10 @@ pytestmark = [
     # Spark leaves its socket to the garbage collector.
     pytest.mark.filterwarnings("ignore::ResourceWarning"),
     pytest.mark.timeout(900),
+    # What builds finds the session that was begun.
+    pytest.mark.usefixtures("spark"),
 ]
 REAL: Final = ("2011-02-15-0", "2013-02-15-0", "2015-01-01-0", "2015-01-01-4", "2015-01-01-15")
-
-
-@pytest.fixture(scope="module", autouse=True)
-def spark() -> Iterator[None]:
-    """A Spark session for all tests: to start one takes longer than what they ask of it."""
-    pytest.importorskip("pyspark", reason="pyspark: pip install 'gharchive-etl[spark]'")
-    if shutil.which("java") is None:
-        pytest.skip("no Java for Spark; get it with: apt-get install openjdk-17-jre-headless")
-    from pyspark.sql import SparkSession  # noqa: PLC0415 -- an extra
-
-    session = (
-        SparkSession.builder.master("local[2]")
-        .config("spark.ui.enabled", "false")
-        .config("spark.driver.host", "127.0.0.1")
-        .config("spark.driver.bindAddress", "127.0.0.1")
-        .config("spark.sql.shuffle.partitions", "2")
-        .getOrCreate()
-    )
-    session.sparkContext.setLogLevel("ERROR")
-    yield
-    session.stop()
 
 
 @pytest.fixture

@@ -1,0 +1,110 @@
+"""``load``: the warehouse's files become BigQuery's tables."""
+
+from __future__ import annotations
+
+from itertools import groupby
+from typing import TYPE_CHECKING
+
+import rich_click as click
+
+from etl.cli.build import DayType, days_between, in_bigquery, print_lines
+from etl.cli.front import Command
+from etl.cli.session import Session, with_session
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from datetime import date
+
+    from etl.warehouse.loading import Loaded, Step
+
+
+@click.command(
+    cls=Command,
+    examples=(
+        (
+            "load --warehouse gs://my-bucket/warehouse --dataset my-project.gharchive",
+            "what changed since the last time",
+        ),
+        ("load --dry-run", "say what would be loaded, and do nothing"),
+        ("load 2015-01-01 2015-01-31", "only days of that month"),
+    ),
+)
+@click.argument("first", metavar="[FROM", required=False, type=DayType())
+@click.argument("last", metavar="[TO]]", required=False, type=DayType())
+@click.option(
+    "--dry-run", is_flag=True, help="List the partitions that would be loaded, with the bytes of their files."
+)
+@click.option("--json", "as_json", is_flag=True, help="Print one partition a line as JSON.")
+@with_session("warehouse", "dataset", "reporting_dataset", "events_by")
+def load(session: Session, first: date | None, last: date | None, *, dry_run: bool, as_json: bool) -> None:
+    """Load the tables that DuckDB or Spark built into BigQuery: only what changed, each partition replaced whole.
+
+    FROM and TO are days, both included. The warehouse has to lie in a bucket. Loading costs nothing. Tables and views
+    are created where there are none, gain columns where a model has, and are never dropped. Stopping it at any instant
+    does no harm; run it again.
+    """
+    from etl.warehouse.bigquery_engine import alone
+    from etl.warehouse.bigquery_tables import ensure
+    from etl.warehouse.loading import load as load_tables
+    from etl.warehouse.loading import steps
+    from etl.warehouse.tables import Warehouse
+
+    days = days_between(first, last)
+    place = in_bigquery(session.settings)
+    warehouse = Warehouse.at(session.settings.warehouse)
+    dataset = place.opened()
+    if dry_run:
+        _print_steps(session, list(steps(warehouse, dataset, days)), as_json=as_json)
+        return
+    with alone(dataset):
+        for line in ensure(dataset.jobs, place.dataset, place.reporting, place.events_by):
+            session.err.print(line, style="dim")
+        done: list[Loaded] = []
+        try:
+            load_tables(warehouse, dataset, days, watch=done.append)
+        finally:
+            _print_done(session, str(place.dataset), done, as_json=as_json)
+
+
+def _print_steps(session: Session, found: Sequence[Step], *, as_json: bool) -> None:
+    from etl.cli.tables import size_text
+
+    if as_json:
+        print_lines(
+            {"model": step.model.name, "partition": step.partition, "action": step.action, "bytes": step.bytes}
+            for step in found
+        )
+        return
+    _print_table(session, [(step, 0) for step in found])
+    size = size_text(sum(step.bytes for step in found))
+    session.out.print(f"{len(found):,} partitions would be loaded or removed, from {size}; nothing was done")
+
+
+def _print_done(session: Session, dataset: str, done: Sequence[Loaded], *, as_json: bool) -> None:
+    if as_json:
+        print_lines(
+            {
+                "model": each.step.model.name,
+                "partition": each.step.partition,
+                "action": each.step.action,
+                "rows": each.rows,
+            }
+            for each in done
+        )
+        return
+    if done:
+        _print_table(session, [(each.step, each.rows) for each in done])
+    session.out.print(f"{len(done):,} partitions of {dataset} were loaded or removed; it is up to date")
+
+
+def _print_table(session: Session, found: Sequence[tuple[Step, int]]) -> None:
+    from etl.cli.tables import listing, size_text
+
+    rows = []
+    for (name, action), group in groupby(found, key=lambda each: (each[0].model.name, each[0].action)):
+        some = list(group)
+        size = size_text(sum(step.bytes for step, _ in some))
+        rows.append((name, str(action), f"{len(some):,}", f"{sum(number for _, number in some):,}", size))
+    if rows:
+        columns = ("table", "what", "partitions", "rows", "parquet")
+        session.out.print(listing(columns, rows, right=("partitions", "rows", "parquet")))

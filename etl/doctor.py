@@ -1,0 +1,438 @@
+"""Whether an environment can do the work: credentials, lake, warehouse, dataset, clock and archive, all tried for real.
+
+A check does what the pipeline would do, by the same code, and says what it found. What it cannot do becomes the error
+that the pipeline would have ended with, so that its hint and its exit code are the same. Nothing is left behind: the
+one object that is written is removed again.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
+from email.utils import parsedate_to_datetime
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+from uuid import uuid4
+
+from etl import gcs
+from etl.archive.contract import Source, file_name, mask_credentials
+from etl.archive.fetch import newest_published
+from etl.archive.retrying import FetchPolicy
+from etl.archive.sources import source_at
+from etl.errors import EtlError, ExitCode, NotPublishedError, StoreError, UsageError
+from etl.hours import newest_finished_hour
+from etl.lake.folder_store import FolderStore
+from etl.lake.gcs_store import GcsStore
+from etl.lake.store import ABSENT, Store
+from etl.settings import Settings
+from etl.warehouse.bigquery_jobs import DatasetName, connect, explained
+from etl.warehouse.models import Kind, models
+
+if TYPE_CHECKING:
+    from google.api_core.retry import Retry
+    from google.auth.credentials import Credentials
+    from google.cloud.bigquery import Client
+
+CHECKS: Final = ("emails", "credentials", "lake", "warehouse", "dataset", "archive", "clock")
+"""What can be checked, in the order in which it should be mended."""
+
+_STORAGE: Final = "https://storage.googleapis.com"
+_EMULATOR: Final = "STORAGE_EMULATOR_HOST"
+_KEY_FILE: Final = "GOOGLE_APPLICATION_CREDENTIALS"
+_SCOPE: Final = "https://www.googleapis.com/auth/cloud-platform"
+_LOGIN: Final = "run: gcloud auth application-default login"
+_PATIENCE_SECONDS: Final = 30.0
+_PROBE: Final = b"written by `python etl doctor` to see whether it may; safe to delete\n"
+_ROOM: Final = 5 << 30
+"""Bytes free below which a disk is called short: some thirty modern hours, or the temporaries of a few."""
+_ATTEMPTS: Final = 2
+_LOOK_BACK: Final = 24
+_LATE: Final = timedelta(hours=3)
+_SKEW_TOLD: Final = timedelta(seconds=30)
+_SKEW_ALLOWED: Final = timedelta(seconds=90)
+"""What is left of a lease when it is renewed (``etl.lake.lease``): with clocks further apart two runs do one's work."""
+
+
+class State(StrEnum):
+    """How a check ended."""
+
+    OK = "ok"
+    WARN = "warn"
+    """It works, and somebody should know."""
+    FAIL = "fail"
+    SKIPPED = "skipped"
+    """There was nothing to check."""
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """What came of one check.
+
+    Attributes:
+        name: What was checked.
+        state: How it ended.
+        found: What was seen, in one sentence.
+        hint: What to do about it; None when there is nothing to do.
+        code: The exit code that the pipeline would end with; ``OK`` unless the check failed.
+    """
+
+    name: str
+    state: State
+    found: str
+    hint: str | None = None
+    code: ExitCode = ExitCode.OK
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What to examine.
+
+    Attributes:
+        settings: The settings of the environment.
+        policy: How patient to be with sources; tried twice at most, whatever it says.
+        checks: Which of ``CHECKS`` to run.
+        read_only: Whether nothing may be written, as for those who only read the lake.
+        clock: Tells the time (aware, UTC).
+    """
+
+    settings: Settings
+    policy: FetchPolicy
+    checks: Collection[str] = CHECKS
+    read_only: bool = False
+    clock: Callable[[], datetime] = lambda: datetime.now(UTC)
+
+
+def examine(plan: Plan) -> Iterator[Finding]:
+    """Runs the checks, one after the other; none stops the next.
+
+    Yields:
+        What each found, in the order in which it should be mended.
+    """
+    for check in CHECKS:
+        if check in plan.checks:
+            yield from _RUNS[check](plan)
+
+
+def worst(findings: Iterable[Finding]) -> ExitCode:
+    """Gives the exit code of the first check that failed; ``OK`` when none did."""
+    return next((finding.code for finding in findings if finding.state is State.FAIL), ExitCode.OK)
+
+
+def _tried(name: str, check: Callable[[], Finding]) -> Finding:
+    try:
+        return check()
+    except EtlError as error:
+        return _failed(name, error)
+
+
+def _failed(name: str, error: EtlError) -> Finding:
+    return Finding(name, State.FAIL, error.message, error.hint, error.exit_code)
+
+
+def _emails(settings: Settings) -> Finding:
+    if settings.emails == "keep":
+        return Finding(
+            "e-mails",
+            State.WARN,
+            "addresses are kept in clear text",
+            "set emails to hash, with an email_key, unless you need the addresses",
+        )
+    key = "a keyed hash (HMAC-SHA-256)" if settings.email_key is not None else "a plain hash (SHA-1)"
+    return Finding("e-mails", State.OK, f"become {key}" if settings.emails == "hash" else "are dropped")
+
+
+# ------------------------------------------------------------------------------------------------------- credentials
+def _credentials(plan: Plan) -> Finding:
+    name = "credentials"
+    places = (plan.settings.lake, plan.settings.warehouse, *plan.settings.sources)
+    if plan.settings.dataset is None and not any(gcs.is_address(place) for place in places):
+        return Finding(name, State.SKIPPED, "nothing here lies in Google Cloud")
+    if endpoint := os.environ.get(_EMULATOR):
+        return Finding(
+            name,
+            State.WARN,
+            f"{_EMULATOR} is set: every gs:// address is looked for at {mask_credentials(endpoint)}",
+            f"unset {_EMULATOR} unless you mean to use an emulator",
+        )
+    return _described(_default_credentials())
+
+
+def _default_credentials() -> Credentials:
+    try:
+        import google.auth  # noqa: PLC0415 -- Google's libraries are optional
+        from google.auth.exceptions import DefaultCredentialsError, GoogleAuthError  # noqa: PLC0415
+        from google.auth.transport.requests import Request  # noqa: PLC0415
+    except ImportError as error:
+        raise UsageError(
+            "Google's libraries are not installed", hint="run: pip install 'gharchive-etl[gcp]'"
+        ) from error
+    try:
+        found: Credentials = google.auth.default(scopes=[_SCOPE])[0]
+        found.refresh(Request())  # type: ignore[no-untyped-call]
+    except DefaultCredentialsError as error:
+        if os.environ.get(_KEY_FILE):
+            raise StoreError(
+                f"the file that {_KEY_FILE} names holds no credentials", hint=f"unset {_KEY_FILE}, then {_LOGIN}"
+            ) from error
+        raise StoreError("there are no Google Cloud credentials on this machine", hint=_LOGIN) from error
+    except GoogleAuthError as error:
+        # The library's own words may quote what the key file or the token's server said.
+        raise StoreError(
+            f"Google gives no token for the credentials found here ({type(error).__name__})",
+            hint=f"{_LOGIN}; on a machine of Google's, see that it has a service account",
+        ) from error
+    return found
+
+
+def _described(credentials: Credentials) -> Finding:
+    from google.auth import compute_engine, external_account, impersonated_credentials  # noqa: PLC0415
+    from google.oauth2 import service_account  # noqa: PLC0415
+
+    account = str(getattr(credentials, "service_account_email", None) or "")
+    if isinstance(credentials, service_account.Credentials):
+        return Finding(
+            "credentials",
+            State.WARN,
+            f"a key file of {account}, which anybody who copies it can use until it is revoked",
+            "use an identity without a key: the machine's own, or workload identity federation (docs/cloud.md)",
+        )
+    kinds = (
+        (compute_engine.Credentials, f"this machine's service account {account}"),
+        (impersonated_credentials.Credentials, f"impersonation of {account}"),
+        (external_account.Credentials, f"workload identity federation {f'as {account}' if account else ''}"),
+    )
+    text = next((text for kind, text in kinds if isinstance(credentials, kind)), "a person's login")
+    return Finding("credentials", State.OK, text.strip())
+
+
+# ------------------------------------------------------------------------------------------------- lake and warehouse
+def _place(name: str, address: str, *, read_only: bool) -> Finding:
+    if not gcs.is_address(address) and not Path(address).is_dir():
+        return _no_folder_yet(name, Path(address))
+    store = _store_at(address)
+    if read_only:
+        next(iter(store.list("")), None)
+        return Finding(name, State.OK, f"{store.address} can be listed")
+    _write_and_remove(store)
+    done = f"an object was written to {store.address}, read, listed and removed"
+    return Finding(name, State.OK, done) if gcs.is_address(address) else _with_room(name, Path(address), done)
+
+
+def _store_at(address: str) -> Store:
+    """The store as the pipeline has it, but less patient with a bucket that does not answer."""
+    if gcs.is_address(address):
+        return GcsStore(*gcs.split(address), patience=_PATIENCE_SECONDS)
+    return FolderStore(Path(address))
+
+
+def _write_and_remove(store: Store) -> None:
+    """Does with one small object what a run does with an hour: each of the four needs a right of its own."""
+    key = f"doctor-{uuid4().hex}.txt"
+    with _step("create"):
+        made = store.write(key, _PROBE, if_generation=ABSENT)
+    try:
+        with _step("read"):
+            if store.read(key) != _PROBE:
+                raise StoreError(f"{store.url(key)} gives back other bytes than were written")
+        with _step("list"):
+            if key not in [info.key for info in store.list(key)]:
+                raise StoreError(f"{store.url(key)} was written and is not listed")
+    finally:
+        with _step("delete"):
+            store.delete(key, if_generation=made.generation)
+
+
+@contextmanager
+def _step(verb: str) -> Iterator[None]:
+    """Says which of the steps an error of the store belongs to."""
+    try:
+        yield
+    except StoreError as error:
+        raise StoreError(f"cannot {verb} an object: {error.message}", hint=error.hint) from error
+
+
+def _no_folder_yet(name: str, folder: Path) -> Finding:
+    if folder.exists():
+        raise StoreError(f"{folder} is a file, and the {name} has to be a folder", hint=f"name another --{name}")
+    parent = _standing(folder)
+    if not os.access(parent, os.W_OK | os.X_OK):
+        raise StoreError(f"{folder} does not exist and cannot be made in {parent}", hint=f"name another --{name}")
+    return _with_room(name, parent, f"{folder} does not exist yet and will be made")
+
+
+def _standing(folder: Path) -> Path:
+    """The nearest folder above that exists."""
+    return next(parent for parent in folder.absolute().parents if parent.is_dir())
+
+
+def _with_room(name: str, folder: Path, done: str) -> Finding:
+    free = shutil.disk_usage(folder).free
+    text = f"{done}; {free / (1 << 30):,.1f} GiB are free"
+    if free < _ROOM:
+        return Finding(name, State.WARN, text, "a modern hour takes some 0.15 GiB: make room, or name another folder")
+    return Finding(name, State.OK, text)
+
+
+# ----------------------------------------------------------------------------------------------------------- BigQuery
+def _dataset(plan: Plan) -> Finding:
+    check = "BigQuery dataset"
+    if plan.settings.dataset is None:
+        return Finding(check, State.SKIPPED, "none is named", "name it, if there is one: --dataset PROJECT.DATASET")
+    name = DatasetName.parse(plan.settings.dataset)
+    with explained(str(name)):
+        client = connect(name)
+        retry = _retry()
+        found = client.get_dataset(str(name), retry=retry, timeout=_PATIENCE_SECONDS)
+        tables = {table.table_id for table in client.list_tables(found, retry=retry, timeout=_PATIENCE_SECONDS)}
+    _may_query(client, name)
+    expected = [model.name for model in models() if model.kind is not Kind.VIEW]
+    missing = [table for table in expected if table not in tables]
+    if len(missing) < len(expected):
+        _may_use(client, name, next(table for table in expected if table in tables), read_only=plan.read_only)
+    if missing:
+        return Finding(
+            check,
+            State.WARN,
+            f"{len(missing)} of {len(expected)} tables are not there yet: {', '.join(missing)}",
+            "make them with Terraform (docs/cloud.md), or let the first build do it",
+        )
+    return Finding(check, State.OK, f"{name} in {found.location} has all {len(expected)} tables")
+
+
+def _retry() -> Retry:
+    """The client's own retries, which would go on for ten minutes."""
+    from google.cloud.bigquery import DEFAULT_RETRY  # noqa: PLC0415
+
+    return DEFAULT_RETRY.with_timeout(_PATIENCE_SECONDS)
+
+
+def _may_query(client: Client, name: DatasetName) -> None:
+    """Sends a query that is checked and not run, which costs nothing."""
+    from google.cloud.bigquery import QueryJobConfig  # noqa: PLC0415
+
+    with explained(f"queries in the project {name.project}"):
+        client.query("SELECT 1", job_config=QueryJobConfig(dry_run=True), retry=_retry(), timeout=_PATIENCE_SECONDS)
+
+
+def _may_use(client: Client, name: DatasetName, table: str, *, read_only: bool) -> None:
+    asked = ["bigquery.tables.getData"] if read_only else ["bigquery.tables.getData", "bigquery.tables.updateData"]
+    with explained(table):
+        answer = client.test_iam_permissions(name.table(table), asked, retry=_retry(), timeout=_PATIENCE_SECONDS)
+    if refused := [permission for permission in asked if permission not in answer.get("permissions", [])]:
+        role = "dataViewer" if read_only else "dataEditor"
+        raise StoreError(
+            f"the account lacks {' and '.join(refused)} on the table {table}",
+            hint=f"grant it roles/bigquery.{role} on the dataset {name}",
+        )
+
+
+# ---------------------------------------------------------------------------------------------------- archive and clock
+def _archive(plan: Plan) -> Iterator[Finding]:
+    """One finding a source; a source that is down is a failure only when no other is up."""
+    findings = [_source(address, plan) for address in plan.settings.sources]
+    works = any(finding.state is not State.FAIL for finding in findings)
+    for finding in findings:
+        if finding.state is State.FAIL and works:
+            yield replace(finding, state=State.WARN, code=ExitCode.OK)
+        else:
+            yield finding
+
+
+def _source(address: str, plan: Plan) -> Finding:
+    name = f"source {mask_credentials(address)}"
+    return _tried(name, lambda: _newest(name, _opened(address, plan.policy), plan))
+
+
+def _opened(address: str, policy: FetchPolicy) -> Source:
+    return source_at(address, connect_timeout=policy.connect_timeout, read_timeout=policy.read_timeout)
+
+
+def _newest(name: str, source: Source, plan: Plan) -> Finding:
+    policy = replace(plan.policy, attempts=min(_ATTEMPTS, plan.policy.attempts))
+    try:
+        hour = newest_published((source,), policy, now=plan.clock(), look_back=_LOOK_BACK)
+    except NotPublishedError as error:
+        return Finding(name, State.WARN, error.message, "it answers, but new hours have to come from another source")
+    age = newest_finished_hour(plan.clock()).start - hour.start
+    if age > _LATE:
+        return Finding(
+            name, State.WARN, f"the newest hour is {hour}, {age / timedelta(hours=1):.0f} hours behind", "see --source"
+        )
+    return Finding(name, State.OK, f"the newest hour is {hour}")
+
+
+def _clock(plan: Plan) -> Finding:
+    for url in _web_places(plan):
+        offset = _offset(url, plan)
+        if offset is not None:
+            return _judged(offset, url)
+    return Finding("clock", State.SKIPPED, "no web server answered that it could be compared with")
+
+
+def _judged(offset: timedelta, url: str) -> Finding:
+    seconds = offset.total_seconds()
+    text = f"{abs(seconds):,.0f} s {'ahead of' if seconds > 0 else 'behind'} {mask_credentials(url)}"
+    hint = "let the machine's clock be set by NTP, such as: timedatectl set-ntp true"
+    if abs(offset) >= _SKEW_ALLOWED:
+        return Finding("clock", State.FAIL, text, hint, ExitCode.STORE_FAILED)
+    if abs(offset) >= _SKEW_TOLD:
+        return Finding("clock", State.WARN, text, hint)
+    return Finding("clock", State.OK, text)
+
+
+def _web_places(plan: Plan) -> Sequence[str]:
+    newest = newest_finished_hour(plan.clock())
+    places = [
+        f"{address.rstrip('/')}/{file_name(newest)}"
+        for address in plan.settings.sources
+        if address.startswith(("http://", "https://"))
+    ]
+    if any(gcs.is_address(place) for place in (plan.settings.lake, plan.settings.warehouse)):
+        places.append(os.environ.get(_EMULATOR) or _STORAGE)
+    return places
+
+
+def _offset(url: str, plan: Plan) -> timedelta | None:
+    """How far this machine's clock is ahead of a server's, to the second; None when the server does not tell."""
+    import requests  # noqa: PLC0415 -- takes a tenth of a second
+
+    timeout = (plan.policy.connect_timeout, plan.policy.read_timeout)
+    before = plan.clock()
+    try:
+        with requests.head(url, timeout=timeout, allow_redirects=False) as answer:
+            told = _told(answer.headers)
+    except requests.RequestException:
+        return None
+    return None if told is None else before + (plan.clock() - before) / 2 - told
+
+
+def _told(headers: Mapping[str, str]) -> datetime | None:
+    """The time a server tells; a cache on the way leaves the date as it was and says its age besides."""
+    try:
+        # An HTTP date is GMT by definition.
+        date = parsedate_to_datetime(headers.get("Date", "")).replace(tzinfo=UTC)
+        return date + timedelta(seconds=int(headers.get("Age", "0")))
+    except (ValueError, OverflowError):
+        return None
+
+
+def _alone(name: str, check: Callable[[Plan], Finding]) -> Callable[[Plan], Iterable[Finding]]:
+    return lambda plan: [_tried(name, lambda: check(plan))]
+
+
+_RUNS: Final[Mapping[str, Callable[[Plan], Iterable[Finding]]]] = {
+    "emails": _alone("e-mails", lambda plan: _emails(plan.settings)),
+    "credentials": _alone("credentials", _credentials),
+    "lake": _alone("lake", lambda plan: _place("lake", plan.settings.lake, read_only=plan.read_only)),
+    "warehouse": _alone(
+        "warehouse", lambda plan: _place("warehouse", plan.settings.warehouse, read_only=plan.read_only)
+    ),
+    "dataset": _alone("BigQuery dataset", _dataset),
+    "archive": _archive,
+    "clock": _alone("clock", _clock),
+}

@@ -1,0 +1,94 @@
+"""Spark for the rooms that use it: the session somebody began, or one of this machine's own.
+
+``spark-submit`` and Dataproc say what a session is to be like, and the scripts in ``spark_jobs`` begin it by what they
+say. Where nobody began one, it runs on the cores of this machine. The library is imported when it is first needed.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from etl import gcs
+from etl.errors import UsageError
+
+if TYPE_CHECKING:
+    from pyspark.sql import SparkSession
+
+_LOCAL: Final[Mapping[str, str]] = {
+    "spark.master": "local[*]",
+    "spark.app.name": "gharchive-etl",
+    "spark.ui.enabled": "false",
+    "spark.ui.showConsoleProgress": "false",
+    "spark.driver.bindAddress": "127.0.0.1",
+    "spark.driver.host": "127.0.0.1",
+    "spark.driver.memory": "4g",
+    "spark.sql.shuffle.partitions": str(2 * (os.cpu_count() or 1)),
+}
+"""What a session of this machine's own is like."""
+
+
+@contextmanager
+def opened(configuration: Mapping[str, str], scratch: Path | None = None) -> Iterator[SparkSession]:
+    """Gives the session that was begun already, or begins one for the time of the block.
+
+    Args:
+        configuration: What has to hold in either; nothing that can be said only once.
+        scratch: A folder for what does not fit into memory, where the session is our own.
+
+    Raises:
+        UsageError: If Spark or Java is not installed.
+    """
+    try:
+        from pyspark.errors import PySparkException  # noqa: PLC0415 -- comes with the extra
+        from pyspark.sql import SparkSession  # noqa: PLC0415
+    except ModuleNotFoundError as error:
+        raise UsageError("this needs Spark", hint="install it with: pip install 'gharchive-etl[spark]'") from error
+
+    present = SparkSession.getActiveSession()
+    if present is not None:
+        for name, value in configuration.items():
+            present.conf.set(name, value)
+        yield present
+        return
+    spill = {} if scratch is None else {"spark.local.dir": str(scratch / "spilled")}
+    builder = SparkSession.builder
+    for name, value in {**_LOCAL, **configuration, **spill}.items():
+        builder = builder.config(name, value)
+    try:
+        session = builder.getOrCreate()
+    except (PySparkException, RuntimeError, OSError) as error:
+        raise UsageError(
+            "Spark cannot be started: it needs Java 17 or 21",
+            hint="install one (Debian: openjdk-17-jre-headless), or set JAVA_HOME to where one is",
+        ) from error
+    session.sparkContext.setLogLevel("ERROR")
+    try:
+        yield session
+    finally:
+        session.stop()
+
+
+def is_local(session: SparkSession) -> bool:
+    """Whether all of Spark runs on this machine, and sees its folders."""
+    return str(session.sparkContext.master).startswith("local")
+
+
+def refuse_folders(places: Iterable[str]) -> None:
+    """Fails where the machines of a cluster are to work on a folder of this one.
+
+    Args:
+        places: Addresses of lakes, warehouses or sources.
+
+    Raises:
+        UsageError: If one of them is a folder.
+    """
+    for place in places:
+        if "://" not in place:
+            raise UsageError(
+                f"{place} is a folder of this machine, which the machines of a Spark cluster do not see",
+                hint=f"name a place in a bucket ({gcs.SCHEME}bucket/prefix), or run Spark here (--master 'local[*]')",
+            )

@@ -1,0 +1,181 @@
+"""Runs a real Mage server the way ``python etl mage serve`` starts it, and kills it where a test wants that."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final
+
+import pytest
+
+from etl.lake.lake import Lake
+from etl.mage.client import MageClient
+from tests.e2e.processes import await_end, kill_group
+from tests.e2e.running import ROOT, clean_environment
+
+OWNER: Final = "owner@localhost"
+PASSWORD: Final = "a password of these tests"  # noqa: S105
+SECONDS: Final = 150.0
+"""How long anything of a server may take on a machine that does other things besides."""
+
+NEEDS_MAGE: Final = "Mage is not installed: pip install 'gharchive-etl[mage]' with Python 3.11 or 3.12"
+
+
+def needs_mage() -> None:
+    """Skips where Mage is not installed."""
+    if not Path(sys.executable).with_name("mage").is_file():
+        pytest.skip(NEEDS_MAGE)
+
+
+def project_copy(folder: Path) -> Path:
+    """A copy of the project, so that nothing a server writes gets into the checkout."""
+    return shutil.copytree(
+        ROOT / "mage_pipeline", folder / "mage_pipeline", ignore=shutil.ignore_patterns("__pycache__", ".*")
+    )
+
+
+def until(look: Callable[[], Any], what: str, *, seconds: float = SECONDS) -> Any:
+    """Looks until it sees something, and gives that."""
+    end = time.monotonic() + seconds
+    while not (seen := look()):
+        assert time.monotonic() < end, f"{what} did not come"
+        time.sleep(0.2)
+    return seen
+
+
+@dataclass
+class Server:
+    """A server, and the folders it works with.
+
+    Attributes:
+        folder: Where all of it lies.
+        sources: Where it fetches from.
+        words: What stands behind ``mage serve`` besides.
+        env: What stands in its environment besides.
+        port: Where it listens.
+        process: The program; None while it does not run.
+    """
+
+    folder: Path
+    sources: str
+    words: tuple[str, ...] = ()
+    env: Mapping[str, str] = field(default_factory=dict)
+    port: int = 0
+    process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def address(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
+
+    @property
+    def lake(self) -> Lake:
+        return Lake.at(str(self.folder / "lake"))
+
+    @property
+    def log(self) -> str:
+        return (self.folder / "server.log").read_text(encoding="utf-8", errors="replace")
+
+    def client(self) -> MageClient:
+        return MageClient(self.address, OWNER, PASSWORD)
+
+    def spooled(self) -> list[str]:
+        """What lies in the spool."""
+        root = self.folder / "spool"
+        return sorted(str(path.relative_to(root)) for path in root.rglob("*") if path.is_file())
+
+    def start(self) -> None:
+        """Starts it, and waits until its owner can sign in."""
+        self.port = self.port or _free_port()
+        project = self.folder / "mage_pipeline"
+        command = [
+            *(sys.executable, str(ROOT / "etl"), "mage", "serve", "--port", str(self.port)),
+            *("--folder", str(self.folder / "server"), "--project", str(project)),
+            *("--source", self.sources, "--lake", str(self.folder / "lake")),
+            *("--warehouse", str(self.folder / "warehouse"), *self.words),
+        ]
+        environment = clean_environment() | {
+            "DEFAULT_OWNER_PASSWORD": PASSWORD,
+            "GHARCHIVE_SPOOL": str(self.folder / "spool"),
+            "PYTHONUNBUFFERED": "1",
+            **self.env,
+        }
+        with (self.folder / "server.log").open("ab") as log:
+            self.process = subprocess.Popen(
+                command, cwd=self.folder, env=environment, stdout=log, stderr=log, process_group=0
+            )
+        said = f"Mage is at {self.address}"
+        before = self.log.count(said)
+        until(lambda: self._runs() and self.log.count(said) > before, "the server")
+
+    def kill(self) -> None:
+        """Kills all of it with SIGKILL, as when the machine goes down: the program and what it started."""
+        assert self.process is not None
+        children = _tree(self.process.pid)
+        kill_group(self.process.pid)
+        for child in children:
+            with suppress(ProcessLookupError):
+                os.kill(child, signal.SIGKILL)
+        self.process.wait()
+        assert await_end(self.process.pid) == []
+        until(lambda: not any(Path(f"/proc/{child}/stat").exists() for child in children), "the end of the server")
+        self.process = None
+
+    def stop(self) -> None:
+        """Ends it as Ctrl-C does."""
+        if self.process is None:
+            return
+        self.process.send_signal(signal.SIGTERM)
+        try:
+            self.process.wait(60)
+        finally:
+            kill_group(self.process.pid)
+
+    def _runs(self) -> bool:
+        assert self.process is not None
+        assert self.process.poll() is None, "the server ended: " + self.log[-3000:]
+        return True
+
+
+@contextmanager
+def serving(
+    folder: Path, sources: str, *words: str, env: Mapping[str, str] | None = None, project: Path | None = None
+) -> Iterator[Server]:
+    """A running server; skips where Mage is not installed."""
+    needs_mage()
+    if project is None:
+        project_copy(folder)
+    server = Server(folder, sources, words, dict(env or {}))
+    try:
+        server.start()
+        yield server
+    finally:
+        server.stop()
+
+
+def _tree(leader: int) -> list[int]:
+    """All processes below one, in whatever group."""
+    found, waiting = [], [leader]
+    while waiting:
+        parent = waiting.pop()
+        for stat in Path("/proc").glob("[0-9]*/stat"):
+            with suppress(OSError):
+                if int(stat.read_text().rpartition(")")[2].split()[1]) == parent:
+                    found.append(int(stat.parent.name))
+                    waiting.append(found[-1])
+    return found
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port

@@ -1,0 +1,124 @@
+"""A real Mage server with its schedules on: the hour before comes by the clock, once, and after a kill as well."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any, Final
+
+import pytest
+import yaml
+
+from etl.errors import UsageError
+from etl.hours import Hour, HourRange, newest_finished_hour
+from etl.mage.client import hour_of
+from etl.practice.faults import FaultyServer, Plan, Stalled
+from etl.practice.server import Generated
+from tests.e2e.mage_server import Server, project_copy, serving, until
+from tests.integration.running import objects, sound
+
+KILLED: Final = Hour.parse("2019-06-01-7")
+EVENTS: Final = 2_000
+
+
+@pytest.fixture(scope="module")
+def archive() -> Iterator[FaultyServer]:
+    """An archive of all hours, in which one stalls half-way, once."""
+    plan = Plan(faults=(Stalled(hours=(str(KILLED),), after=0.5, seconds=300),))
+    with FaultyServer(Generated(HourRange(KILLED, newest_finished_hour() + 1), events=EVENTS), plan) as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
+def soon() -> datetime:
+    """When the hour's trigger fires in these tests: two minutes from now, that is, after the server has started."""
+    return (datetime.now(UTC) + timedelta(minutes=2)).replace(second=0, microsecond=0)
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory, archive: FaultyServer, soon: datetime) -> Iterator[Server]:
+    folder = tmp_path_factory.mktemp("mage")
+    triggers = project_copy(folder) / "pipelines" / "gharchive_hour" / "triggers.yaml"
+    # The schedule alone is another; all else of the trigger is as it is shipped.
+    text = triggers.read_text(encoding="utf-8").replace("20 * * * *", f"{soon.minute} * * * *")
+    triggers.write_text(text, encoding="utf-8")
+    with serving(folder, archive.address, "--schedules", env={"GHARCHIVE_READ_TIMEOUT": "200"}, project=folder) as run:
+        yield run
+
+
+def runs_of(server: Server, pipeline: str) -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = server.client()._ask("GET", "pipeline_runs", pipeline_uuid=pipeline, _limit=100)[
+        "pipeline_runs"
+    ]
+    return found
+
+
+def test_a_start_fires_nothing_and_a_kill_in_the_middle_of_a_block_costs_nothing(
+    server: Server, archive: FaultyServer
+) -> None:
+    # All triggers of the three pipelines are on, each is due once an hour or a day, and none has fired.
+    schedules = server.client()._ask("GET", "pipeline_schedules")["pipeline_schedules"]
+    assert sorted((each["pipeline_uuid"], each["status"]) for each in schedules) == [
+        ("gharchive_all", "inactive"),
+        ("gharchive_catch_up", "active"),
+        ("gharchive_hour", "active"),
+        ("gharchive_warehouse", "active"),
+    ]
+    assert [run for each in schedules for run in runs_of(server, each["pipeline_uuid"])] == []
+
+    number = server.client().start_backfill(HourRange(KILLED, KILLED))
+    until(lambda: archive.counts.faults == {"stalled": 1}, "the stalled download")
+    until(lambda: any(KILLED.date in name for name in server.spooled()), "the file in the spool")
+    server.kill()
+    assert server.spooled() != []
+    assert [key for key in objects(server.lake) if str(KILLED) in key] == []
+
+    server.start()
+    client = server.client()
+    until(lambda: client.counts(number).is_through, "the run that was killed")
+    assert client.counts(number).statuses == {"completed": 1}
+    manifest = sound(server.lake, KILLED)
+    assert manifest.content is not None
+    assert (manifest.content.events, manifest.attempts) == (EVENTS, 1)
+    assert server.spooled() == []
+
+
+def test_the_trigger_fires_by_the_clock_and_brings_the_hour_before_once(server: Server, soon: datetime) -> None:
+    (run,) = until(lambda: runs_of_trigger(server), "the run of the trigger", seconds=200)
+    fired_at = datetime.fromisoformat(str(run["execution_date"])).replace(tzinfo=UTC)
+    assert fired_at.minute == soon.minute
+    hour = hour_of(run) - 1
+    until(lambda: runs_of_trigger(server)[0]["status"] == "completed", "its end")
+    manifest = sound(server.lake, hour)
+    assert manifest.content is not None
+    assert (manifest.content.events, manifest.attempts) == (EVENTS, 1)
+    # It was fetched in the hour after, which is what the lag says, and nothing else was.
+    assert hour == Hour.containing(fired_at) - 1
+    stored = {key for key in objects(server.lake) if key.startswith("events/")}
+    assert len(stored) == 2
+    assert len(runs_of_trigger(server)) == 1
+
+
+def runs_of_trigger(server: Server) -> list[dict[str, Any]]:
+    return [run for run in runs_of(server, "gharchive_hour") if run["pipeline_schedule_name"] == "hour"]
+
+
+def test_in_production_nothing_can_be_edited(server: Server) -> None:
+    client = server.client()
+    for method, path, body in (
+        ("POST", "pipelines", {"pipeline": {"name": "mine"}}),
+        ("POST", "pipelines/gharchive_hour/blocks", {"block": {"name": "mine", "type": "data_loader"}}),
+        ("PUT", "pipelines/gharchive_hour/blocks/fetch_hour", {"block": {"content": "1"}}),
+        ("POST", "files", {"file": {"name": "mine.py", "dir_path": "mage_pipeline/utils", "content": "1"}}),
+        ("PUT", "file_contents/data_loaders%2Ffetch_hour.py", {"file_content": {"content": "1"}}),
+    ):
+        with pytest.raises(UsageError, match="says no"):
+            client._ask(method, path, body)
+
+
+def test_the_project_that_was_served_is_as_it_was(server: Server) -> None:
+    triggers = server.folder / "mage_pipeline" / "pipelines" / "gharchive_catch_up" / "triggers.yaml"
+    assert "last_enabled_at" not in yaml.safe_load(triggers.read_text())["triggers"][0]
+    copied = Path(server.folder, "server", "mage_pipeline", "pipelines", "gharchive_catch_up", "triggers.yaml")
+    assert yaml.safe_load(copied.read_text())["triggers"][0]["last_enabled_at"] is not None

@@ -1,0 +1,96 @@
+"""One Spark for all tests of the warehouse in a process, as it starts slowly; a BigQuery for each test that asks."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+import pytest
+
+from etl.warehouse.bigquery_engine import Place
+from etl.warehouse.bigquery_jobs import DatasetName, Patience
+from tests.integration.warehouse.bigquery_server import BigQuery, serving_bigquery
+
+if TYPE_CHECKING:
+    from pyspark.sql import SparkSession
+
+CONNECTOR_VERSION: Final = "hadoop3-2.2.21"
+_CONNECTOR: Final = (
+    ".m2/repository/com/google/cloud/bigdataoss/gcs-connector"
+    f"/{CONNECTOR_VERSION}/gcs-connector-{CONNECTOR_VERSION}-shaded.jar"
+)
+"""Where Maven keeps it; ``make tools`` has Maven fetch it."""
+
+
+def connector() -> Path | None:
+    """Google's connector for Hadoop, by which Spark reads ``gs://``; None where it is not installed."""
+    named = os.environ.get("GCS_CONNECTOR_JAR")
+    path = Path(named) if named else Path.home() / _CONNECTOR
+    return path if path.is_file() else None
+
+
+def needed_connector() -> Path:
+    """The same; skips where it is not installed."""
+    path = connector()
+    if path is None:
+        pytest.skip(f"no gcs-connector {CONNECTOR_VERSION} for Spark: make tools (needs Maven)")
+    return path
+
+
+def for_emulator(endpoint: str) -> dict[str, str]:
+    """What the connector has to be told to speak with the emulator, by the names that Hadoop knows."""
+    return {
+        "fs.gs.impl": "com.google.cloud.hadoop.fs.gcs.GoogleHadoopFileSystem",
+        "fs.gs.storage.root.url": f"{endpoint}/",
+        "fs.gs.auth.service.account.enable": "false",
+        "fs.gs.auth.null.enable": "true",
+        "fs.gs.project.id": "test",
+    }
+
+
+@pytest.fixture(scope="session")
+def spark() -> Iterator[SparkSession]:
+    """A session on two cores of this machine, with the connector where there is one; skips where there is no Spark."""
+    pytest.importorskip("pyspark", reason="pyspark: pip install 'gharchive-etl[spark]'")
+    if shutil.which("java") is None:
+        pytest.skip("no Java for Spark; get it with: apt-get install openjdk-17-jre-headless")
+    from pyspark.sql import SparkSession  # noqa: PLC0415 -- an extra
+
+    jar = connector()
+    builder = (
+        SparkSession.builder.master("local[2]")
+        .config("spark.ui.enabled", "false")
+        .config("spark.driver.host", "127.0.0.1")
+        .config("spark.driver.bindAddress", "127.0.0.1")
+        .config("spark.sql.shuffle.partitions", "2")
+        # So little data is done before Java has compiled the best code for it: the quick compiler takes half the time.
+        .config("spark.driver.extraJavaOptions", "-XX:TieredStopAtLevel=1")
+    )
+    if jar is not None:
+        builder = builder.config("spark.jars", str(jar))
+    session = builder.getOrCreate()
+    session.sparkContext.setLogLevel("ERROR")
+    yield session
+    session.stop()
+
+
+@pytest.fixture
+def google(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[BigQuery]:
+    """A server that stands in for BigQuery, with a dataset for tables and one for reports."""
+    pytest.importorskip("google.cloud.bigquery", reason="google-cloud-bigquery: pip install 'gharchive-etl[gcp]'")
+    with serving_bigquery(tmp_path / "google") as server:
+        monkeypatch.setenv("BIGQUERY_EMULATOR_HOST", server.url)
+        server.create_dataset("gharchive")
+        server.create_dataset("gharchive_reporting")
+        yield server
+        assert server.wrong[:3] == [], "requests and answers are as Google describes them"
+
+
+@pytest.fixture
+def place(gcs_address: str) -> Place:
+    """The dataset for tables, and an empty place in a bucket."""
+    quick = Patience(attempts=3, first=0.001, longest=0.002, request=2)
+    return Place(DatasetName("my-project", "gharchive"), None, f"{gcs_address}/warehouse", patience=quick)

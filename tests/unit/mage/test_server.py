@@ -1,0 +1,159 @@
+"""How a server is started: with secrets of its own, a login, one address, and nothing of the checkout changed."""
+
+from __future__ import annotations
+
+import os
+import socket
+import sqlite3
+import stat
+from contextlib import closing
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from etl.errors import UsageError
+from etl.mage import server
+from etl.mage.server import OWNER, Plan, find_project, prepare
+
+
+@pytest.fixture
+def plan(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Plan:
+    program = tmp_path / "bin" / "mage"
+    program.parent.mkdir()
+    program.touch()
+    monkeypatch.setattr("sys.executable", str(program.with_name("python")))
+    return Plan(project=find_project(), folder=tmp_path / "server", port=free_port(), spool=tmp_path / "spool")
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+def test_what_makes_it_safe_cannot_be_turned_round(plan: Plan) -> None:
+    given = {
+        "REQUIRE_USER_AUTHENTICATION": "0",
+        "TZ": "Europe/Berlin",
+        "ENV": "dev",
+        "DISABLE_NOTEBOOK_EDIT_ACCESS": "0",
+    }
+    ready = prepare(replace(plan, schedules=True), given)
+    told = {name: ready.environment[name] for name in given}
+    assert told == {"REQUIRE_USER_AUTHENTICATION": "1", "TZ": "UTC", "ENV": "prod", "DISABLE_NOTEBOOK_EDIT_ACCESS": "1"}
+    assert ready.command[1:] == [
+        *("start", str(plan.folder / "mage_pipeline"), "--host", "127.0.0.1", "--port", str(plan.port)),
+    ]
+
+
+def test_without_schedules_pipelines_can_be_edited_in_place_and_no_trigger_fires(plan: Plan) -> None:
+    ready = prepare(plan, {})
+    assert ready.environment["ENV"] == "dev"
+    assert "DISABLE_NOTEBOOK_EDIT_ACCESS" not in ready.environment
+    assert ready.environment["DISABLE_TERMINAL"] == "1"
+    assert ready.command[2] == str(plan.project)
+
+
+def test_the_secrets_are_made_once_and_kept_from_others(plan: Plan) -> None:
+    first, second = prepare(plan, {}), prepare(plan, {})
+    assert first.environment["JWT_SECRET"] == second.environment["JWT_SECRET"]
+    assert len(first.environment["JWT_SECRET"]) >= 32
+    assert stat.S_IMODE((plan.folder / "jwt-secret").stat().st_mode) == 0o600
+    assert stat.S_IMODE(plan.folder.stat().st_mode) == 0o700
+    other = prepare(replace(plan, folder=plan.folder.with_name("other")), {})
+    assert other.environment["JWT_SECRET"] != first.environment["JWT_SECRET"]
+
+
+def test_a_password_is_made_until_there_is_an_owner_and_mages_own_never_used(plan: Plan) -> None:
+    first, second = prepare(plan, {}), prepare(plan, {})
+    assert first.new_password is not None
+    assert first.new_password == first.environment["DEFAULT_OWNER_PASSWORD"]
+    assert second.new_password not in {None, first.new_password}
+    with closing(sqlite3.connect(plan.folder / "mage.db")) as database:
+        database.execute('CREATE TABLE "user" (id INTEGER)')
+        database.execute('INSERT INTO "user" VALUES (1)')
+        database.commit()
+    third = prepare(plan, {})
+    assert third.new_password is None
+    assert third.environment["DEFAULT_OWNER_PASSWORD"] not in {"", "admin"}
+
+
+def test_secrets_of_the_environment_win(plan: Plan) -> None:
+    given = {"JWT_SECRET": "theirs", "DEFAULT_OWNER_PASSWORD": "theirs", "MAGE_PUBLIC_HOST": "https://mage.example.org"}
+    ready = prepare(plan, given)
+    assert {name: ready.environment[name] for name in given} == given
+    assert ready.new_password is None
+    assert ready.environment["DEFAULT_OWNER_EMAIL"] == OWNER
+
+
+def test_another_database_wants_the_password_from_the_environment(plan: Plan) -> None:
+    given = {"MAGE_DATABASE_CONNECTION_URL": "postgresql+psycopg2://mage@db/mage"}
+    with pytest.raises(UsageError, match="DEFAULT_OWNER_PASSWORD is not set"):
+        prepare(plan, given)
+    ready = prepare(plan, given | {"DEFAULT_OWNER_PASSWORD": "theirs"})
+    assert ready.environment["MAGE_DATABASE_CONNECTION_URL"] == given["MAGE_DATABASE_CONNECTION_URL"]
+
+
+def test_in_production_the_project_is_a_fresh_copy(plan: Plan) -> None:
+    prepare(replace(plan, schedules=True), {})
+    copy = plan.folder / "mage_pipeline"
+    (copy / "metadata.yaml").write_text("edited: true")
+    (copy / "pipelines" / "mine").mkdir()
+    prepare(replace(plan, schedules=True), {})
+    assert (copy / "metadata.yaml").read_bytes() == (plan.project / "metadata.yaml").read_bytes()
+    assert not (copy / "pipelines" / "mine").exists()
+
+
+def test_a_start_empties_the_spool(plan: Plan) -> None:
+    left = plan.spool / "7" / "2015-01-01-15" / "2015-01-01-15.json.gz"
+    left.parent.mkdir(parents=True)
+    left.touch()
+    prepare(plan, {})
+    assert list(plan.spool.iterdir()) == []
+
+
+def test_a_taken_port_is_refused(plan: Plan) -> None:
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", plan.port))
+        other.listen()
+        with pytest.raises(UsageError, match=f"port {plan.port} "):
+            prepare(plan, {})
+
+
+def test_without_mage_it_says_how_to_get_it(plan: Plan, tmp_path: Path) -> None:
+    (tmp_path / "bin" / "mage").unlink()
+    with pytest.raises(UsageError, match="Mage is not installed") as refusal:
+        prepare(plan, {})
+    assert "gharchive-etl[mage]" in str(refusal.value.hint)
+
+
+def test_two_servers_never_work_with_one_folder(plan: Plan) -> None:
+    ready: Any = replace(prepare(plan, {}), command=["sleep", "30"])
+    with server.serving(plan, ready) as process:
+        with pytest.raises(UsageError, match="already"), server.serving(plan, ready):
+            pytest.fail("it was not refused")
+        assert process.poll() is None
+    assert process.poll() is not None
+
+
+def test_a_folder_that_is_no_project_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert find_project() == Path(server.__file__).parents[2] / "mage_pipeline"
+
+
+def test_logs_and_outputs_of_old_runs_go_and_those_of_a_running_backfill_stay(plan: Plan) -> None:
+    prepare(plan, {})
+    data = plan.folder / "data" / "mage_pipeline" / "pipelines" / "gharchive_hour"
+    # Both are named by the hour they are for; only one of them was written long ago.
+    for kind in (".logs", ".variables"):
+        for name in ("20150101T000000", "20150101T010000"):
+            (data / kind / "7" / name / "fetch_hour").mkdir(parents=True)
+            (data / kind / "7" / name / "fetch_hour" / "output").touch()
+        for path in (data / kind / "7" / "20150101T000000", *(data / kind / "7" / "20150101T000000").rglob("*")):
+            os.utime(path, (0, 0))
+    assert server.clean(plan) == 2
+    assert sorted(path.name for path in data.glob("*/7/*")) == ["20150101T010000"] * 2
+    assert server.RETENTION_SECONDS == 30 * 86_400
