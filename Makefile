@@ -63,11 +63,17 @@ $(STAMP): $(LOCK) requirements/bootstrap.txt pyproject.toml
 GOBIN      := $(shell go env GOPATH 2>/dev/null)/bin
 ACTIONLINT := $(GOBIN)/actionlint
 
+# The version that the emulator understands; Dataproc has a newer one of its own. Tests look for it in Maven's own folder.
+CONNECTOR  := org.apache.maven.plugins:maven-dependency-plugin:3.8.1:get -Dtransitive=false \
+              -Dartifact=com.google.cloud.bigdataoss:gcs-connector:hadoop3-2.2.21:jar:shaded
+
 .PHONY: tools
-tools:  ## Install what PyPI does not have: the storage emulator and actionlint (needs Go)
+tools:  ## Install what PyPI does not have: the storage emulator, actionlint, Spark's connector (needs Go and Maven)
 	@command -v go >/dev/null || { echo "error: no go on the PATH; install Go 1.21 or newer (it fetches the newer one that these need)" >&2; exit 1; }
 	@GOBIN="$(GOBIN)" go install github.com/fsouza/fake-gcs-server@v1.56.1
 	@GOBIN="$(GOBIN)" go install github.com/rhysd/actionlint/cmd/actionlint@v1.7.12
+	@if command -v mvn >/dev/null; then mvn --quiet --batch-mode $(CONNECTOR); \
+	else echo "note: no mvn on the PATH, so tests of Spark on a bucket are skipped (Debian: apt-get install maven)"; fi
 
 .PHONY: demo
 demo: $(STAMP)  ## Run one hour up to the dashboard: of the public archive if it can be reached, else a made-up one
@@ -89,6 +95,15 @@ test: $(STAMP)  ## Run all tests (ARGS="tests/unit -k hours" for some)
 test-terraform: $(STAMP)  ## Run all tests of terraform/, then break every protection to see that one turns red
 	@$(PY) -m pytest -n auto tests/integration/terraform $(ARGS)
 	@$(PY) -m tests.integration.terraform.mutations
+
+.PHONY: lint-terraform
+lint-terraform: $(STAMP)  ## Let checkov look at terraform/ (needs the network the first time)
+	@$(BIN)/uv tool run --quiet --python 3.11 --from checkov==3.3.30 checkov -d terraform --config-file terraform/.checkov.yaml
+
+# `go install` refuses Terraform's source, whose go.mod replaces nine modules by folders that its archive has not.
+.PHONY: terraform
+terraform:  ## Build Terraform from its source, where its own download cannot be reached (needs Go; some minutes)
+	@cd tests/integration/terraform/tool && go build -trimpath -ldflags "-s -w" -o "$(GOBIN)/terraform" github.com/hashicorp/terraform
 
 .PHONY: terraform-tables
 terraform-tables: $(STAMP)  ## Write the models' tables and views down for terraform/
@@ -128,6 +143,10 @@ bench-hours: $(STAMP)  ## Measure backfills: against DuckDB, against their bare 
 .PHONY: bench-warehouse
 bench-warehouse: $(STAMP)  ## Measure builds: against a bare copy, and how they grow with the lake
 	@$(PY) -m benchmarks.warehouse $(ARGS)
+
+.PHONY: bench-spark
+bench-spark: $(STAMP)  ## Measure builds with Spark: against the two jobs this descends from (needs Java)
+	@$(PY) -m benchmarks.spark $(ARGS)
 
 # The locks without Mage come first and are each other's constraints, so that what the tests of dev.txt run on is what
 # the images hold; mage.txt repeats requirements.txt for the same reason.

@@ -26,6 +26,8 @@ _LOCAL: Final[Mapping[str, str]] = {
     "spark.driver.bindAddress": "127.0.0.1",
     "spark.driver.host": "127.0.0.1",
     "spark.driver.memory": "4g",
+    # Java's quick compiler alone: the thorough one takes longer than it saves until some 300,000 events are built.
+    "spark.driver.extraJavaOptions": "-XX:TieredStopAtLevel=1",
     "spark.sql.shuffle.partitions": str(2 * (os.cpu_count() or 1)),
 }
 """What a session of this machine's own is like."""

@@ -10,6 +10,7 @@ locals {
     GHARCHIVE_WAREHOUSE         = module.warehouse_files.address
     GHARCHIVE_DATASET           = module.warehouse.dataset
     GHARCHIVE_REPORTING_DATASET = module.warehouse.reporting_dataset
+    GHARCHIVE_EVENTS_BY         = var.events_by
     GHARCHIVE_EMAILS            = var.emails
     GHARCHIVE_LOG_FORMAT        = "json"
   }

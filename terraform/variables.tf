@@ -245,6 +245,12 @@ variable "soft_delete_days" {
   default     = 7
 }
 
+variable "events_by" {
+  description = "How BigQuery cuts events: day, or hour, of which it keeps 10,000 a table (416 days). Chosen once: tables are not cut anew."
+  type        = string
+  default     = "day"
+}
+
 variable "storage_billing_model" {
   description = "Whether BigQuery's compressed (PHYSICAL) or plain (LOGICAL) bytes are paid for."
   type        = string

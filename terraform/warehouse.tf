@@ -10,6 +10,7 @@ module "warehouse" {
   reporting_dataset_id  = "${replace(var.prefix, "-", "_")}_reporting"
   editors               = { for name, member in module.identities.members : name => member if contains(["build", "mage", "spark"], name) }
   readers               = var.readers
+  events_by             = var.events_by
   storage_billing_model = var.storage_billing_model
   kms_key               = local.kms_key
   deletion_protection   = var.deletion_protection

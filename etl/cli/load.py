@@ -63,7 +63,9 @@ def load(session: Session, first: date | None, last: date | None, *, dry_run: bo
         try:
             load_tables(warehouse, dataset, days, watch=done.append)
         finally:
-            _print_done(session, str(place.dataset), done, as_json=as_json)
+            _print_done(session, done, as_json=as_json)
+    if not as_json:
+        session.out.print(f"{len(done):,} partitions were loaded or removed; {place.dataset} is up to date")
 
 
 def _print_steps(session: Session, found: Sequence[Step], *, as_json: bool) -> None:
@@ -80,7 +82,7 @@ def _print_steps(session: Session, found: Sequence[Step], *, as_json: bool) -> N
     session.out.print(f"{len(found):,} partitions would be loaded or removed, from {size}; nothing was done")
 
 
-def _print_done(session: Session, dataset: str, done: Sequence[Loaded], *, as_json: bool) -> None:
+def _print_done(session: Session, done: Sequence[Loaded], *, as_json: bool) -> None:
     if as_json:
         print_lines(
             {
@@ -92,9 +94,7 @@ def _print_done(session: Session, dataset: str, done: Sequence[Loaded], *, as_js
             for each in done
         )
         return
-    if done:
-        _print_table(session, [(each.step, each.rows) for each in done])
-    session.out.print(f"{len(done):,} partitions of {dataset} were loaded or removed; it is up to date")
+    _print_table(session, [(each.step, each.rows) for each in done])
 
 
 def _print_table(session: Session, found: Sequence[tuple[Step, int]]) -> None:

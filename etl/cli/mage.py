@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import tempfile
 from contextlib import ExitStack
@@ -13,16 +14,19 @@ import rich_click as click
 
 from etl.cli.front import Command, Group
 from etl.cli.session import Bound, Session, with_session
-from etl.errors import IncompleteError, UsageError
+from etl.errors import IncompleteError, StoreError, UsageError
 from etl.hours import Hour, HourRange, newest_finished_hour
 
 if TYPE_CHECKING:
     from etl.mage.client import RunCounts
     from etl.mage.server import Plan, Ready
+    from etl.settings import Loaded
 
 _DEMO_FIRST: Final = "2015-01-01-0"
 _DEMO_HOURS: Final = 6
 _DEMO_EVENTS: Final = 500
+_NAMED: Final = 10
+_FOLDERS: Final = frozenset({"lake", "warehouse", "spool"})
 _PASSWORD: Final = "MAGE_PASSWORD"  # noqa: S105 -- the name of a variable
 
 
@@ -91,19 +95,13 @@ def serve(
         schedules=schedules,
         spool=Path(settings.spool),
     )
-    environment = dict(os.environ) | {
-        "GHARCHIVE_SOURCES": ",".join(settings.sources),
-        "GHARCHIVE_LAKE": _absolute(settings.lake),
-        "GHARCHIVE_WAREHOUSE": _absolute(settings.warehouse),
-    }
-    if demo:
-        _demo(session, plan, environment)
+    environment = dict(os.environ) | environment_of(session.loaded)
+    try:
+        code = _demo(session, plan, environment) if demo else _serve(session, plan, environment)
+    except KeyboardInterrupt:
+        session.out.print("Mage has ended")
         return
-    ready = server.prepare(plan, environment)
-    with server.serving(plan, ready) as process:
-        server.await_health(plan, process)
-        _say_ready(session, plan, ready)
-        server.tend(plan, process)
+    raise StoreError(f"the Mage server ended by itself, with code {code}", hint="what it wrote before says why")
 
 
 @mage.command(
@@ -160,14 +158,27 @@ def backfill(  # noqa: PLR0913 -- the arguments of a command are its flags
     else:
         session.out.print(f"{hours}: {_words(counts)}")
     if counts.not_completed:
+        failed = client.not_completed(number)
+        named = ", ".join(map(str, failed[:_NAMED])) + (" ..." if len(failed) > _NAMED else "")
         raise IncompleteError(
-            f"{counts.not_completed:,} of {counts.total:,} runs did not end well",
-            hint=f"{page} tells which, and lets you retry them",
+            f"{len(failed):,} of {counts.total:,} runs did not end well: {named}",
+            hint=f"{page} has their logs, and lets you retry them",
         )
 
 
-def _demo(session: Session, plan: Plan, environment: dict[str, str]) -> None:
-    """Serves a made-up archive and a server that has a lake of its own, both new, and backfills some hours."""
+def _serve(session: Session, plan: Plan, environment: dict[str, str]) -> int:
+    """Starts a server and stays with it to its end, whose exit code it gives."""
+    from etl.mage import server
+
+    ready = server.prepare(plan, environment)
+    with server.serving(plan, ready) as process:
+        server.await_health(plan, process)
+        _say_ready(session, plan, ready)
+        return server.tend(plan, process)
+
+
+def _demo(session: Session, plan: Plan, environment: dict[str, str]) -> int:
+    """The same with a made-up archive and a lake of its own, both new, and a backfill of some hours."""
     from etl.mage import server
     from etl.mage.client import MageClient
     from etl.practice.server import Generated, PracticeServer
@@ -194,7 +205,7 @@ def _demo(session: Session, plan: Plan, environment: dict[str, str]) -> None:
         counts = client.follow(number, lambda seen: _say_counts(session, seen))
         session.out.print(f"demo: {_words(counts)}; see {plan.address}/pipelines/gharchive_hour/backfills/{number}")
         session.out.print("demo: the server goes on until Ctrl-C; all of it is removed then")
-        process.wait()
+        return process.wait()
 
 
 def _say_ready(session: Session, plan: Plan, ready: Ready) -> None:
@@ -225,6 +236,23 @@ def _password(user: str) -> str:
     return os.environ.get(_PASSWORD) or str(click.prompt(f"Password of {user}", hide_input=True, err=True))
 
 
-def _absolute(address: str) -> str:
-    """Makes a folder's path absolute, since the server may work elsewhere."""
-    return address if "://" in address else str(Path(address).absolute())
+def environment_of(loaded: Loaded) -> dict[str, str]:
+    """Gives the settings as variables, so that a server's runs have the very ones this command was given.
+
+    A setting that is only a default is left to its default; folders become absolute, since a run may work elsewhere.
+    """
+    from pydantic import SecretStr
+
+    from etl.settings import ENV_PREFIX
+
+    given = {}
+    for name, origin in loaded.origins.items():
+        value = getattr(loaded.settings, name)
+        if name in _FOLDERS:
+            value = value if "://" in value else str(Path(value).absolute())
+        elif origin == "default":
+            continue
+        if isinstance(value, SecretStr):
+            value = value.get_secret_value()
+        given[ENV_PREFIX + name.upper()] = json.dumps(value) if isinstance(value, tuple) else str(value)
+    return given

@@ -71,10 +71,6 @@ class MageClient:
         # The page keeps the same token in this cookie; the API's own header would want what is sealed in it.
         self._session.cookies.set("oauth_token", self._ask("POST", "sessions", {"session": given})["session"]["token"])
 
-    def pipelines(self) -> list[str]:
-        """The names of the server's pipelines."""
-        return sorted(pipeline["uuid"] for pipeline in self._ask("GET", "pipelines")["pipelines"])
-
     def start_backfill(self, hours: HourRange, *, variables: Mapping[str, Any] | None = None) -> int:
         """Makes a backfill with a run for each hour of a range, both ends included, and starts it.
 
@@ -113,15 +109,17 @@ class MageClient:
         )
 
     def runs(self, backfill: int) -> list[dict[str, Any]]:
-        """The runs of a backfill, as the API gives them."""
-        found: list[dict[str, Any]] = self._ask("GET", "pipeline_runs", backfill_id=backfill, _limit=_MOST_RUNS)[
-            "pipeline_runs"
-        ]
-        return found
+        """The runs of a backfill, the newest first, as the API gives them; a retried hour has several."""
+        told = self._ask("GET", "pipeline_runs", backfill_id=backfill, _limit=_MOST_RUNS)
+        found: list[dict[str, Any]] = told["pipeline_runs"]
+        return sorted(found, key=lambda run: int(run["id"]), reverse=True)
 
-    def retry(self, run: int) -> None:
-        """Has the blocks of a run that are not completed run again, as the button on its page does."""
-        self._ask("PUT", f"pipeline_runs/{run}", {"pipeline_run": {"pipeline_run_action": "retry_blocks"}})
+    def not_completed(self, backfill: int) -> list[Hour]:
+        """The hours of a backfill whose last run has not ended well, in order."""
+        last: dict[Hour, str] = {}
+        for run in self.runs(backfill):
+            last.setdefault(hour_of(run), str(run["status"]))
+        return sorted(hour for hour, status in last.items() if status != "completed")
 
     def follow(self, backfill: int, told: Callable[[RunCounts], None], *, every: float = 2.0) -> RunCounts:
         """Waits until all runs of a backfill have ended.

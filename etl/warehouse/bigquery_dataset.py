@@ -12,7 +12,7 @@ job, 30,000 writes to partitions of one table a day, 1,500 writes a day to a tab
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
@@ -81,17 +81,21 @@ class Dataset:
         }
         self._standing: dict[str, dict[str, Published]] | None = None
 
-    def refuse_too_many(self, days: int) -> None:
-        """Fails where a table would get more partitions than BigQuery allows.
+    def refuse_too_many(self, days: Collection[str]) -> None:
+        """Fails where these days, with those that are there, would be more partitions than BigQuery allows a table.
 
         Raises:
-            UsageError: If it would.
+            StoreError: If BigQuery cannot be asked.
+            UsageError: If they would.
         """
-        if self._events_by == "hour" and 24 * days > MOST_PARTITIONS:
-            raise UsageError(
-                f"{days:,} days by the hour are more than the {MOST_PARTITIONS:,} partitions a table may have",
-                hint=f"hours end after {MOST_PARTITIONS // 24} days: set events_by to day, or give fewer days",
-            )
+        hourly = [model.name for model in models() if cut_of(model, self._events_by) == "hour"]
+        for table in hourly:
+            number = len({*days, *self._all_standing().get(table, {})})
+            if 24 * number > MOST_PARTITIONS:
+                raise UsageError(
+                    f"{number:,} days by the hour are more than the {MOST_PARTITIONS:,} partitions a table may have",
+                    hint=f"hours end after {MOST_PARTITIONS // 24} days: set events_by to day, or give fewer days",
+                )
 
     def state(self, table: str) -> tuple[TableState, list[str]]:
         """Gives what is known of a table, less what BigQuery does not bear out, and the partitions nobody knows of."""

@@ -97,7 +97,7 @@ class BigQueryMaker:
     """
 
     name = "bigquery"
-    days_at_once = 31
+    days_at_once = 7
     remember_every = timedelta(seconds=10)
 
     def __init__(self, dataset: Dataset, lake: Lake) -> None:
@@ -114,7 +114,7 @@ class BigQueryMaker:
 
     def begin(self, sources: Sources) -> None:
         """Takes note of the lake's files, and puts the coverage where BigQuery can read it."""
-        self.place.refuse_too_many(len(sources.days))
+        self.place.refuse_too_many(sources.days)
         self._sources = sources
         self.place.store.write(_COVERAGE_KEY, sources.coverage)
 

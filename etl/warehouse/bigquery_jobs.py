@@ -370,8 +370,11 @@ def _reason(error: Any) -> str:  # noqa: ANN401
 
 
 def _goes_away(error: BaseException) -> bool:
-    from google.api_core.exceptions import GoogleAPICallError  # noqa: PLC0415
+    from google.api_core.exceptions import GoogleAPICallError, RetryError  # noqa: PLC0415
 
+    if isinstance(error, RetryError):
+        # Where it waits for a query, the client takes the end of the job for that of its question, and asks on.
+        error = error.cause
     return isinstance(error, GoogleAPICallError) and _reason(error) in _PASSING
 
 

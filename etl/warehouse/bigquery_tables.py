@@ -170,15 +170,23 @@ def _type(field: Mapping[str, Any]) -> str:
     return _TYPES.get(kind, kind)
 
 
+def _home(view: Mapping[str, str]) -> dict[str, str]:
+    return {"projectId": view["projectId"], "datasetId": view["datasetId"]}
+
+
 def _authorised(jobs: Jobs, dataset: DatasetName, views: list[dict[str, str]]) -> list[str]:
-    """Lets views of another dataset read the tables of this one, whoever reads the views."""
+    """Lets views of another dataset read the tables of this one, whoever reads the views.
+
+    Nothing is changed where that dataset is authorised as a whole, as Terraform does it.
+    """
     from google.cloud.bigquery import AccessEntry  # noqa: PLC0415
 
     with explained(str(dataset)):
         found = jobs.client.get_dataset(str(dataset), retry=jobs.retry)
         entries = list(found.access_entries)
         known = [entry.entity_id for entry in entries if entry.entity_type == "view"]
-        new = [view for view in views if view not in known]
+        whole = [entry.entity_id["dataset"] for entry in entries if entry.entity_type == "dataset"]
+        new = [view for view in views if view not in known and _home(view) not in whole]
         if not new:
             return []
         entries += [AccessEntry(entity_type="view", entity_id=view) for view in new]

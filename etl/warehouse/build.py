@@ -154,7 +154,7 @@ class _Run(Generic[Rows]):
         """Brings all tables up to date, each after those it reads."""
         days = days_of(self._lake, self._maker.place.store, self._options.days, now=self._built_at)
         rows = _coverage(self._lake, self._options, self._built_at)
-        self._maker.begin(Sources(days, rows))
+        self._maker.begin(Sources({day: found for day, found in days.items() if day in self._options.days}, rows))
         inputs = {LAKE_EVENTS: Input.of_lake(days), LAKE_COVERAGE: _coverage_input(rows)}
         for model in models():
             if model.is_stored:

@@ -22,7 +22,7 @@ class Files:
     """A table as a query reads it.
 
     Attributes:
-        paths: Parquet files of this machine.
+        paths: Parquet files of this machine; for a Spark that reads buckets, addresses in one.
         schema: The columns that the query may name; files may have more.
         base: The folder below which folders are named ``column=value``; None when their names mean nothing.
     """

@@ -109,7 +109,7 @@ def load(
         UsageError: If the warehouse lies in no bucket.
     """
     due = list(steps(warehouse, dataset, days))
-    dataset.refuse_too_many(len({step.partition for step in due if step.action is Action.LOAD}))
+    dataset.refuse_too_many({step.partition for step in due if step.partition != ALL})
     done: list[Loaded] = []
     for name, group in groupby(due, key=lambda step: step.model.name):
         expected, _ = warehouse.state(name)

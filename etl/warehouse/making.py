@@ -58,7 +58,7 @@ class Sources:
     """What a build reads of the lake.
 
     Attributes:
-        days: For each day, the hours that hold events of it.
+        days: For each day that is looked at, the hours that hold events of it.
         coverage: The lake's coverage as a parquet file.
     """
 

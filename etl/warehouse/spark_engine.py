@@ -22,6 +22,10 @@ from etl.warehouse.translate import Dialect, Parameters, shaped, translate
 
 _CONFIGURATION: Final[Mapping[str, str]] = {
     "spark.sql.session.timeZone": "UTC",
+    "spark.sql.ansi.enabled": "true",
+    # What a document holds beside what is asked for must not matter, and texts come out as they stand in it.
+    "spark.sql.json.enablePartialResults": "true",
+    "spark.sql.json.enableExactStringParsing": "true",
     "spark.sql.parquet.outputTimestampType": "TIMESTAMP_MICROS",
     "spark.sql.parquet.compression.codec": "zstd",
     "spark.sql.sources.partitionColumnTypeInference.enabled": "false",

@@ -142,8 +142,11 @@ def _named_alike(tree: exp.Expression) -> exp.Expression:
         # BigQuery's hashes are bytes, and TO_HEX makes text of them; the others' are hexadecimal text at once.
         if isinstance(node, exp.LowerHex) and isinstance(node.this, exp.SHA2 | exp.SHA2Digest):
             return exp.Anonymous(this="hex_sha256", expressions=[node.this.this])
-        if isinstance(node, exp.JSONKeysAtDepth) and isinstance(node.this, exp.ParseJSON):
-            return exp.Anonymous(this="json_names", expressions=[node.this.this])
+        if isinstance(node, exp.JSONKeysAtDepth):
+            # However often BigQuery has to try, the document is what the first try parses.
+            first = node.find(exp.ParseJSON)
+            if first is not None and isinstance(first.this, exp.Column):
+                return exp.Anonymous(this="json_names", expressions=[first.this])
         return node
 
     return tree.transform(replaced)
@@ -256,17 +259,23 @@ def _struct(fields: _Fields) -> str:
 
 
 def _send_the_few(tree: exp.Expression) -> None:
-    """Has Spark send a list of keys that occur more than once to the rows, and not all rows, with payloads, to it.
+    """Has Spark send a list of keys that have copies to the rows, and not all rows, with payloads, to the list.
 
-    Spark cannot know before that such a list is short.
+    Spark cannot know before that such a list is short. Were each event of a day there twice, it would take 300 MB.
     """
     from sqlglot import exp  # noqa: PLC0415
 
-    few = {cte.alias for cte in tree.find_all(exp.CTE) if cte.this.args.get("having")}
+    few = {cte.alias for cte in tree.find_all(exp.CTE) if _has_copies(cte.this)}
     for select in tree.find_all(exp.Select):
         sent = [join.alias_or_name for join in select.args.get("joins") or () if join.alias_or_name in few]
         if sent:
             select.set("hint", exp.Hint(expressions=[exp.func("BROADCAST", *map(exp.to_identifier, sent))]))
+
+
+def _has_copies(query: exp.Expression) -> bool:
+    """Whether a query keeps groups of more than one row, and nothing else."""
+    having = query.args.get("having")
+    return having is not None and having.this.sql() == "COUNT(*) > 1"
 
 
 def _ordered_array(order: exp.Order) -> exp.Expression:

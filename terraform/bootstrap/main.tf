@@ -4,14 +4,22 @@
 locals {
   labels = merge(var.labels, { app = var.prefix, part = "bootstrap" })
 
-  # What Terraform and Cloud Build themselves need; the rest turns on what it needs.
+  # What Terraform, Cloud Build and GitHub themselves need; the rest turns on what it needs. What the lean way needs is
+  # turned on here already: an API answers only some minutes after it was, and those pass while images are built.
   services = [
     "artifactregistry.googleapis.com",
+    "bigquery.googleapis.com",
+    "billingbudgets.googleapis.com",
+    "cloudbilling.googleapis.com",
     "cloudbuild.googleapis.com",
     "cloudresourcemanager.googleapis.com",
+    "cloudscheduler.googleapis.com",
     "iam.googleapis.com",
     "iamcredentials.googleapis.com",
     "logging.googleapis.com",
+    "monitoring.googleapis.com",
+    "run.googleapis.com",
+    "secretmanager.googleapis.com",
     "serviceusage.googleapis.com",
     "storage.googleapis.com",
     "sts.googleapis.com",

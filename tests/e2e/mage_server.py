@@ -119,14 +119,14 @@ class Server:
     def kill(self) -> None:
         """Kills all of it with SIGKILL, as when the machine goes down: the program and what it started."""
         assert self.process is not None
-        children = _tree(self.process.pid)
+        children = tree(self.process.pid)
         kill_group(self.process.pid)
         for child in children:
             with suppress(ProcessLookupError):
                 os.kill(child, signal.SIGKILL)
         self.process.wait()
         assert await_end(self.process.pid) == []
-        until(lambda: not any(Path(f"/proc/{child}/stat").exists() for child in children), "the end of the server")
+        until(lambda: not living(children), "the end of the server")
         self.process = None
 
     def stop(self) -> None:
@@ -161,7 +161,7 @@ def serving(
         server.stop()
 
 
-def _tree(leader: int) -> list[int]:
+def tree(leader: int) -> list[int]:
     """All processes below one, in whatever group."""
     found, waiting = [], [leader]
     while waiting:
@@ -172,6 +172,11 @@ def _tree(leader: int) -> list[int]:
                     found.append(int(stat.parent.name))
                     waiting.append(found[-1])
     return found
+
+
+def living(processes: list[int]) -> list[int]:
+    """Those of some processes that are there still."""
+    return [process for process in processes if Path(f"/proc/{process}/stat").exists()]
 
 
 def _free_port() -> int:

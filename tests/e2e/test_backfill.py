@@ -151,6 +151,16 @@ def test_the_newest_hours_are_caught_up_from_the_oldest_on(tmp_path: Path, archi
     assert [ask for ask in archive.asked if ask.method == "GET"] == []
 
 
+def test_catching_up_tells_monitoring_how_many_hours_are_not_complete(tmp_path: Path, archive: Archive) -> None:
+    newest = newest_finished_hour() - 1
+    publish(archive, HourRange(newest, newest))
+    words = ("catch-up", "--hours", 3, "--source", archive.url, "--workers", 1)
+    done = etl(tmp_path, *words, env={"GHARCHIVE_LOG_FORMAT": "json"})
+    assert done.code == ExitCode.INCOMPLETE, done.err
+    (counted,) = (line for line in map(json.loads, done.err.splitlines()) if line["message"] == "hours looked at")
+    assert (counted["severity"], counted["hours"], counted["not_complete"]) == ("INFO", 3, 2)
+
+
 def test_the_last_hours_end_with_the_newest_that_is_over(tmp_path: Path, practice: Path) -> None:
     done = etl(tmp_path, "backfill", "--last", "2d", "--source", practice, "--dry-run", "--json")
     newest = newest_finished_hour(datetime.now(UTC))

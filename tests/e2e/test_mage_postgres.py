@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -9,11 +10,14 @@ from typing import Final
 
 import pytest
 
+from etl.errors import ExitCode
 from etl.hours import Hour, HourRange
 from etl.practice.server import Generated, PracticeServer
-from tests.e2e.mage_server import Server, needs_mage, serving
+from tests.e2e.mage_server import Server, living, needs_mage, serving, tree, until
 from tests.e2e.postgres import postgres
 from tests.integration.running import sound
+
+pytestmark = pytest.mark.xdist_group("mage")
 
 HOURS: Final = HourRange(Hour.parse("2024-02-28-23"), Hour.parse("2024-02-29-0"))
 EVENTS: Final = 100
@@ -54,3 +58,12 @@ def test_a_backfill_and_its_record_live_in_postgres(server: Server) -> None:
     counts = server.client().counts(number)
     assert (counts.total, counts.statuses) == (2, {"completed": 2})
     assert not (server.folder / "server" / "jwt-secret").exists()
+
+    # Told to end, it ends all it started, and well.
+    assert server.process is not None
+    started = tree(server.process.pid)
+    assert len(started) > 1
+    server.process.send_signal(signal.SIGTERM)
+    assert server.process.wait(60) == ExitCode.OK
+    until(lambda: not living(started), "the end of all of them", seconds=20)
+    assert "Mage has ended" in server.log

@@ -12,11 +12,15 @@ import yaml
 
 from etl.errors import UsageError
 from etl.hours import Hour, HourRange, newest_finished_hour
+from etl.lake.layout import events_key
 from etl.mage.client import hour_of
+from etl.mage.many import PAGE_KEY
 from etl.practice.faults import FaultyServer, Plan, Stalled
 from etl.practice.server import Generated
 from tests.e2e.mage_server import Server, project_copy, serving, until
 from tests.integration.running import objects, sound
+
+pytestmark = pytest.mark.xdist_group("mage")
 
 KILLED: Final = Hour.parse("2019-06-01-7")
 EVENTS: Final = 2_000
@@ -39,10 +43,18 @@ def soon() -> datetime:
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory, archive: FaultyServer, soon: datetime) -> Iterator[Server]:
     folder = tmp_path_factory.mktemp("mage")
-    triggers = project_copy(folder) / "pipelines" / "gharchive_hour" / "triggers.yaml"
-    # The schedule alone is another; all else of the trigger is as it is shipped.
-    text = triggers.read_text(encoding="utf-8").replace("20 * * * *", f"{soon.minute} * * * *")
-    triggers.write_text(text, encoding="utf-8")
+    pipelines = project_copy(folder) / "pipelines"
+    # The schedules alone are others; all else of the triggers is as it is shipped. The other two fire much later.
+    later = soon + timedelta(hours=12, minutes=30)
+    for name, shipped, instead in (
+        ("gharchive_hour", "20 * * * *", f"{soon.minute} * * * *"),
+        ("gharchive_catch_up", "50 * * * *", f"{later.minute} * * * *"),
+        ("gharchive_warehouse", "30 2 * * *", f"{later.minute} {later.hour} * * *"),
+    ):
+        triggers = pipelines / name / "triggers.yaml"
+        text = triggers.read_text(encoding="utf-8")
+        assert shipped in text
+        triggers.write_text(text.replace(shipped, instead), encoding="utf-8")
     with serving(folder, archive.address, "--schedules", env={"GHARCHIVE_READ_TIMEOUT": "200"}, project=folder) as run:
         yield run
 
@@ -95,9 +107,38 @@ def test_the_trigger_fires_by_the_clock_and_brings_the_hour_before_once(server: 
     assert (manifest.content.events, manifest.attempts) == (EVENTS, 1)
     # It was fetched in the hour after, which is what the lag says, and nothing else was.
     assert hour == Hour.containing(fired_at) - 1
-    stored = {key for key in objects(server.lake) if key.startswith("events/")}
-    assert len(stored) == 2
+    stored = {key for key in objects(server.lake) if key.startswith("events/") and str(KILLED) not in key}
+    assert stored == {events_key(hour)}
     assert len(runs_of_trigger(server)) == 1
+
+
+def test_the_pipeline_of_a_small_installation_does_all_three(server: Server) -> None:
+    client = server.client()
+    made = client._ask("POST", "pipelines/gharchive_all/pipeline_schedules", {"pipeline_schedule": {"name": "once"}})
+    once = made["pipeline_schedule"]["id"]
+    terms = {
+        "schedule_interval": "@once",
+        "schedule_type": "time",
+        "variables": {"lag_hours": 1, "look_back_hours": 2},
+        "status": "active",
+    }
+    client._ask("PUT", f"pipeline_schedules/{once}", {"pipeline_schedule": terms})
+
+    def ended() -> list[dict[str, Any]]:
+        runs = [run for run in runs_of(server, "gharchive_all") if run["pipeline_schedule_name"] == "once"]
+        return [run for run in runs if run["status"] in {"completed", "failed", "cancelled"}]
+
+    (run,) = until(ended, "the run of all blocks", seconds=280)
+    assert run["status"] == "completed"
+    assert {block["status"] for block in run["block_runs"]} == {"completed"}
+    newest = hour_of(run) - 1
+    for hour in (newest - 1, newest):
+        sound(server.lake, hour)
+    # The tables are built, and the page that shows the lake lies beside them.
+    assert list((server.folder / "warehouse" / "tables" / "activity_hourly").glob(f"{newest.date}.parquet"))
+    page = (server.folder / "warehouse" / PAGE_KEY).read_text(encoding="utf-8")
+    assert page.startswith("<!doctype html>")
+    assert server.spooled() == []
 
 
 def runs_of_trigger(server: Server) -> list[dict[str, Any]]:

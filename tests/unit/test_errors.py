@@ -27,6 +27,7 @@ def test_the_numbers_never_change() -> None:
         "VERIFY_FAILED": 8,
         "INCOMPLETE": 9,
         "CHECKS_FAILED": 10,
+        "BATCH_FAILED": 11,
         "INTERRUPTED": 130,
     }
 

@@ -227,3 +227,14 @@ class _Collector:
 
     def isatty(self) -> bool:
         return self._terminal
+
+
+@pytest.mark.parametrize(("form", "told"), [("json", 1), ("plain", 0)])
+def test_what_is_counted_is_told_to_machines_only(form: Format, told: int, capsys: pytest.CaptureFixture[str]) -> None:
+    configure(form)
+    logs.count("hours looked at", hours=72, not_complete=2)
+    said = capsys.readouterr().err.splitlines()
+    assert len(said) == told
+    for line in said:
+        event = json.loads(line)
+        assert (event["severity"], event["message"], event["not_complete"]) == ("INFO", "hours looked at", 2)

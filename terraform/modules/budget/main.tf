@@ -31,9 +31,13 @@ resource "google_billing_budget" "this" {
     spend_basis       = "FORECASTED_SPEND"
   }
 
-  all_updates_rule {
-    monitoring_notification_channels = var.notification_channels
-    disable_default_iam_recipients   = false
-    enable_project_level_recipients  = true
+  # Without it Google tells those who administer the billing account; the provider takes no rule without a channel.
+  dynamic "all_updates_rule" {
+    for_each = length(var.notification_channels) > 0 ? [var.notification_channels] : []
+    content {
+      monitoring_notification_channels = all_updates_rule.value
+      disable_default_iam_recipients   = false
+      enable_project_level_recipients  = true
+    }
   }
 }

@@ -54,6 +54,11 @@ resource "google_sql_database_instance" "this" {
     }
 
     database_flags {
+      name  = "log_checkpoints"
+      value = "on"
+    }
+
+    database_flags {
       name  = "log_connections"
       value = "on"
     }

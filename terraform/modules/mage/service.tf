@@ -126,6 +126,8 @@ resource "google_cloud_run_v2_service" "this" {
         google_sql_database_instance.this.connection_name,
       ]
 
+      # A part of a CPU is allowed as long as all containers together have one or more
+      # (https://cloud.google.com/run/docs/configuring/services/cpu).
       resources {
         limits   = { cpu = "500m", memory = "256Mi" }
         cpu_idle = false

@@ -52,6 +52,17 @@ variable "readers" {
   }
 }
 
+variable "events_by" {
+  description = "How events are cut: day, or hour, of which BigQuery keeps 10,000 a table (416 days)."
+  type        = string
+  default     = "day"
+
+  validation {
+    condition     = contains(["day", "hour"], var.events_by)
+    error_message = "events_by must be day or hour."
+  }
+}
+
 variable "storage_billing_model" {
   description = "Whether compressed (PHYSICAL) or plain (LOGICAL) bytes are paid for; JSON compresses by far more than PHYSICAL costs more."
   type        = string

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from typing_extensions import override
 
 from tests.integration.terraform import terraforming
 
@@ -22,11 +23,13 @@ EVERYTHING: dict[str, object] = {
     "readers": ["group:analysts@example.com"],
     "mage": {"access": "iap", "users": ["group:data@example.com"]},
     "spark": {"reaches_internet": True},
+    "events_by": "hour",
     "email_key": "not-a-secret-in-a-test",
     "email_key_version": 1,
 }
 WITHIN: dict[str, object] = {**NAMED, "orchestrator": "mage", "mage": {"access": "internal"}}
 LEAN_WITH_SPARK: dict[str, object] = {**NAMED, "engine": "spark"}
+CHOICES = {"everything": EVERYTHING, "mage from within": WITHIN, "lean with spark": LEAN_WITH_SPARK}
 BOOTSTRAP: dict[str, object] = {
     "project_id": "my-project",
     "region": "europe-west1",
@@ -40,21 +43,31 @@ def terraform() -> None:
     terraforming.skip_without_terraform()
 
 
+class Plans(dict[str, dict[str, Any]]):
+    """Plans by name, each made when somebody looks at it first.
+
+    Args:
+        folder: A copy of ``terraform/``.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__()
+        self._folder = folder
+
+    @override
+    def __missing__(self, name: str) -> dict[str, Any]:
+        match name:
+            case "dev" | "prod":
+                plan = terraforming.planned(self._folder, NAMED, var_file=f"environments/{name}.tfvars")
+            case "bootstrap":
+                plan = terraforming.planned(self._folder / "bootstrap", BOOTSTRAP)
+            case _:
+                plan = terraforming.planned(self._folder, CHOICES[name])
+        self[name] = plan
+        return plan
+
+
 @pytest.fixture(scope="session")
-def plans(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, Any]]:
+def plans(tmp_path_factory: pytest.TempPathFactory) -> Plans:
     """Plans of the whole: for dev, for prod, of all there is, of other choices; and of bootstrap."""
-    folder = terraforming.copied(terraforming.ROOT, tmp_path_factory.mktemp("plans") / "terraform")
-    return {
-        "dev": terraforming.planned(folder, NAMED, var_file="environments/dev.tfvars"),
-        "prod": terraforming.planned(folder, NAMED, var_file="environments/prod.tfvars"),
-        "everything": terraforming.planned(folder, EVERYTHING),
-        "mage from within": terraforming.planned(folder, WITHIN),
-        "lean with spark": terraforming.planned(folder, LEAN_WITH_SPARK),
-        "bootstrap": terraforming.planned(folder / "bootstrap", BOOTSTRAP),
-    }
-
-
-@pytest.fixture
-def a_copy(tmp_path: Path) -> Path:
-    """A copy of everything, for a test to change."""
-    return terraforming.copied(terraforming.ROOT, tmp_path / "terraform")
+    return Plans(terraforming.copied(terraforming.ROOT, tmp_path_factory.mktemp("plans") / "terraform"))

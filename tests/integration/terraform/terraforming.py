@@ -17,7 +17,8 @@ import pytest
 CHECKOUT: Final = Path(__file__).parents[3]
 ROOT: Final = CHECKOUT / "terraform"
 STAND_IN: Final = CHECKOUT / "../shared/terraform/check"
-_HOW_TO_GET_IT: Final = "https://developer.hashicorp.com/terraform/install (1.11 or newer)"
+_HOW_TO_GET_IT: Final = "https://developer.hashicorp.com/terraform/install (1.11 or newer), or make terraform"
+_GO_BIN: Final = Path.home() / "go/bin"
 _LEFT_BEHIND: Final = shutil.ignore_patterns(
     ".terraform*", "*.tfstate*", "backend.tf", "*.auto.tfvars", "terraform.tfvars"
 )
@@ -132,7 +133,7 @@ def texts(value: object) -> Iterator[str]:
 @cache
 def skip_without_terraform() -> None:
     """Skips where Terraform, or what it needs without a registry, is not installed."""
-    if shutil.which("terraform") is None:
+    if shutil.which("terraform", path=_environment()["PATH"]) is None:
         pytest.skip(f"terraform is not installed; get it from {_HOW_TO_GET_IT}")
     if STAND_IN.is_file() and not _stand_in_built():
         pytest.skip("the stand-in for Google's provider cannot be built: install Go 1.24 or newer")
@@ -145,6 +146,7 @@ def _stand_in_built() -> bool:
         capture_output=True,
         text=True,
         check=False,
+        env=_environment(),
         timeout=_PATIENCE_SECONDS,
     )
     if done.returncode != 0 and shutil.which("go") is None:
@@ -156,6 +158,7 @@ def _stand_in_built() -> bool:
 def _environment() -> dict[str, str]:
     theirs = ("TF_", "GOOGLE_", "GCLOUD_", "CLOUDSDK_")
     environment = {name: value for name, value in os.environ.items() if not name.startswith(theirs)}
+    environment["PATH"] = f"{environment.get('PATH', os.defpath)}{os.pathsep}{_GO_BIN}"
     environment |= {"CHECKPOINT_DISABLE": "1", "TF_IN_AUTOMATION": "1", "GOOGLE_OAUTH_ACCESS_TOKEN": "opens-nothing"}
     if STAND_IN.is_file():
         cache_folder = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")

@@ -96,6 +96,7 @@ class BigQuery:
         before: Called before each request is done; it may raise ``RefusedError``.
         failing: Asked for the reason that a job fails for, given its configuration; None for jobs that work.
         lose_answers: Answers to lose: the job is started, and the connection breaks.
+        slow: Jobs that are still running when they are first looked at.
     """
 
     folder: Path
@@ -105,6 +106,7 @@ class BigQuery:
     before: Callable[[Seen], None] = lambda _: None
     failing: Callable[[dict[str, Any]], str | None] = lambda _: None
     lose_answers: int = 0
+    slow: int = 0
 
     def __post_init__(self) -> None:
         self._lock = threading.RLock()
@@ -112,6 +114,7 @@ class BigQuery:
         self._tables: dict[tuple[str, str], dict[str, Any]] = {}
         self._written: dict[tuple[str, str], dict[str | None, datetime]] = {}
         self._jobs: dict[str, dict[str, Any]] = {}
+        self._running: dict[str, int] = {}
         self._answers: dict[str, tuple[list[dict[str, Any]], list[tuple[Any, ...]]]] = {}
         self.datasets: dict[str, dict[str, Any]] = {}
         self.sql = connect()
@@ -300,7 +303,18 @@ class BigQuery:
         if self.lose_answers:
             self.lose_answers -= 1
             raise ConnectionAbortedError
-        return job
+        if self.slow and name in self._jobs:
+            self.slow -= 1
+            self._running[name] = 2
+        return self._as_it_seems(job)
+
+    def _as_it_seems(self, job: dict[str, Any]) -> dict[str, Any]:
+        """Says of a slow job, for the first times, that it is running."""
+        name = job["jobReference"]["jobId"]
+        if not self._running.get(name):
+            return job
+        self._running[name] -= 1
+        return {**job, "status": {"state": "RUNNING"}, "statistics": {"creationTime": "0"}}
 
     def _fail_if_told(self, told: dict[str, Any]) -> None:
         reason = self.failing(told)
@@ -310,10 +324,16 @@ class BigQuery:
     def _jobs_get(self, seen: Seen, _query: object) -> dict[str, Any]:
         if seen.path["jobId"] not in self._jobs:
             raise RefusedError(404, "notFound", "Not found: Job")
-        return self._jobs[seen.path["jobId"]]
+        return self._as_it_seems(self._jobs[seen.path["jobId"]])
 
     def _jobs_getQueryResults(self, seen: Seen, query: Mapping[str, list[str]]) -> dict[str, Any]:  # noqa: N802
-        job = self._jobs[seen.path["jobId"]]
+        job = self._as_it_seems(self._jobs[seen.path["jobId"]])
+        if job["status"]["state"] == "RUNNING":
+            return {
+                "kind": "bigquery#getQueryResultsResponse",
+                "jobReference": job["jobReference"],
+                "jobComplete": False,
+            }
         if "errorResult" in job["status"]:
             raise RefusedError(400, job["status"]["errorResult"]["reason"])
         fields, rows = self._answers[seen.path["jobId"]]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 from dataclasses import replace
-from datetime import date
+from datetime import date, timedelta
 from pathlib import Path
 from typing import Any, Final
 
@@ -212,6 +212,17 @@ def test_a_job_that_fails_for_a_moment_is_sent_again(
     assert google.ask("SELECT count(*) > 0 FROM build_log") == [(True,)]
 
 
+def test_jobs_are_waited_for_and_sent_again_when_they_fail_late(
+    tmp_path: Path, google: BigQuery, place: Place, lake: Lake
+) -> None:
+    stored(lake, tmp_path / "archive", FIRST, [event(1)])
+    google.slow = 5
+    failing(google, "query", "rateLimitExceeded", 1)
+    brought(place, lake)
+    assert google.slow == 0
+    assert google.ask("SELECT count(*) FROM events") == [(1,)]
+
+
 def test_an_answer_that_is_lost_does_no_work_twice(tmp_path: Path, google: BigQuery, place: Place, lake: Lake) -> None:
     stored(lake, tmp_path / "archive", FIRST, [event(1)])
     google.lose_answers = 5
@@ -332,12 +343,19 @@ def test_by_the_hour(tmp_path: Path, google: BigQuery, place: Place, lake: Lake)
         brought(place, lake)
 
 
-def test_more_hours_than_a_table_may_have_are_refused_before_anything_is_made(place: Place, google: BigQuery) -> None:
+def test_more_hours_than_a_table_may_have_are_refused(
+    tmp_path: Path, google: BigQuery, place: Place, lake: Lake
+) -> None:
+    hourly = replace(place, events_by="hour")
+    days = [(date(2020, 1, 1) + timedelta(days=number)).isoformat() for number in range(416)]
+    hourly.opened().refuse_too_many(days)
+    stored(lake, tmp_path / "archive", FIRST, [event(1)])
+    brought(hourly, lake)
     with pytest.raises(UsageError, match="417 days by the hour are more than the 10,000 partitions"):
-        replace(place, events_by="hour").opened().refuse_too_many(417)
-    replace(place, events_by="hour").opened().refuse_too_many(416)
-    place.opened().refuse_too_many(417)
-    assert google.names("gharchive") == set()
+        hourly.opened().refuse_too_many(days)
+    hourly.opened().refuse_too_many(days[1:])
+    place.opened().refuse_too_many(days)
+    assert google.names("gharchive") == {model.name for model in models()}
 
 
 def test_what_lies_in_a_folder_cannot_be_read_by_bigquery(tmp_path: Path, place: Place, google: BigQuery) -> None:

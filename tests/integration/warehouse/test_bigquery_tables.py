@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any, Final
@@ -11,7 +12,7 @@ import pytest
 from etl.errors import ConflictError, StoreError
 from etl.warehouse.bigquery import PROJECT, Cut, filled, resources
 from etl.warehouse.bigquery_engine import Place
-from etl.warehouse.bigquery_jobs import DatasetName, Jobs, connect
+from etl.warehouse.bigquery_jobs import DatasetName, Jobs, Patience, connect
 from etl.warehouse.bigquery_tables import ensure
 from tests.integration.warehouse.bigquery_server import BigQuery, RefusedError, Seen
 
@@ -62,6 +63,16 @@ def test_the_views_for_reports_may_read_the_tables(google: BigQuery, jobs: Jobs)
     assert sorted(views) == sorted(google.names("gharchive_reporting"))
     assert f"authorised my-project.gharchive_reporting.events in {_ROOT}" in done
     assert len(google.datasets["gharchive_reporting"]["access"]) == 1, "and nothing may read those by this"
+
+
+def test_a_dataset_that_is_authorised_as_a_whole_is_left_as_it_is(google: BigQuery, jobs: Jobs) -> None:
+    """So does Terraform, which would take the entry of each view away again."""
+    place = {"projectId": "my-project", "datasetId": "gharchive_reporting"}
+    google.datasets["gharchive"]["access"].append({"dataset": {"dataset": place, "targetTypes": ["VIEWS"]}})
+    before = list(google.datasets["gharchive"]["access"])
+    ensured(jobs, REPORTING)
+    assert google.datasets["gharchive"]["access"] == before
+    assert "bigquery.datasets.patch" not in changes(google)
 
 
 def test_without_a_dataset_for_reports_nobody_is_authorised(google: BigQuery, jobs: Jobs) -> None:
@@ -162,6 +173,16 @@ def test_a_change_that_somebody_else_made_meanwhile_is_not_lost(google: BigQuery
 def test_a_dataset_for_reports_has_to_be_in_the_same_project(jobs: Jobs) -> None:
     with pytest.raises(StoreError, match="is in another project"):
         ensured(jobs, replace(REPORTING, project="elsewhere"))
+
+
+def test_a_server_that_does_not_answer(monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("google.cloud.bigquery", reason="google-cloud-bigquery: pip install 'gharchive-etl[gcp]'")
+    with socket.socket() as taken:
+        # Bound and not listening: nobody answers there, and nobody else can take it meanwhile.
+        taken.bind(("127.0.0.1", 0))
+        monkeypatch.setenv("BIGQUERY_EMULATOR_HOST", f"http://127.0.0.1:{taken.getsockname()[1]}")
+        with pytest.raises(StoreError, match=r"BigQuery could not be reached for my-project.gharchive \("):
+            Jobs(connect(DATASET), DATASET, Patience(request=0.1))
 
 
 def test_rights_that_are_missing_are_named(google: BigQuery, jobs: Jobs) -> None:

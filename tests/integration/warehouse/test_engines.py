@@ -64,6 +64,8 @@ def test_practice_hours_of_every_era_and_what_comes_after(tmp_path: Path, lake: 
             event(7, created_at="2019-01-05T00:00:00Z"),
             event(8, payload={"action": {"not": "a text"}, "number": "12"}),
             event(9, payload={"issue": {"number": 9_007_199_254_740_993}}),
+            event(10, payload={"issue": "no object", "pull_request": [{"number": 1}], "action": None, "number": 10}),
+            event(11, payload={"number": {"deep": 1}, "issue": {"number": None}, "discussion": {"number": 11}}),
         ],
     )
     by_duckdb, by_spark = both(tmp_path)

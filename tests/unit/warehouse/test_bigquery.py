@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from datetime import date, timedelta
+from itertools import pairwise
 
 import pytest
 from click.testing import CliRunner
@@ -108,7 +109,7 @@ def test_spans_hold_the_days_they_were_made_of_and_no_others(days: list[date]) -
     bounds = [(date.fromisoformat(first), date.fromisoformat(last)) for first, last in found]
     within = [first + timedelta(days=n) for first, last in bounds for n in range((last - first).days + 1)]
     assert within == sorted(set(days))
-    gaps = [later[0] - earlier[1] for earlier, later in zip(bounds, bounds[1:], strict=False)]
+    gaps = [later[0] - earlier[1] for earlier, later in pairwise(bounds)]
     assert all(gap > timedelta(days=1) for gap in gaps), "two that touch would be one"
 
 

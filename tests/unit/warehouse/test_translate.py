@@ -86,6 +86,40 @@ def test_an_array_keeps_its_order_in_spark() -> None:
         translate("SELECT ARRAY_AGG(n ORDER BY t DESC) AS a FROM x", Dialect.SPARK, {})
 
 
+@pytest.mark.parametrize(
+    ("sql", "said"),
+    [
+        (
+            "SELECT JSON_VALUE(doc, '$.a') AS a, JSON_VALUE(doc, '$.b.c') AS c FROM x",
+            (
+                "SELECT `doc_read`.`a` AS a, `doc_read`.`b`.`c` AS c"
+                " FROM (SELECT *, FROM_JSON(doc, '`a` STRING, `b` STRUCT<`c` STRING>') AS doc_read FROM x) AS x"
+            ),
+        ),
+        (
+            "SELECT JSON_VALUE(doc, '$.a') AS a, JSON_VALUE(doc, '$.a.b') AS b FROM x",
+            "SELECT GET_JSON_OBJECT(doc, '$.a') AS a, GET_JSON_OBJECT(doc, '$.a.b') AS b FROM x",
+        ),
+        (
+            "SELECT JSON_VALUE(x.doc, '$.a') AS a FROM x CROSS JOIN y",
+            "SELECT GET_JSON_OBJECT(x.doc, '$.a') AS a FROM x CROSS JOIN y",
+        ),
+    ],
+    ids=["fields of one schema", "no schema has both", "two tables"],
+)
+def test_spark_reads_a_document_once_where_it_can(sql: str, said: str) -> None:
+    assert translate(sql, Dialect.SPARK, {}) == said
+
+
+@pytest.mark.parametrize(("having", "hint"), [("COUNT(*) > 1", "/*+ BROADCAST(few) */ "), ("COUNT(*) > 0", "")])
+def test_spark_sends_keys_that_have_copies_to_the_rows(having: str, hint: str) -> None:
+    sql = (
+        f"WITH few AS (SELECT a FROM x GROUP BY a HAVING {having})"  # noqa: S608 -- texts of this test
+        " SELECT x.a FROM x INNER JOIN few ON few.a = x.a"
+    )
+    assert translate(sql, Dialect.SPARK, {}) == sql.replace("SELECT x.a", f"SELECT {hint}x.a")
+
+
 def test_a_query_is_shaped_to_its_columns(database: duckdb.DuckDBPyConnection) -> None:
     columns = [Column(name="n", type="INT64", description="a number"), Column(name="t", type="STRING", description="x")]
     made = shaped("SELECT 'x' AS t, SUM(1) AS n, 5 AS more", columns, Dialect.DUCKDB)

@@ -1,11 +1,22 @@
--- The types of a day, the actions of each, and the keys at the top of their payloads.
+-- The types of a day, the actions of each, and the keys at the top of their payloads. BigQuery cannot parse a document
+-- with half a surrogate pair in any of its texts, which GitHub writes; only such are parsed a second time, without them.
 WITH told AS (
   SELECT DATE(action_time) AS day, COALESCE(type, '') AS type, action, payload, action_time
   FROM events_base
   WHERE action_time >= @start AND action_time < @end
 ),
 listed AS (
-  SELECT day, type, action_time, JSON_KEYS(PARSE_JSON(payload, wide_number_mode => 'round'), 1) AS fields
+  SELECT
+    day, type, action_time,
+    JSON_KEYS(
+      COALESCE(
+        SAFE.PARSE_JSON(payload, wide_number_mode => 'round'),
+        SAFE.PARSE_JSON(
+          REGEXP_REPLACE(payload, r'\\u[dD][89a-fA-F][0-9a-fA-F]{2}', r'\\ufffd'), wide_number_mode => 'round'
+        )
+      ),
+      1
+    ) AS fields
   FROM told
 )
 SELECT

@@ -22,7 +22,8 @@ locals {
     }
   }
 
-  # To look is spread over many roles; Google's basic role for it would also show what is in the lake.
+  # To look is spread over many roles; Google's basic role for it would also show what is in the lake. A consumer is who may
+  # count on the project's quota, which the provider does.
   plan_roles = [
     "roles/artifactregistry.reader",
     "roles/bigquery.metadataViewer",
@@ -36,7 +37,7 @@ locals {
     "roles/monitoring.viewer",
     "roles/run.viewer",
     "roles/secretmanager.viewer",
-    "roles/serviceusage.serviceUsageViewer",
+    "roles/serviceusage.serviceUsageConsumer",
     "roles/storage.bucketViewer",
     "roles/workflows.viewer",
   ]
@@ -94,8 +95,13 @@ resource "google_iam_workload_identity_pool_provider" "github" {
     "attribute.repository" = "assertion.repository"
   }
 
-  # By numbers too: a name that is given up can be taken by somebody else.
-  attribute_condition = "assertion.repository == '${var.repository}' && assertion.repository_id == '${var.repository_id}'"
+  # By number too: a name that is given up can be taken by somebody else. And only these jobs: others of the repository
+  # would get a token that opens nothing, so they get none.
+  attribute_condition = join(" && ", [
+    "assertion.repository == '${var.repository}'",
+    "assertion.repository_id == '${var.repository_id}'",
+    "assertion.sub in [${join(", ", [for purpose in local.purposes : "'${purpose.subject}'"])}]",
+  ])
 
   oidc {
     issuer_uri = "https://token.actions.githubusercontent.com"

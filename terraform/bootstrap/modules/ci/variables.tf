@@ -19,7 +19,7 @@ variable "repository" {
 }
 
 variable "repository_id" {
-  description = "Its number: gh api repos/OWNER/NAME --jq .id"
+  description = "Its number at GitHub, which `gh api repos/OWNER/NAME --jq .id` tells."
   type        = string
 
   validation {
@@ -35,4 +35,9 @@ variable "environments" {
     release = optional(string, "release")
   })
   default = {}
+
+  validation {
+    condition     = alltrue([for name in values(var.environments) : can(regex("^[A-Za-z0-9._-]+$", name))])
+    error_message = "The name of an environment must be letters, digits, dots, dashes and underscores here."
+  }
 }

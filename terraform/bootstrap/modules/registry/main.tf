@@ -50,7 +50,7 @@ resource "google_artifact_registry_repository_iam_member" "writers" {
 
   project    = var.project_id
   location   = var.region
-  repository = google_artifact_registry_repository.images.name
+  repository = google_artifact_registry_repository.images.repository_id
   role       = "roles/artifactregistry.writer"
   member     = each.value
 

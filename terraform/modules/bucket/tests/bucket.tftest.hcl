@@ -156,3 +156,13 @@ run "an_unknown_class_is_refused" {
 
   expect_failures = [var.colder]
 }
+
+run "files_that_are_gone_before_they_are_there_are_refused" {
+  command = plan
+
+  variables {
+    delete_after_days = 0
+  }
+
+  expect_failures = [var.delete_after_days]
+}

@@ -33,6 +33,19 @@ run "somebody_is_told_in_time" {
   }
 }
 
+run "without_channels_google_tells_who_pays" {
+  command = plan
+
+  variables {
+    notification_channels = []
+  }
+
+  assert {
+    condition     = length(google_billing_budget.this.all_updates_rule) == 0
+    error_message = "A rule without a channel is refused by the provider."
+  }
+}
+
 run "nothing_is_no_budget" {
   command = plan
 

@@ -153,3 +153,33 @@ run "an_unknown_resource_is_refused" {
 
   expect_failures = [var.log_resource_type]
 }
+
+run "an_unknown_builder_is_refused" {
+  command = plan
+
+  variables {
+    build_resource_type = "gce_instance"
+  }
+
+  expect_failures = [var.build_resource_type]
+}
+
+run "fewer_than_no_hours_are_refused" {
+  command = plan
+
+  variables {
+    incomplete_hours = -1
+  }
+
+  expect_failures = [var.incomplete_hours]
+}
+
+run "no_bytes_at_all_are_refused" {
+  command = plan
+
+  variables {
+    terabytes_a_day = 0
+  }
+
+  expect_failures = [var.terabytes_a_day]
+}

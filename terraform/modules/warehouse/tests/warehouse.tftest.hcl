@@ -51,6 +51,29 @@ run "nobody_reads_all_payloads_by_mistake" {
   }
 }
 
+run "events_by_the_hour" {
+  command = plan
+
+  variables {
+    events_by = "hour"
+  }
+
+  assert {
+    condition     = { for name, table in google_bigquery_table.tables : name => one(table.time_partitioning[*].type) if one(table.time_partitioning[*].type) == "HOUR" } == { events_base = "HOUR" }
+    error_message = "Events, and nothing else, must be cut by the hour."
+  }
+}
+
+run "an_unknown_cut_is_refused" {
+  command = plan
+
+  variables {
+    events_by = "minute"
+  }
+
+  expect_failures = [var.events_by]
+}
+
 run "views_have_names_in_their_places" {
   command = plan
 
@@ -187,4 +210,14 @@ run "a_name_with_dashes_is_refused" {
   }
 
   expect_failures = [var.dataset_id]
+}
+
+run "an_unknown_way_to_pay_is_refused" {
+  command = plan
+
+  variables {
+    storage_billing_model = "FREE"
+  }
+
+  expect_failures = [var.storage_billing_model]
 }

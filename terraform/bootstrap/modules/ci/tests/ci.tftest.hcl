@@ -15,8 +15,13 @@ run "one_repository_is_believed" {
   command = plan
 
   assert {
-    condition     = google_iam_workload_identity_pool_provider.github.attribute_condition == "assertion.repository == 'example/gharchive-etl' && assertion.repository_id == '123456'"
+    condition     = startswith(google_iam_workload_identity_pool_provider.github.attribute_condition, "assertion.repository == 'example/gharchive-etl' && assertion.repository_id == '123456' && ")
     error_message = "Only this repository, by name and number, may be believed."
+  }
+
+  assert {
+    condition     = endswith(google_iam_workload_identity_pool_provider.github.attribute_condition, " && assertion.sub in ['repo:example/gharchive-etl:environment:prod', 'repo:example/gharchive-etl:pull_request', 'repo:example/gharchive-etl:environment:release']")
+    error_message = "Of its jobs only those that have an account may get a token."
   }
 
   assert {
@@ -47,7 +52,7 @@ run "who_plans_changes_nothing" {
   command = plan
 
   assert {
-    condition     = alltrue([for grant in google_project_iam_member.plan : can(regex("([vV]iewer|[rR]eader|Reviewer)$", grant.role))])
+    condition     = alltrue([for grant in google_project_iam_member.plan : can(regex("([vV]iewer|[rR]eader|Reviewer|Consumer)$", grant.role))])
     error_message = "Who plans may only look."
   }
 }
@@ -79,6 +84,16 @@ run "many_repositories_are_refused" {
   }
 
   expect_failures = [var.repository]
+}
+
+run "an_environment_with_a_quote_is_refused" {
+  command = plan
+
+  variables {
+    environments = { apply = "prod'" }
+  }
+
+  expect_failures = [var.environments]
 }
 
 run "a_repository_without_a_number_is_refused" {

@@ -1,0 +1,164 @@
+"""Spark: the tables of some days, and one more hour of them, against the two jobs this descends from.
+
+Usage: ``make bench-spark``, or ``python -m benchmarks.spark [--quick]``. What is measured, and what must hold, is in
+``README.md`` beside this file, whose results this script writes. It ends with 1 when a "must" is not met.
+"""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+import sys
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+import duckdb
+from rich.console import Console
+
+from benchmarks.measuring import (
+    CACHE,
+    ETL,
+    HERE,
+    BenchmarkError,
+    Grid,
+    hours_from,
+    measure,
+    positive,
+    print_grids,
+    provide_hours,
+    write_page,
+)
+from etl.hours import Hour, HourRange
+from etl.warehouse.reading import opened
+from etl.warehouse.tables import Warehouse
+
+_FIRST: Final = Hour.of(2024, 5, 21, 0)
+_MOST_OF_PEERS: Final = 1.0
+_PEERS: Final = {"pandas, windows over all rows": "pandas_window.py", "Spark, windows over all rows": "plain_spark.py"}
+_OURS: Final = "`python etl build --engine spark`: all tables, checked"
+_ROWS: Final = "SELECT count(*), count(DISTINCT last_actor_login), count(DISTINCT last_repo_name) FROM"
+
+
+@dataclass(frozen=True, slots=True)
+class Sizes:
+    """How much is measured.
+
+    Attributes:
+        hours: Hours in the lake, one after the other, before one more is added.
+        events: Events in each.
+    """
+
+    hours: int = 71
+    events: int = 12_000
+
+
+_QUICK: Final = Sizes(hours=1, events=200)
+
+
+def main() -> int:
+    """Measures, prints, and writes the page."""
+    arguments = _arguments()
+    console = Console(stderr=True, markup=False, highlight=False)
+    sizes = _QUICK if arguments.quick else Sizes()
+    cache: Path = arguments.cache.resolve()
+    try:
+        archive = provide_hours(hours_from(_FIRST, sizes.hours + 1), sizes.events, cache, console)
+        rounds = [list(_round(archive, sizes, cache, console)) for _ in range(arguments.pairs)]
+    except BenchmarkError as error:
+        console.print(f"error: {error}")
+        return 1
+    grid, ratio = _grid(rounds, sizes)
+    print_grids([grid])
+    if arguments.quick:
+        print("This was a trial: nothing is judged, and the page stays as it is.")
+        return 0
+    write_page("Spark", f"make bench-spark ARGS='--pairs {arguments.pairs}'", [grid])
+    return int(ratio > _MOST_OF_PEERS)
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description="Measure building with Spark against the jobs it descends from.")
+    parser.add_argument("--pairs", type=positive, default=3, metavar="N", help="rounds (%(default)s)")
+    parser.add_argument("--quick", action="store_true", help="tiny hours, to see that everything works")
+    parser.add_argument("--cache", type=Path, default=CACHE, metavar="DIR", help="where hours are kept")
+    return parser.parse_args()
+
+
+def _round(archive: Path, sizes: Sizes, cache: Path, console: Console) -> Iterator[tuple[str, float, float]]:
+    """Yields for everybody the seconds that all hours take, and then those that one more takes."""
+    whole = hours_from(_FIRST, sizes.hours)
+    with tempfile.TemporaryDirectory(dir=cache) as name:
+        place = Path(name)
+        (place / "out").mkdir()
+        _fill(place, archive, whole)
+        found = {what: run(place) for what, run in _jobs()}
+        _compare(place)
+        _fill(place, archive, HourRange(whole.last + 1, whole.last + 1))
+        for what, run in _jobs():
+            more = run(place)
+            console.print(f"{what}: {found[what]:.1f} s, one more hour {more:.1f} s")
+            yield what, found[what], more
+        _compare(place)
+
+
+def _fill(place: Path, archive: Path, hours: HourRange) -> None:
+    measure([*ETL, "backfill", str(hours.first), str(hours.last), "--source", str(archive)], place)
+
+
+def _jobs() -> Iterator[tuple[str, Callable[[Path], float]]]:
+    yield _OURS, lambda place: measure([*ETL, "build", "--engine", "spark"], place).wall
+    for what, script in _PEERS.items():
+        command = [sys.executable, str(HERE / script), "out", "lake"]
+        yield what, lambda place, command=command: measure(command, place).wall  # type: ignore[misc]
+
+
+def _compare(place: Path) -> None:
+    """Fails where one of them did other work than the others: other rows, or other newest names.
+
+    Raises:
+        BenchmarkError: If so.
+    """
+    with opened(Warehouse.at(str(place / "warehouse"))) as connection:
+        answers = {connection.execute(f"{_ROWS} events").fetchone()}
+    with duckdb.connect() as connection:
+        for files in ("out/events.parquet", "out/events/*/*.parquet"):
+            answers.add(connection.execute(f"{_ROWS} read_parquet($files)", {"files": str(place / files)}).fetchone())
+    if len(answers) > 1:
+        raise BenchmarkError(f"they did not make the same table: {answers}")
+
+
+def _grid(rounds: Sequence[Sequence[tuple[str, float, float]]], sizes: Sizes) -> tuple[Grid, float]:
+    """Gives the table, and the largest of what one more hour takes us to what it takes a peer."""
+    first, more = (
+        {what: [found[place] for one in rounds for found in one if found[0] == what] for what in (_OURS, *_PEERS)}
+        for place in (1, 2)
+    )
+    ratios = {
+        peer: statistics.median(float(own) / float(other) for own, other in zip(more[_OURS], more[peer], strict=True))
+        for peer in _PEERS
+    }
+    rows = [
+        (
+            what,
+            f"{statistics.median(map(float, first[what])):.1f} s",
+            f"{statistics.median(map(float, more[what])):.1f} s",
+            f"{ratios[what]:.2f}" if what in ratios else "",
+            f"{_MOST_OF_PEERS:.2f}" if what in ratios else "",
+        )
+        for what in (_OURS, *_PEERS)
+    ]
+    header = (
+        f"{sizes.hours} hours of {sizes.events:,} events",
+        "all of them",
+        "one more",
+        "we, of that",
+        "must be at most",
+    )
+    return Grid(header, rows, left=1), max(ratios.values())
+
+
+if __name__ == "__main__":
+    sys.exit(main())
