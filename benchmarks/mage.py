@@ -138,7 +138,7 @@ def _measured(folder: Path, many: HourRange, singles: HourRange) -> tuple[list[t
         "GHARCHIVE_WAREHOUSE": str(folder / "warehouse"),
         "DEFAULT_OWNER_PASSWORD": "of this measurement",
     }
-    with (folder / "log").open("wb") as log, server.serving(plan, server.prepare(plan, given), output=log) as process:
+    with (folder / "log").open("wb") as log, server.serving(plan, given, output=log) as (_, process):
         server.await_health(plan, process)
         client = MageClient(plan.address, server.OWNER, given["DEFAULT_OWNER_PASSWORD"])
         by_mage = [_backfill(client, HourRange(hour, hour)) for hour in singles]

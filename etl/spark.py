@@ -7,6 +7,7 @@ say. Where nobody began one, it runs on the cores of this machine. The library i
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -56,6 +57,8 @@ def opened(configuration: Mapping[str, str], scratch: Path | None = None) -> Ite
             present.conf.set(name, value)
         yield present
         return
+    # Else tasks would be run by whatever python3 is on the PATH, which need not have this program.
+    os.environ.setdefault("PYSPARK_PYTHON", sys.executable)
     spill = {} if scratch is None else {"spark.local.dir": str(scratch / "spilled")}
     builder = SparkSession.builder
     for name, value in {**_LOCAL, **configuration, **spill}.items():

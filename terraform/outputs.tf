@@ -8,6 +8,11 @@ output "warehouse" {
   value       = module.warehouse_files.address
 }
 
+output "settings" {
+  description = "What `python etl` has to be told to work with all this from elsewhere, as variables of its environment."
+  value       = merge({ for name, value in local.env : name => value if name != "GHARCHIVE_LOG_FORMAT" }, local.spark_env)
+}
+
 output "dataset" {
   description = "The dataset of all tables."
   value       = module.warehouse.dataset

@@ -20,22 +20,23 @@ locals {
     local.env,
     {
       # How links in Mage's messages begin: Google names every service like this too.
-      MAGE_PUBLIC_HOST      = "https://${var.prefix}-mage-${module.lake.project_number}.${var.region}.run.app"
-      MAGE_WAREHOUSE_ENGINE = local.with_spark ? "dataproc" : "bigquery"
+      MAGE_PUBLIC_HOST = "https://${var.prefix}-mage-${module.lake.project_number}.${var.region}.run.app"
     },
-    # What `python etl submit` needs to know.
-    !local.with_spark ? {} : {
-      GHARCHIVE_SPARK_PROJECT = var.project_id
-      GHARCHIVE_SPARK_REGION  = var.region
-      GHARCHIVE_SPARK_IMAGE   = local.images.spark
-      GHARCHIVE_SPARK_ACCOUNT = module.identities.emails["spark"]
-      GHARCHIVE_SPARK_SUBNET  = module.network[0].subnets["spark"]
-      GHARCHIVE_SPARK_BUCKET  = module.staging[0].name
-    },
+    local.spark_env,
   )
   mage_secrets = merge(local.secrets, {
     for variable, name in { DEFAULT_OWNER_PASSWORD = "mage-owner-password", JWT_SECRET = "mage-signing-key" } : variable => module.secrets.ids[name] if local.with_mage
   })
+
+  # What `python etl submit` needs to know.
+  spark_env = !local.with_spark ? {} : {
+    GHARCHIVE_SPARK_PROJECT = var.project_id
+    GHARCHIVE_SPARK_REGION  = var.region
+    GHARCHIVE_SPARK_IMAGE   = local.images.spark
+    GHARCHIVE_SPARK_ACCOUNT = module.identities.emails["spark"]
+    GHARCHIVE_SPARK_SUBNET  = module.network[0].subnets["spark"]
+    GHARCHIVE_SPARK_BUCKET  = module.staging[0].name
+  }
 
   all_jobs = {
     hour = {

@@ -26,9 +26,9 @@ from etl.backfill.worker import Job, Worker
 from etl.hours import Hour
 
 if TYPE_CHECKING:
-    from pyspark import SparkContext
+    from pyspark import SparkConf, SparkContext
 
-_MOST_AT_ONCE: Final = 512
+MOST_AT_ONCE: Final = 512
 """Hours in the hands of Spark, each of which is a thread here."""
 
 
@@ -49,7 +49,7 @@ def spark_hands(job: Job) -> Iterator[tuple[Callable[[int, Job], SparkHands], in
         if not spark.is_local(session):
             spark.refuse_folders((job.lake, *job.sources))
         context = session.sparkContext
-        yield lambda size, work: SparkHands(context, size, work), _places(context)
+        yield lambda size, work: SparkHands(context, size, work), places(context.getConf(), context.defaultParallelism)
 
 
 class SparkHands:
@@ -145,11 +145,15 @@ def _worker(packed: bytes) -> Worker:
     return Worker(job, lambda _: None)
 
 
-def _places(context: SparkContext) -> int:
-    """How many tasks Spark can do at once, or could once it has grown as far as it may."""
-    settings = context.getConf()
+def places(settings: SparkConf, parallelism: int) -> int:
+    """How many tasks Spark can do at once, or could once it has grown as far as it may.
+
+    Args:
+        settings: How the session was begun.
+        parallelism: How many it can do at once now.
+    """
     if settings.get("spark.dynamicAllocation.enabled", "false") != "true":
-        return min(context.defaultParallelism, _MOST_AT_ONCE)
+        return max(1, min(parallelism, MOST_AT_ONCE))
     cores = int(str(settings.get("spark.executor.cores", "1")))
-    executors = int(str(settings.get("spark.dynamicAllocation.maxExecutors", str(_MOST_AT_ONCE))))
-    return max(1, min(cores * executors, _MOST_AT_ONCE))
+    executors = int(str(settings.get("spark.dynamicAllocation.maxExecutors", str(MOST_AT_ONCE))))
+    return max(1, min(cores * executors, MOST_AT_ONCE))

@@ -170,8 +170,7 @@ def _serve(session: Session, plan: Plan, environment: dict[str, str]) -> int:
     """Starts a server and stays with it to its end, whose exit code it gives."""
     from etl.mage import server
 
-    ready = server.prepare(plan, environment)
-    with server.serving(plan, ready) as process:
+    with server.serving(plan, environment) as (ready, process):
         server.await_health(plan, process)
         _say_ready(session, plan, ready)
         return server.tend(plan, process)
@@ -195,8 +194,7 @@ def _demo(session: Session, plan: Plan, environment: dict[str, str]) -> int:
             "GHARCHIVE_WAREHOUSE": str(folder / "warehouse"),
             "GHARCHIVE_SPOOL": str(folder / "spool"),
         }
-        ready = server.prepare(plan, environment)
-        process = stack.enter_context(server.serving(plan, ready))
+        ready, process = stack.enter_context(server.serving(plan, environment))
         server.await_health(plan, process)
         _say_ready(session, plan, ready)
         client = MageClient(plan.address, server.OWNER, ready.environment["DEFAULT_OWNER_PASSWORD"])

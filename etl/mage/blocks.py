@@ -87,14 +87,16 @@ def check_report(value: object) -> None:
 
 def list_touched_days(variables: Variables) -> dict[str, Any]:
     """Finds what the warehouse has to make anew; see ``tables.find_touched``."""
-    _configure_logs(settings.load().settings)
-    return _told(tables.find_touched(str(variables.get("engine"))))
+    read = settings.load().settings
+    _configure_logs(read)
+    return _told(tables.find_touched(str(variables.get("engine")), dataset=read.dataset))
 
 
 def build_tables(value: object) -> dict[str, Any]:
     """Makes it; see ``tables.build``."""
-    _configure_logs(settings.load().settings)
-    return _told(tables.build(many.read(value, tables.Touched)))
+    read = settings.load().settings
+    _configure_logs(read)
+    return _told(tables.build(many.read(value, tables.Touched), dataset=read.dataset))
 
 
 def check_built(value: object) -> None:

@@ -110,7 +110,7 @@ def find_project() -> Path:
 
 
 def prepare(plan: Plan, given: Mapping[str, str]) -> Ready:
-    """Makes the server's folder, and decides on its environment.
+    """Makes the server's folder, empties the spool, and decides on the environment; no server may work with them.
 
     Args:
         plan: How to start it.
@@ -131,48 +131,50 @@ def prepare(plan: Plan, given: Mapping[str, str]) -> Ready:
         environment = _environment(plan, given)
         new_password = _new_password(environment)
     except OSError as error:
-        raise StoreError(
-            f"{plan.folder} cannot be written: {error.strerror or type(error).__name__}",
-            hint="name another folder with --folder",
-        ) from error
+        raise _unwritable(plan, error) from error
     command = [str(program), "start", str(project), "--host", plan.host, "--port", str(plan.port)]
     return Ready(command, environment, new_password)
 
 
 @contextmanager
-def serving(plan: Plan, ready: Ready, *, output: IO[bytes] | None = None) -> Iterator[subprocess.Popen[bytes]]:
-    """Runs the server while the block does, and ends all its processes with it.
+def serving(
+    plan: Plan, given: Mapping[str, str], *, output: IO[bytes] | None = None
+) -> Iterator[tuple[Ready, subprocess.Popen[bytes]]]:
+    """Runs a server while the block does, and ends all its processes with it.
 
     Args:
-        plan: How it is started.
-        ready: What ``prepare`` gave.
+        plan: How to start it.
+        given: The environment to begin with.
         output: Where it writes; where this process does when None.
 
     Raises:
-        UsageError: If another server, or what is left of one, works with the folder.
+        UsageError: If another server works with the folder, or as ``prepare`` says; nothing of the other's is touched.
+        StoreError: If the folder cannot be written.
     """
-    lock = FileLock(plan.folder / "lock", timeout=0)
     try:
+        plan.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        lock = FileLock(plan.folder / "lock", timeout=0)
         lock.acquire()
     except Timeout:
         raise UsageError(
             f"a server works with {plan.folder} already", hint="end it, or name another folder with --folder"
         ) from None
-    with (
-        lock,
-        subprocess.Popen(  # noqa: S603 -- Mage's own program, beside this Python
+    except OSError as error:
+        raise _unwritable(plan, error) from error
+    with lock:
+        ready = prepare(plan, given)
+        with subprocess.Popen(  # noqa: S603 -- Mage's own program, beside this Python
             ready.command,
             env=ready.environment,
             stdout=output,
             stderr=output,
             stdin=subprocess.DEVNULL,
             process_group=0,
-        ) as process,
-    ):
-        try:
-            yield process
-        finally:
-            _end(process)
+        ) as process:
+            try:
+                yield ready, process
+            finally:
+                _end(process)
 
 
 def await_health(plan: Plan, process: subprocess.Popen[bytes]) -> None:
@@ -258,7 +260,9 @@ def _environment(plan: Plan, given: Mapping[str, str]) -> dict[str, str]:
         "SERVER_VERBOSITY": "info" if plan.schedules else "warning",
         "DISABLE_TERMINAL": "1",
         "GHARCHIVE_SPOOL": str(plan.spool.absolute()),
-    } | dict(given)
+    }
+    # A variable that is set to nothing is not set.
+    chosen |= {name: value for name, value in given.items() if value or name not in chosen}
     # These are what makes it safe and its times right, so no environment turns them round.
     chosen |= {
         "REQUIRE_USER_AUTHENTICATION": "1",
@@ -306,11 +310,20 @@ def _has_owner(database: Path) -> bool:
 
 def _kept_secret(path: Path) -> str:
     """Reads a secret that only this user may read; makes it the first time."""
-    with suppress(FileExistsError):
-        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-        with os.fdopen(descriptor, "w", encoding="ascii") as file:
+    if not path.exists():
+        unfinished = path.with_name(f".{path.name}.part")
+        unfinished.unlink(missing_ok=True)
+        with os.fdopen(os.open(unfinished, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="ascii") as file:
             file.write(secrets.token_urlsafe(32))
+        unfinished.replace(path)
     return path.read_text(encoding="ascii")
+
+
+def _unwritable(plan: Plan, error: OSError) -> StoreError:
+    return StoreError(
+        f"{plan.folder} cannot be written: {error.strerror or type(error).__name__}",
+        hint="name another folder with --folder",
+    )
 
 
 def _copied(plan: Plan) -> Path:

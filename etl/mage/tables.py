@@ -27,6 +27,8 @@ ENGINES: Final[Mapping[str, Sequence[str]]] = MappingProxyType(
     }
 )
 """What builds the tables: this machine, Spark on this machine, BigQuery, or a batch of Dataproc Serverless."""
+AUTO: Final = "auto"
+"""Stands for ``bigquery`` where the settings name a dataset, else for ``duckdb``."""
 
 _log: structlog.stdlib.BoundLogger = structlog.get_logger()
 
@@ -61,18 +63,33 @@ class Built(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     rows: int
 
 
-def find_touched(engine: str) -> Touched:
+def commands(engine: str, *, dataset: str | None) -> list[Sequence[str]]:
+    """Gives the commands that build the tables, in order.
+
+    Args:
+        engine: A key of ``ENGINES``, or ``AUTO``.
+        dataset: The dataset of BigQuery that the settings name; None when they name none.
+
+    Raises:
+        UsageError: If there is no such engine.
+    """
+    engine = _engine(engine, dataset)
+    # What Dataproc made are files; BigQuery has them by loading.
+    return [ENGINES[engine], *([("load",)] if engine == "dataproc" and dataset is not None else [])]
+
+
+def find_touched(engine: str, *, dataset: str | None) -> Touched:
     """Asks which partitions are to be made, and makes none.
 
     Args:
-        engine: A key of ``ENGINES``.
+        engine: A key of ``ENGINES``, or ``AUTO``.
+        dataset: The dataset of BigQuery that the settings name; None when they name none.
 
     Raises:
         UsageError: If there is no such engine.
         StoreError: If the command fails.
     """
-    if engine not in ENGINES:
-        raise UsageError(f"there is no engine {engine!r}", hint=f"engines: {', '.join(ENGINES)}")
+    engine = _engine(engine, dataset)
     # What Dataproc would make is what Spark would: they have one state.
     planned_by = "spark" if engine == "dataproc" else engine
     pieces = [msgspec.json.decode(line) for line in _run(*ENGINES[planned_by], "--dry-run")]
@@ -84,16 +101,21 @@ def find_touched(engine: str) -> Touched:
     )
 
 
-def build(touched: Touched) -> Built:
-    """Builds what changed; where nothing did, nothing is started.
+def build(touched: Touched, *, dataset: str | None) -> Built:
+    """Builds what changed; where nothing did, only what was built before is loaded, if it has to be.
+
+    Args:
+        touched: What ``find_touched`` gave.
+        dataset: The dataset of BigQuery that the settings name: what Dataproc made is loaded into it.
 
     Raises:
         ChecksFailedError: If rows broke a check that must hold; the old ones were kept.
         StoreError: If the command fails in another way.
     """
-    if not touched.partitions:
-        return Built(engine=touched.engine, outcomes={}, rows=0)
-    lines = _run(*ENGINES[touched.engine])
+    building, *loading = commands(touched.engine, dataset=dataset)
+    lines = _run(*building) if touched.partitions else []
+    for words in loading:
+        _run(*words)
     if touched.engine == "dataproc":
         return Built(engine=touched.engine, outcomes={}, rows=0)
     entries = [msgspec.json.decode(line) for line in lines]
@@ -102,6 +124,13 @@ def build(touched: Touched) -> Built:
         outcomes=dict(sorted(Counter(str(entry["outcome"]) for entry in entries).items())),
         rows=sum(int(entry["rows_written"] or 0) for entry in entries),
     )
+
+
+def _engine(named: str, dataset: str | None) -> str:
+    engine = named if named != AUTO else "duckdb" if dataset is None else "bigquery"
+    if engine not in ENGINES:
+        raise UsageError(f"there is no engine {named!r}", hint=f"engines: {', '.join((AUTO, *ENGINES))}")
+    return engine
 
 
 def _run(*words: str) -> list[str]:

@@ -244,7 +244,7 @@ def build(
         lake: The lake.
         options: How; the engine is left out of account.
         watch: Told of each partition when it is done.
-        told: Told of each table that was created or changed.
+        told: Told of each table that was created or changed, and of the bytes that BigQuery bills.
 
     Raises:
         ChecksFailedError: If a partition was refused; all others are up to date.
@@ -256,7 +256,10 @@ def build(
     with alone(dataset):
         for line in ensure(dataset.jobs, place.dataset, place.reporting, place.events_by):
             told(line)
-        return bring_up_to_date(maker, lake, replace(options, days=within_reach(options.days)), watch=watch)
+        try:
+            return bring_up_to_date(maker, lake, replace(options, days=within_reach(options.days)), watch=watch)
+        finally:
+            told(f"BigQuery bills the queries of this build with {dataset.jobs.billed / 1e9:.3f} GB")
 
 
 def plan(place: Place, lake: Lake, options: BuildOptions, *, now: datetime) -> list[Piece]:

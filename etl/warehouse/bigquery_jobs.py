@@ -137,6 +137,9 @@ def connect(name: DatasetName) -> Client:
 class Jobs:
     """Runs jobs for one dataset, where it lies, and waits for their ends.
 
+    Attributes:
+        billed: Bytes that the queries so far are billed for; all other jobs are free.
+
     Args:
         client: BigQuery's client.
         dataset: The dataset.
@@ -149,6 +152,7 @@ class Jobs:
     def __init__(self, client: Client, dataset: DatasetName, patience: Patience = PATIENCE) -> None:
         from google.cloud.bigquery.retry import DEFAULT_RETRY  # noqa: PLC0415
 
+        self.billed = 0
         self.client = client
         self.retry = DEFAULT_RETRY.with_timeout(patience.request)
         self._patience = patience
@@ -194,6 +198,7 @@ class Jobs:
         def once() -> list[Row]:
             job = self.client.query(sql, config, location=self._location, retry=self.retry, job_retry=None)
             found = job.result(retry=self.retry, job_retry=None)
+            self.billed += job.total_bytes_billed or 0
             return [] if destination is not None else list(found)
 
         return self._tried(what, once)

@@ -53,6 +53,11 @@ run "a_batch_instead_of_a_job" {
   }
 
   assert {
+    condition     = output.settings.GHARCHIVE_SPARK_ACCOUNT == "gharchive-spark@my-project.iam.gserviceaccount.com" && output.settings.GHARCHIVE_DATASET == "my-project.gharchive"
+    error_message = "Who works with this from elsewhere must be told the settings."
+  }
+
+  assert {
     condition     = google_artifact_registry_repository_iam_member.spark[0].role == "roles/artifactregistry.reader" && google_artifact_registry_repository_iam_member.spark[0].repository == "gharchive"
     error_message = "Batches must be able to pull their image, and no more."
   }

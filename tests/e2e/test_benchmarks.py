@@ -11,7 +11,7 @@ import duckdb
 import pytest
 
 BENCHMARKS: Final = Path(__file__).parents[2] / "benchmarks"
-SECTIONS: Final = ("one hour", "many hours", "the warehouse")
+SECTIONS: Final = ("one hour", "many hours", "the warehouse", "Spark")
 
 
 def test_a_quick_round_measures_everybody_and_leaves_the_page_alone(tmp_path: Path) -> None:

@@ -77,6 +77,7 @@ def test_from_a_plan_to_tables_that_reports_may_read(cloud: Cloud) -> None:
     assert done.code == ExitCode.OK, done.err
     assert "created my-project.gharchive.events_base" in done.err
     assert "authorised my-project.gharchive_reporting.events in my-project.gharchive" in done.err
+    assert "BigQuery bills the queries of this build with 0.000 GB" in done.err
     assert cloud.rows("events") == cloud.rows("gharchive_reporting.events") == 2
     assert cloud.google.names("gharchive") == {model.name for model in models()}
 

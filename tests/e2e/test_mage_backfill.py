@@ -22,6 +22,7 @@ from etl.practice.generator import write_archive
 from tests.e2e.browsing import chromium
 from tests.e2e.mage_pages import Pages
 from tests.e2e.mage_server import PASSWORD, Server, serving, until
+from tests.e2e.mailbox import Mailbox, receiving
 from tests.e2e.running import etl
 from tests.e2e.webhook import Webhook, listening
 from tests.integration.running import objects, sound, stored_rows
@@ -50,18 +51,30 @@ def webhook() -> Iterator[Webhook]:
 
 
 @pytest.fixture(scope="module")
+def mailbox() -> Iterator[Mailbox]:
+    with receiving() as box:
+        yield box
+
+
+@pytest.fixture(scope="module")
 def archive(files: Path) -> Iterator[FaultyServer]:
     with FaultyServer(files, Plan(faults=(Truncated(hours=(str(BAD),), keep=0.7),))) as server:
         yield server
 
 
 @pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory, archive: FaultyServer, webhook: Webhook) -> Iterator[Server]:
-    with serving(
-        tmp_path_factory.mktemp("mage"),
-        archive.address,
-        env={"MAGE_SLACK_WEBHOOK_URL": webhook.address, "MAGE_PUBLIC_HOST": "https://mage.example.org"},
-    ) as running:
+def server(
+    tmp_path_factory: pytest.TempPathFactory, archive: FaultyServer, webhook: Webhook, mailbox: Mailbox
+) -> Iterator[Server]:
+    alerts = {
+        "MAGE_SLACK_WEBHOOK_URL": webhook.address,
+        "MAGE_PUBLIC_HOST": "https://mage.example.org",
+        "MAGE_SMTP_HOST": "127.0.0.1",
+        "MAGE_SMTP_PORT": str(mailbox.port),
+        "MAGE_ALERT_FROM": "mage@example.org",
+        "MAGE_ALERT_TO": "team@example.org",
+    }
+    with serving(tmp_path_factory.mktemp("mage"), archive.address, env=alerts) as running:
         yield running
 
 
@@ -143,7 +156,7 @@ def test_the_command_asks_for_a_backfill_across_midnight_and_new_year(server: Se
 
 
 def test_a_bad_hour_fails_at_the_gate_is_told_and_can_be_retried(
-    server: Server, archive: FaultyServer, webhook: Webhook
+    server: Server, archive: FaultyServer, webhook: Webhook, mailbox: Mailbox
 ) -> None:
     before = {key: value for key, value in objects(server.lake).items() if str(BAD) not in key}
     webhook.received.clear()
@@ -173,6 +186,10 @@ def test_a_bad_hour_fails_at_the_gate_is_told_and_can_be_retried(
     text = msgspec.json.encode(alert).decode()
     for words in ("gharchive_hour failed", "2019-06-01 05:00:00", "enforce_schema", "https://mage.example.org/pipeli"):
         assert words in text
+    (mail,) = until(lambda: mailbox.received, "the mail")
+    assert (mail["From"], mail["To"]) == ("mage@example.org", "team@example.org")
+    assert mail["Subject"] == "gharchive: gharchive_hour failed"
+    assert "enforce_schema" in mail.get_content()
 
     # The archive has the whole file now; the button on the run's page does what the client does here.
     (run,) = client.runs(number)

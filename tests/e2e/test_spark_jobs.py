@@ -27,8 +27,8 @@ from etl.warehouse.tables import Warehouse
 from tests.conftest import GcsEmulator
 from tests.e2e import processes
 from tests.e2e.running import ROOT, clean_environment, etl
+from tests.integration.sparking import for_emulator, needed_connector
 from tests.integration.warehouse.comparing import differences
-from tests.integration.warehouse.conftest import for_emulator, needed_connector
 
 if TYPE_CHECKING:
     from google.cloud.dataproc_v1 import Batch
@@ -134,10 +134,11 @@ def run_batch(packed: Packed, gcs_emulator: GcsEmulator, tmp_path: Path) -> Call
     from tests.e2e.dataproc import Ended  # noqa: PLC0415 -- an extra
 
     connector = {f"spark.hadoop.{name}": value for name, value in for_emulator(gcs_emulator.endpoint).items()}
+    connector["spark.jars"] = str(needed_connector())
 
     def run(batch: Batch, write: Callable[[str], None]) -> Ended:
         script = batch.pyspark_batch.main_python_file_uri.removeprefix("file:///opt/gharchive/spark_jobs/")
-        properties = {**dict(batch.runtime_config.properties), **connector, "spark.jars": str(needed_connector())}
+        properties = {**dict(batch.runtime_config.properties), **connector}
         # Tables in one process: what a cluster adds to that are more processes to start.
         master = CLUSTER if script == "backfill.py" else "local[2]"
         command = packed.command(script, *batch.pyspark_batch.args, master=master, properties=properties)
@@ -214,6 +215,16 @@ def test_hours_and_tables_of_a_cluster_are_those_of_one_machine(
     for info in tables.store.list("tables/"):
         copy.store.write(info.key, tables.store.read(info.key) or b"")
     assert differences(Warehouse.at(str(tmp_path / "warehouse")), copy) == {}
+
+
+def test_hours_by_a_spark_of_this_machine(tmp_path: Path) -> None:
+    pytest.importorskip("pyspark", reason="pyspark: pip install 'gharchive-etl[spark]'")
+    hour = HOURS.first
+    _practice(hour, tmp_path)
+    done = etl(tmp_path, "backfill", hour, hour, "--source", "practice", "--engine", "spark", "--log-level", "error")
+    assert done.code == ExitCode.OK, done.err
+    assert f"{hour}..{hour}: 1 of 1 hours are done" in done.out
+    assert told(Lake.at(str(tmp_path / "lake")), hour)["status"] == "complete"
 
 
 @pytest.mark.skipif(not processes.has_proc(), reason=processes.NEEDS_PROC)

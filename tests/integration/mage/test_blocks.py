@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import re
 from collections.abc import Iterator
 from datetime import datetime
 from pathlib import Path
@@ -12,6 +13,7 @@ from typing import Any
 import pytest
 import structlog
 
+from etl.cli.main import main
 from etl.errors import ChecksFailedError, EtlError, GateError, StoreError, UsageError
 from etl.hours import newest_finished_hour
 from etl.lake.lake import Lake
@@ -27,7 +29,7 @@ VARIABLES: dict[str, Any] = {
     "accept_partial": False,
     "look_back_hours": 2,
     "late_hours": 6,
-    "engine": "duckdb",
+    "engine": "auto",
     "pipeline_run_id": 7,
 }
 
@@ -121,10 +123,35 @@ def test_an_engine_that_there_is_not_is_refused(engine: str) -> None:
         blocks.list_touched_days(VARIABLES | {"engine": engine})
 
 
+@pytest.mark.parametrize(
+    ("engine", "dataset", "words"),
+    [
+        ("auto", None, [("build", "--engine", "duckdb", "--json")]),
+        ("auto", "project.dataset", [("build", "--engine", "bigquery", "--json")]),
+        ("duckdb", "project.dataset", [("build", "--engine", "duckdb", "--json")]),
+        ("dataproc", None, [("submit", "build")]),
+        ("dataproc", "project.dataset", [("submit", "build"), ("load",)]),
+    ],
+)
+def test_the_settings_and_the_engine_say_what_is_run(
+    engine: str, dataset: str | None, words: list[tuple[str, ...]]
+) -> None:
+    assert tables.commands(engine, dataset=dataset) == words
+
+
+@pytest.mark.parametrize("engine", tables.ENGINES)
+def test_an_engine_is_a_command_that_there_is(engine: str, capsys: pytest.CaptureFixture[str]) -> None:
+    words = tables.ENGINES[engine]
+    command = [word for word in words if not word.startswith("-")][: 1 if words[0] == "build" else 2]
+    assert main([*command, "--help"], prog_name="etl") == 0
+    shown = capsys.readouterr().out
+    assert {word for word in words if word.startswith("--")} <= set(re.findall(r"--[a-z-]+", shown))
+
+
 def test_a_command_that_fails_says_what_it_said(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("GHARCHIVE_WAREHOUSE", "gs://a bucket that cannot be")
     with pytest.raises(StoreError, match=r"`build .*` ended with exit code \d+: .*error: "):
-        tables.find_touched("duckdb")
+        tables.find_touched("duckdb", dataset=None)
 
 
 @pytest.mark.parametrize("value", [None, [], {"hour": "2015-01-01-15"}, "stored"])

@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from typing_extensions import override
 
 from tests.integration.terraform import terraforming
 
@@ -54,7 +53,6 @@ class Plans(dict[str, dict[str, Any]]):
         super().__init__()
         self._folder = folder
 
-    @override
     def __missing__(self, name: str) -> dict[str, Any]:
         match name:
             case "dev" | "prod":

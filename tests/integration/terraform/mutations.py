@@ -94,7 +94,7 @@ MUTATIONS: Final = (
     breaking("accounts may be editors", "modules/identities/variables.tf", '"roles/owner", "roles/editor", ', '"roles/owner", '),
     breaking("everybody may read secrets", "modules/secrets/variables.tf", 'startswith(member, "serviceAccount:")', 'member != ""'),
     breaking("readers of a secret may change it", "modules/secrets/main.tf", "roles/secretmanager.secretAccessor", "roles/secretmanager.admin"),
-    breaking("a secret stands in the state", "modules/secrets/main.tf", "secret_data_wo         = var.values[each.key]\n  secret_data_wo_version = tostring(each.value.version)", 'secret_data            = "from-a-file"'),
+    breaking("a secret stands in the state", "modules/secrets/main.tf", 'secret_data_wo         = each.value.made_here ? join("-", [uuid(), uuid()]) : var.values[each.key]\n  secret_data_wo_version = tostring(each.value.version)', 'secret_data            = "from-a-file"'),
     breaking("subnets reach Google by the internet", "modules/network/main.tf", "private_ip_google_access = true", "private_ip_google_access = false"),
     breaking("the world may talk to Spark", "modules/network/main.tf", 'source_ranges      = [var.subnets["spark"]]', 'source_ranges      = ["0.0.0.0/0"]'),
     breaking("everything reaches the internet", "modules/network/main.tf", "count = var.spark_reaches_internet ? 1 : 0\n\n  project                            ", "count = 1\n\n  project                            "),

@@ -147,6 +147,13 @@ def buckets_have_whole_policies(plan: Plan) -> Iterator[str]:
             yield f"{address} has the policy that Google gives a new bucket"
 
 
+def datasets_have_whole_lists(plan: Plan) -> Iterator[str]:
+    for address, resource in resources(plan, "google_bigquery_dataset").items():
+        roles = [entry["role"] for entry in resource["access"] or () if entry.get("role")]
+        if "OWNER" not in roles:
+            yield f"{address} has the list that Google gives a new dataset"
+
+
 def connections_are_encrypted(plan: Plan) -> Iterator[str]:
     for address, resource in resources(plan, "google_sql_database_instance").items():
         if resource["settings"][0]["ip_configuration"][0]["ssl_mode"] != "TRUSTED_CLIENT_CERTIFICATE_REQUIRED":
@@ -218,6 +225,7 @@ RULES: Final[tuple[Callable[[Plan], Iterator[str]], ...]] = (
     no_open_server,
     buckets_are_private,
     buckets_have_whole_policies,
+    datasets_have_whole_lists,
     connections_are_encrypted,
     everything_runs_as_an_account_of_its_own,
     plain_settings_hold_no_secret,

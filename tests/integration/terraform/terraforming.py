@@ -83,11 +83,6 @@ def prepared(folder: Path) -> Path:
     return folder
 
 
-def tested(folder: Path) -> Done:
-    """Runs a module's own tests."""
-    return run(prepared(folder), "test", "-no-color")
-
-
 def planned(folder: Path, variables: Mapping[str, object], *, var_file: str | None = None) -> dict[str, Any]:
     """Plans a root that nothing of exists yet, with a token that opens nothing, and gives the plan."""
     prepared(folder)

@@ -22,7 +22,7 @@ from etl.warehouse.making import Entry
 from etl.warehouse.models import Check, Severity, models
 from etl.warehouse.reading import opened
 from etl.warehouse.tables import Warehouse
-from tests.integration.running import ERAS, now
+from tests.integration.running import ERAS, HOUR, now, run
 from tests.integration.warehouse.bigquery_server import BigQuery, RefusedError, Seen
 from tests.integration.warehouse.comparing import COMPARED, built, outcomes, rows_of, stored
 from tests.integration.warehouse.test_build import event, with_check
@@ -69,13 +69,31 @@ def test_it_makes_the_tables_that_duckdb_makes(tmp_path: Path, google: BigQuery,
     assert differences(google, tmp_path, lake) == {}
     assert google.ask("SELECT count(*) FROM build_log") == [(len(entries),)]
     assert google.names("gharchive") == {model.name for model in models()}, "nothing that was staged is left"
+    for model in models():
+        there = google.table("gharchive", model.name)
+        assert "expirationTime" not in there, "a copy may bring the end of what was staged"
+        assert all(field["description"] for field in there["schema"]["fields"])
+
+
+def test_a_real_hour_gives_the_numbers_that_are_known(
+    google: BigQuery, place: Place, lake: Lake, real_data: Path
+) -> None:
+    run(lake, real_data / "archive", hour=HOUR)
+    brought(place, lake)
+    assert google.ask(
+        "SELECT sum(events), sum(events) FILTER (WHERE type = 'PushEvent') FROM activity_hourly"
+        " WHERE hour = '2015-01-01 15:00:00+00'"
+    ) == [(11_351, 5_815)]
+    assert google.ask("SELECT count(*) FROM events") == [(11_351,)]
 
 
 def test_building_again_asks_one_question(tmp_path: Path, google: BigQuery, place: Place, lake: Lake) -> None:
     stored(lake, tmp_path / "archive", FIRST)
     brought(place, lake)
     google.seen.clear()
-    assert brought(place, lake) == []
+    said: list[str] = []
+    assert build(place, lake, BuildOptions(), told=said.append) == []
+    assert said == ["BigQuery bills the queries of this build with 0.000 GB"]
     (asked,) = google.jobs("query")
     assert "INFORMATION_SCHEMA.PARTITIONS" in asked["query"]
     assert not google.jobs("copy")

@@ -17,8 +17,8 @@ from etl.warehouse.spark_engine import SparkEngine, partitions_of
 from etl.warehouse.tables import ALL, Warehouse
 from tests.conftest import GcsEmulator
 from tests.integration.running import documents
+from tests.integration.sparking import for_emulator, needed_connector
 from tests.integration.warehouse.comparing import built, differences, files, outcomes, stored
-from tests.integration.warehouse.conftest import for_emulator, needed_connector
 from tests.integration.warehouse.test_build import event
 
 if TYPE_CHECKING:

@@ -9,11 +9,10 @@ import stat
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from etl.errors import UsageError
+from etl.errors import StoreError, UsageError
 from etl.mage import server
 from etl.mage.server import OWNER, Plan, find_project, prepare
 
@@ -130,13 +129,36 @@ def test_without_mage_it_says_how_to_get_it(plan: Plan, tmp_path: Path) -> None:
     assert "gharchive-etl[mage]" in str(refusal.value.hint)
 
 
-def test_two_servers_never_work_with_one_folder(plan: Plan) -> None:
-    ready: Any = replace(prepare(plan, {}), command=["sleep", "30"])
-    with server.serving(plan, ready) as process:
-        with pytest.raises(UsageError, match="already"), server.serving(plan, ready):
+def test_two_servers_never_work_with_one_folder(plan: Plan, tmp_path: Path) -> None:
+    # In the place of Mage, something that stays.
+    program = tmp_path / "bin" / "mage"
+    program.write_text("#!/bin/sh\nexec sleep 30\n")
+    program.chmod(0o755)
+    with server.serving(plan, {}) as (_ready, process):
+        left = plan.spool / "7" / "2015-01-01-15"
+        left.mkdir(parents=True)
+        other = replace(plan, port=free_port())
+        with pytest.raises(UsageError, match="already"), server.serving(other, {}):
             pytest.fail("it was not refused")
         assert process.poll() is None
+        assert left.is_dir(), "it belongs to the server that runs"
     assert process.poll() is not None
+
+
+def test_a_variable_that_is_set_to_nothing_is_not_set(plan: Plan) -> None:
+    ready = prepare(plan, {"JWT_SECRET": "", "MAGE_DATABASE_CONNECTION_URL": "", "MAGE_SLACK_WEBHOOK_URL": ""})
+    assert len(ready.environment["JWT_SECRET"]) >= 32
+    assert ready.environment["MAGE_DATABASE_CONNECTION_URL"].startswith("sqlite:///")
+    assert ready.environment["MAGE_SLACK_WEBHOOK_URL"] == ""
+
+
+def test_a_folder_that_cannot_be_is_told(plan: Plan, tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with (
+        pytest.raises(StoreError, match="cannot be written"),
+        server.serving(replace(plan, folder=tmp_path / "file" / "server"), {}),
+    ):
+        pytest.fail("it was not refused")
 
 
 def test_a_folder_that_is_no_project_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -16,8 +16,10 @@ from etl.cli.main import front
 from etl.errors import UsageError
 from etl.report.looker_studio import MARTS
 from etl.warehouse.bigquery import DATASET, PROJECT, REPORTING, cut_of, filled, reported, resources
+from etl.warehouse.bigquery_dataset import _day, within_reach
 from etl.warehouse.bigquery_engine import _spans
 from etl.warehouse.bigquery_jobs import DatasetName
+from etl.warehouse.inputs import Days
 from etl.warehouse.models import Kind, by_name, models
 
 BY_NAME = by_name(models())
@@ -111,6 +113,27 @@ def test_spans_hold_the_days_they_were_made_of_and_no_others(days: list[date]) -
     assert within == sorted(set(days))
     gaps = [later[0] - earlier[1] for earlier, later in pairwise(bounds)]
     assert all(gap > timedelta(days=1) for gap in gaps), "two that touch would be one"
+
+
+@pytest.mark.parametrize(
+    ("partition_id", "day"),
+    [
+        (None, "all"),
+        ("20190102", "2019-01-02"),
+        ("2019010223", "2019-01-02"),
+        ("__NULL__", None),
+        ("__UNPARTITIONED__", None),
+        ("201901", None),
+    ],
+)
+def test_the_day_a_partition_belongs_to(partition_id: str | None, day: str | None) -> None:
+    assert _day(partition_id) == day
+
+
+def test_days_that_no_partition_can_have_are_left_out() -> None:
+    assert within_reach(Days()) == Days(date(1960, 1, 1), date(2159, 12, 31))
+    assert within_reach(Days(date(2015, 1, 1), date(9999, 12, 31))) == Days(date(2015, 1, 1), date(2159, 12, 31))
+    assert "0001-01-01" not in within_reach(Days(date(1, 1, 1), None))
 
 
 @pytest.mark.parametrize("text", ["my-project.gharchive", "example.com:my-project.gharchive", "abcdef.g_1"])

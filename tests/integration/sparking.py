@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 import shutil
+import sys
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -51,14 +53,15 @@ def for_emulator(endpoint: str) -> dict[str, str]:
     }
 
 
-@pytest.fixture(scope="session")
-def spark() -> Iterator[SparkSession]:
-    """A session on two cores of this machine, with the connector where there is one; skips where there is no Spark."""
+@contextmanager
+def small_session() -> Iterator[SparkSession]:
+    """Begins a session on two cores, with the connector where there is one; skips where there is no Spark."""
     pytest.importorskip("pyspark", reason="pyspark: pip install 'gharchive-etl[spark]'")
     if shutil.which("java") is None:
         pytest.skip("no Java for Spark; get it with: apt-get install openjdk-17-jre-headless")
     from pyspark.sql import SparkSession  # noqa: PLC0415 -- an extra
 
+    os.environ.setdefault("PYSPARK_PYTHON", sys.executable)
     jar = connector()
     builder = (
         SparkSession.builder.master("local[2]")
@@ -73,8 +76,10 @@ def spark() -> Iterator[SparkSession]:
         builder = builder.config("spark.jars", str(jar))
     session = builder.getOrCreate()
     session.sparkContext.setLogLevel("ERROR")
-    yield session
-    session.stop()
+    try:
+        yield session
+    finally:
+        session.stop()
 
 
 @pytest.fixture
