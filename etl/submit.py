@@ -6,6 +6,7 @@ that end with it. Its driver's output grows as a series of objects in a bucket, 
 
 from __future__ import annotations
 
+import codecs
 import json
 import os
 import re
@@ -306,6 +307,8 @@ class _Output:
         self._store = GcsStore(bucket, folder)
         self._number = 0
         self._position = 0
+        # A letter of several bytes may lie in two pieces, and in two objects.
+        self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
 
     def more(self) -> Iterator[str]:
         """Yields what was written since the last time; an object that cannot be read now is read later."""
@@ -328,7 +331,7 @@ class _Output:
             file.seek(self._position)
             while piece := file.read(_LOG_CHUNK_BYTES):
                 self._position += len(piece)
-                yield piece.decode("utf-8", "replace")
+                yield self._decoder.decode(piece)
 
     def _key(self, number: int) -> str:
         return f"{self._name}.{number:09d}"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections import deque
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Final
@@ -27,7 +26,8 @@ if TYPE_CHECKING:
     from etl.submit import Batches, JobName, Place
 
 _PROPERTY: Final = re.compile(r"(?P<name>[A-Za-z][A-Za-z0-9._-]*)=(?P<value>.*)", re.ASCII)
-_REMEMBERED_PIECES: Final = 4
+_REMEMBERED: Final = 100_000
+"""So many signs of a log are looked through for its last word."""
 _PLACE: Final = ("spark_project", "spark_region", "spark_image", "spark_account", "spark_subnet", "spark_bucket")
 _NOWHERE: Final = "a batch runs on other machines, which do not see it; name a place in a bucket: gs://bucket/prefix"
 
@@ -213,10 +213,11 @@ def _await(session: Session, batches: Batches, name: str, every: float) -> None:
     from etl.submit import follow as follow_batch
     from etl.submit import refuse_failure
 
-    said: deque[str] = deque(maxlen=_REMEMBERED_PIECES)
+    said = ""
 
     def log(piece: str) -> None:
-        said.append(piece)
+        nonlocal said
+        said = (said + piece)[-_REMEMBERED:]
         click.echo(piece, nl=False)
 
     try:
@@ -225,7 +226,7 @@ def _await(session: Session, batches: Batches, name: str, every: float) -> None:
         session.err.print(f"{name} goes on; look at it with: {session.program} submit follow {name}")
         raise
     _print_cost(session, name, batch)
-    refuse_failure(name, batch, "".join(said))
+    refuse_failure(name, batch, said)
 
 
 def _print_cost(session: Session, name: str, batch: Any) -> None:  # noqa: ANN401 -- of Dataproc's client

@@ -23,7 +23,7 @@ import pyarrow as pa
 from tenacity import retry, retry_if_exception_type, stop_after_attempt, wait_random
 from typing_extensions import override
 
-from etl import gcs
+from etl import gcs, logs
 from etl.errors import ConflictError, StoreError
 from etl.hours import Hour
 from etl.lake.checking import check_hour, inner_problems, read_footer, sha256_of
@@ -296,6 +296,13 @@ class Publication:
             attempts=self._seen.attempts + 1 if attempts is None else attempts,
         )
         self._put_manifest(manifest, manifest_generation)
+        logs.count(
+            "hour stored",
+            hour=str(self._hour),
+            status=content.status.value,
+            events=content.events,
+            lake=self._store.address,
+        )
         self._remove_old_quarantine(content)
         return manifest
 

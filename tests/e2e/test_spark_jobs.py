@@ -27,7 +27,7 @@ from etl.warehouse.tables import Warehouse
 from tests.conftest import GcsEmulator
 from tests.e2e import processes
 from tests.e2e.running import ROOT, clean_environment, etl
-from tests.integration.sparking import for_emulator, needed_connector
+from tests.integration.sparking import for_emulator, needed_connector, needed_spark
 from tests.integration.warehouse.comparing import differences
 
 if TYPE_CHECKING:
@@ -81,9 +81,7 @@ class Packed:
 @pytest.fixture(scope="module")
 def packed(tmp_path_factory: pytest.TempPathFactory) -> Packed:
     """Makes the wheel, and a Python that has it beside the libraries of this one."""
-    pyspark = pytest.importorskip("pyspark", reason="pyspark: pip install 'gharchive-etl[spark]'")
-    if shutil.which("java") is None:
-        pytest.skip("no Java for Spark; get it with: apt-get install openjdk-17-jre-headless")
+    pyspark = needed_spark()
     folder = tmp_path_factory.mktemp("packed")
     uv = [sys.executable, "-m", "uv", "--quiet"]
     locked = ROOT / "requirements/bootstrap.txt"
@@ -218,7 +216,7 @@ def test_hours_and_tables_of_a_cluster_are_those_of_one_machine(
 
 
 def test_hours_by_a_spark_of_this_machine(tmp_path: Path) -> None:
-    pytest.importorskip("pyspark", reason="pyspark: pip install 'gharchive-etl[spark]'")
+    needed_spark()
     hour = HOURS.first
     _practice(hour, tmp_path)
     done = etl(tmp_path, "backfill", hour, hour, "--source", "practice", "--engine", "spark", "--log-level", "error")

@@ -65,7 +65,7 @@ def submit(service: Dataproc, tmp_path: Path) -> Callable[..., Done]:
 
 
 def test_a_build_is_sent_followed_and_paid(submit: Callable[..., Done], service: Dataproc, driver: Driver) -> None:
-    driver.said = [f"line {number} of the log\n" for number in range(7)]
+    driver.said = [f"line {number} of the log: ключ\n" for number in range(7)]
     driver.ended = Ended(0, milli_dcu_seconds=12_000 * 3600, shuffle_storage_gb_seconds=73 * 3600)
     account = ("--account", "spark@my-project.iam.gserviceaccount.com", "--subnet", "spark", "--bucket", "staging")
     words = ("2015-01-01", "2015-01-31", "--full", "--property", "spark.executor.cores=8", "--limit", "2d")
@@ -114,7 +114,8 @@ def test_a_dry_run_shows_the_request_and_sends_nothing(submit: Callable[..., Don
 
 def test_the_last_word_of_a_driver_is_the_last_word_here(submit: Callable[..., Done], driver: Driver) -> None:
     word = {"severity": "ERROR", "message": "2 of 24 hours are not complete", "hint": "later", "exit_code": 9}
-    driver.said = ["one\n", json.dumps(word) + "\n", "26/11/21 14:00:00 INFO SparkContext: stopped\n"]
+    after = [f"26/11/21 14:00:{number:02} INFO SparkContext: stopping\n" for number in range(10)]
+    driver.said = ["one\n", json.dumps(word) + "\n", *after]
     driver.ended = Ended(9, milli_dcu_seconds=3_600_000)
     done = submit(
         "backfill", "2015-01-01", "2015-01-01", "--lake", "gs://b-1/lake", *PLACE, *QUICK, "--name", "batch-1"

@@ -8,7 +8,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import pytest
 
@@ -42,6 +42,13 @@ def needed_connector() -> Path:
     return path
 
 
+def needed_spark() -> Any:
+    """The module ``pyspark``; skips where it or Java is not installed."""
+    if shutil.which("java") is None:
+        pytest.skip("no Java for Spark; get it with: apt-get install openjdk-17-jre-headless")
+    return pytest.importorskip("pyspark", reason="pyspark: pip install 'gharchive-etl[spark]'")
+
+
 def for_emulator(endpoint: str) -> dict[str, str]:
     """What the connector has to be told to speak with the emulator, by the names that Hadoop knows."""
     return {
@@ -56,9 +63,7 @@ def for_emulator(endpoint: str) -> dict[str, str]:
 @contextmanager
 def small_session() -> Iterator[SparkSession]:
     """Begins a session on two cores, with the connector where there is one; skips where there is no Spark."""
-    pytest.importorskip("pyspark", reason="pyspark: pip install 'gharchive-etl[spark]'")
-    if shutil.which("java") is None:
-        pytest.skip("no Java for Spark; get it with: apt-get install openjdk-17-jre-headless")
+    needed_spark()
     from pyspark.sql import SparkSession  # noqa: PLC0415 -- an extra
 
     os.environ.setdefault("PYSPARK_PYTHON", sys.executable)
