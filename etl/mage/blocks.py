@@ -89,7 +89,8 @@ def list_touched_days(variables: Variables) -> dict[str, Any]:
     """Finds what the warehouse has to make anew; see ``tables.find_touched``."""
     read = settings.load().settings
     _configure_logs(read)
-    return _told(tables.find_touched(str(variables.get("engine")), dataset=read.dataset))
+    engine = str(variables.get("engine"))
+    return _told(tables.find_touched(engine, dataset=read.dataset, spark_image=read.spark_image))
 
 
 def build_tables(value: object) -> dict[str, Any]:

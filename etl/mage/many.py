@@ -13,6 +13,7 @@ from typing import Any, Final
 import msgspec
 import structlog
 
+from etl import logs
 from etl.archive.fetch import newest_published
 from etl.backfill.plan import plan
 from etl.errors import EtlError, GateError, StoreError, UsageError
@@ -156,6 +157,8 @@ def report(brought: Brought, terms: Terms, *, warehouse: str, late_hours: int) -
         for row in rows
         if row["status"] in _NOT_HERE and Hour.parse(row["hour"]).window[1] < due_before
     }
+    left = [row for row in rows if row["status"] != Status.COMPLETE.value and row["hole"] is None]
+    logs.count("hours looked at", range=str(looked_at), hours=len(rows), not_complete=len(left))
     everything = coverage(terms.lake, None, now=now)
     store = store_at(warehouse)
     store.write(PAGE_KEY, render(everything, lake=terms.lake.address, now=now).encode())

@@ -28,7 +28,8 @@ ENGINES: Final[Mapping[str, Sequence[str]]] = MappingProxyType(
 )
 """What builds the tables: this machine, Spark on this machine, BigQuery, or a batch of Dataproc Serverless."""
 AUTO: Final = "auto"
-"""Stands for ``bigquery`` where the settings name a dataset, else for ``duckdb``."""
+"""Stands for ``dataproc`` where the settings name an image for Spark, else for ``bigquery`` where they name a dataset,
+else for ``duckdb``."""
 
 _log: structlog.stdlib.BoundLogger = structlog.get_logger()
 
@@ -63,33 +64,35 @@ class Built(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     rows: int
 
 
-def commands(engine: str, *, dataset: str | None) -> list[Sequence[str]]:
+def commands(engine: str, *, dataset: str | None, spark_image: str | None = None) -> list[Sequence[str]]:
     """Gives the commands that build the tables, in order.
 
     Args:
         engine: A key of ``ENGINES``, or ``AUTO``.
         dataset: The dataset of BigQuery that the settings name; None when they name none.
+        spark_image: The image for Spark's batches that they name; None when they name none.
 
     Raises:
         UsageError: If there is no such engine.
     """
-    engine = _engine(engine, dataset)
+    engine = _engine(engine, dataset, spark_image)
     # What Dataproc made are files; BigQuery has them by loading.
     return [ENGINES[engine], *([("load",)] if engine == "dataproc" and dataset is not None else [])]
 
 
-def find_touched(engine: str, *, dataset: str | None) -> Touched:
+def find_touched(engine: str, *, dataset: str | None, spark_image: str | None = None) -> Touched:
     """Asks which partitions are to be made, and makes none.
 
     Args:
         engine: A key of ``ENGINES``, or ``AUTO``.
         dataset: The dataset of BigQuery that the settings name; None when they name none.
+        spark_image: The image for Spark's batches that they name; None when they name none.
 
     Raises:
         UsageError: If there is no such engine.
         StoreError: If the command fails.
     """
-    engine = _engine(engine, dataset)
+    engine = _engine(engine, dataset, spark_image)
     # What Dataproc would make is what Spark would: they have one state.
     planned_by = "spark" if engine == "dataproc" else engine
     pieces = [msgspec.json.decode(line) for line in _run(*ENGINES[planned_by], "--dry-run")]
@@ -126,11 +129,17 @@ def build(touched: Touched, *, dataset: str | None) -> Built:
     )
 
 
-def _engine(named: str, dataset: str | None) -> str:
-    engine = named if named != AUTO else "duckdb" if dataset is None else "bigquery"
+def _engine(named: str, dataset: str | None, spark_image: str | None) -> str:
+    engine = _automatic(dataset, spark_image) if named == AUTO else named
     if engine not in ENGINES:
         raise UsageError(f"there is no engine {named!r}", hint=f"engines: {', '.join((AUTO, *ENGINES))}")
     return engine
+
+
+def _automatic(dataset: str | None, spark_image: str | None) -> str:
+    if spark_image is not None:
+        return "dataproc"
+    return "duckdb" if dataset is None else "bigquery"
 
 
 def _run(*words: str) -> list[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -35,28 +36,25 @@ def archive() -> Iterator[FaultyServer]:
 
 
 @pytest.fixture(scope="module")
-def soon() -> datetime:
-    """When the hour's trigger fires in these tests: two minutes from now, that is, after the server has started."""
-    return (datetime.now(UTC) + timedelta(minutes=2)).replace(second=0, microsecond=0)
-
-
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory, archive: FaultyServer, soon: datetime) -> Iterator[Server]:
+def server(tmp_path_factory: pytest.TempPathFactory, archive: FaultyServer) -> Iterator[Server]:
     folder = tmp_path_factory.mktemp("mage")
     pipelines = project_copy(folder) / "pipelines"
-    # The schedules alone are others; all else of the triggers is as it is shipped. The other two fire much later.
-    later = soon + timedelta(hours=12, minutes=30)
-    for name, shipped, instead in (
-        ("gharchive_hour", "20 * * * *", f"{soon.minute} * * * *"),
-        ("gharchive_catch_up", "50 * * * *", f"{later.minute} * * * *"),
-        ("gharchive_warehouse", "30 2 * * *", f"{later.minute} {later.hour} * * *"),
-    ):
-        triggers = pipelines / name / "triggers.yaml"
-        text = triggers.read_text(encoding="utf-8")
-        assert shipped in text
-        triggers.write_text(text.replace(shipped, instead), encoding="utf-8")
+    # The schedules alone are others; all else of the triggers is as it is shipped. None fires before it is wanted.
+    later = datetime.now(UTC) + timedelta(hours=12)
+    for name in ("gharchive_hour", "gharchive_catch_up", "gharchive_warehouse"):
+        reschedule(pipelines, name, f"{later.minute} {later.hour} * * *")
     with serving(folder, archive.address, "--schedules", env={"GHARCHIVE_READ_TIMEOUT": "200"}, project=folder) as run:
         yield run
+
+
+def reschedule(pipelines: Path, name: str, schedule: str) -> None:
+    """Gives a pipeline's trigger another schedule, at once or not at all."""
+    path = pipelines / name / "triggers.yaml"
+    definition = yaml.safe_load(path.read_text(encoding="utf-8"))
+    definition["triggers"][0]["schedule_interval"] = schedule
+    unfinished = path.with_suffix(".part")
+    unfinished.write_text(yaml.safe_dump(definition), encoding="utf-8")
+    unfinished.replace(path)
 
 
 def runs_of(server: Server, pipeline: str) -> list[dict[str, Any]]:
@@ -96,10 +94,11 @@ def test_a_start_fires_nothing_and_a_kill_in_the_middle_of_a_block_costs_nothing
     assert server.spooled() == []
 
 
-def test_the_trigger_fires_by_the_clock_and_brings_the_hour_before_once(server: Server, soon: datetime) -> None:
-    (run,) = until(lambda: runs_of_trigger(server), "the run of the trigger", seconds=200)
+def test_the_trigger_fires_by_the_clock_and_brings_the_hour_before_once(server: Server) -> None:
+    minute = fired(server)
+    (run,) = runs_of_trigger(server)
     fired_at = datetime.fromisoformat(str(run["execution_date"])).replace(tzinfo=UTC)
-    assert fired_at.minute == soon.minute
+    assert (fired_at.minute, fired_at.second) == (minute, 0)
     hour = hour_of(run) - 1
     until(lambda: runs_of_trigger(server)[0]["status"] == "completed", "its end")
     manifest = sound(server.lake, hour)
@@ -139,6 +138,19 @@ def test_the_pipeline_of_a_small_installation_does_all_three(server: Server) -> 
     page = (server.folder / "warehouse" / PAGE_KEY).read_text(encoding="utf-8")
     assert page.startswith("<!doctype html>")
     assert server.spooled() == []
+
+
+def fired(server: Server) -> int:
+    """Has the trigger fire at the next minute but one, which it gives; a machine that is slow gets another chance."""
+    for _ in range(2):
+        at = (datetime.now(UTC) + timedelta(seconds=90)).replace(second=0, microsecond=0)
+        # Mage takes a schedule that is changed while it runs, and fires nothing for what lies before.
+        reschedule(server.folder / "server" / "mage_pipeline" / "pipelines", "gharchive_hour", f"{at.minute} * * * *")
+        while datetime.now(UTC) < at + timedelta(seconds=45):
+            if runs_of_trigger(server):
+                return at.minute
+            time.sleep(1)
+    pytest.fail("the trigger did not fire")
 
 
 def runs_of_trigger(server: Server) -> list[dict[str, Any]]:

@@ -139,6 +139,11 @@ def test_the_settings_and_the_engine_say_what_is_run(
     assert tables.commands(engine, dataset=dataset) == words
 
 
+def test_who_has_an_image_for_spark_means_dataproc() -> None:
+    assert tables.commands("auto", dataset="project.dataset", spark_image="image") == [("submit", "build"), ("load",)]
+    assert tables.commands("bigquery", dataset="project.dataset", spark_image="image")[0][2] == "bigquery"
+
+
 @pytest.mark.parametrize("engine", tables.ENGINES)
 def test_an_engine_is_a_command_that_there_is(engine: str, capsys: pytest.CaptureFixture[str]) -> None:
     words = tables.ENGINES[engine]
