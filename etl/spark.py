@@ -27,41 +27,55 @@ _LOCAL: Final[Mapping[str, str]] = {
     "spark.driver.bindAddress": "127.0.0.1",
     "spark.driver.host": "127.0.0.1",
     "spark.driver.memory": "4g",
-    # Java's quick compiler alone: the thorough one takes longer than it saves until some 300,000 events are built.
-    "spark.driver.extraJavaOptions": "-XX:TieredStopAtLevel=1",
     "spark.sql.shuffle.partitions": str(2 * (os.cpu_count() or 1)),
 }
 """What a session of this machine's own is like."""
+_QUICK: Final[Mapping[str, str]] = {"spark.driver.extraJavaOptions": "-XX:TieredStopAtLevel=1"}
+"""Java's quick compiler alone: for little work, the thorough one takes longer than it saves."""
+
+
+def present() -> SparkSession | None:
+    """Gives the session that somebody began; None where nobody did.
+
+    Raises:
+        UsageError: If Spark is not installed.
+    """
+    try:
+        from pyspark.sql import SparkSession  # noqa: PLC0415 -- comes with the extra
+    except ModuleNotFoundError as error:
+        raise UsageError("this needs Spark", hint="install it with: pip install 'gharchive-etl[spark]'") from error
+
+    return SparkSession.getActiveSession()
 
 
 @contextmanager
-def opened(configuration: Mapping[str, str], scratch: Path | None = None) -> Iterator[SparkSession]:
+def opened(
+    configuration: Mapping[str, str], scratch: Path | None = None, *, little: bool = False
+) -> Iterator[SparkSession]:
     """Gives the session that was begun already, or begins one for the time of the block.
 
     Args:
         configuration: What has to hold in either; nothing that can be said only once.
         scratch: A folder for what does not fit into memory, where the session is our own.
+        little: Whether little is to be done, where the session is our own.
 
     Raises:
         UsageError: If Spark or Java is not installed.
     """
-    try:
-        from pyspark.errors import PySparkException  # noqa: PLC0415 -- comes with the extra
-        from pyspark.sql import SparkSession  # noqa: PLC0415
-    except ModuleNotFoundError as error:
-        raise UsageError("this needs Spark", hint="install it with: pip install 'gharchive-etl[spark]'") from error
-
-    present = SparkSession.getActiveSession()
-    if present is not None:
+    session = present()
+    if session is not None:
         for name, value in configuration.items():
-            present.conf.set(name, value)
-        yield present
+            session.conf.set(name, value)
+        yield session
         return
+    from pyspark.errors import PySparkException  # noqa: PLC0415 -- comes with the extra
+    from pyspark.sql import SparkSession  # noqa: PLC0415
+
     # Else tasks would be run by whatever python3 is on the PATH, which need not have this program.
     os.environ.setdefault("PYSPARK_PYTHON", sys.executable)
     spill = {} if scratch is None else {"spark.local.dir": str(scratch / "spilled")}
     builder = SparkSession.builder
-    for name, value in {**_LOCAL, **configuration, **spill}.items():
+    for name, value in {**_LOCAL, **(_QUICK if little else {}), **configuration, **spill}.items():
         builder = builder.config(name, value)
     try:
         session = builder.getOrCreate()

@@ -45,7 +45,7 @@ def spark_hands(job: Job) -> Iterator[tuple[Callable[[int, Job], SparkHands], in
     Raises:
         UsageError: If Spark is not installed, or its machines do not see the lake or a source.
     """
-    with spark.opened({}) as session:
+    with spark.opened({}, little=True) as session:
         if not spark.is_local(session):
             spark.refuse_folders((job.lake, *job.sources))
         context = session.sparkContext

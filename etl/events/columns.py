@@ -62,8 +62,6 @@ _STRINGS: Final = ("id", "type", "created_at")
 _FRAME: Final = 2 + len(_KEYS) - 1 + 1 + sum(len(key) + 3 for key in _KEYS) + 2 * len(_STRINGS) + len("false")
 _ORG_FRAME: Final = len(',"org":')
 PUSH: Final = "PushEvent"
-_RECURS: Final = "gravatar_id"
-"""What nearly all actors and organizations share: it is empty since 2016."""
 # Escapes of the characters that an address, or the key of one, is made of.
 _MAY_SPELL: Final = r"\\u00(?:2[5bdeBDE]|3[0-9]|[46]|5[0-9abdfABDF]|7[0-9a-eA-E])"
 
@@ -235,9 +233,7 @@ def _columns_table(parts: Sequence[EventColumns]) -> pa.Table:
         indices = _gather([chunk.indices for chunk in chunks], runs)
         fields, rest = read_entities(entity, chunks[0].dictionary)
         left[entity] = indices, rest
-        columns |= {
-            f"{entity}_{key}": _spread(values, indices, recurs=key == _RECURS) for key, values in fields.items()
-        }
+        columns |= {f"{entity}_{key}": _spread(values, indices) for key, values in fields.items()}
     columns["other"] = _other(left)
     return pa.Table.from_arrays([columns[name] for name in NAMES], schema=PARQUET_SCHEMA)
 
@@ -262,20 +258,14 @@ def _gather(arrays: Sequence[pa.Array[Any]], runs: Iterable[tuple[str, int, int,
     return pa.concat_arrays([arrays[part].slice(start, size) for _, part, start, size in runs])
 
 
-def _spread(values: pa.Array[Any], indices: pa.Array[Any], *, recurs: bool = False) -> pa.Array[Any]:
+def _spread(values: pa.Array[Any], indices: pa.Array[Any]) -> pa.Array[Any]:
     """Gives every row its value, text as a dictionary of what is different.
 
-    Args:
-        values: What each distinct entity says.
-        indices: The entity of each row.
-        recurs: Whether many entities say the same. Where they hardly do, a search for what is different costs more
-            than the few bytes of values that stand in the dictionary twice.
+    The search for what is different is needed even where nearly all is: two repositories may have one name. The parquet
+    writer (Arrow 25) takes a dictionary's values for distinct; with one that is there twice it points rows to wrong
+    values, and fills the page up with whatever lies in memory.
     """
-    if values.type != pa.string():
-        return values.take(indices)
-    if recurs or values.null_count:  # a null in a dictionary cannot be written, one of the rows can
-        return values.dictionary_encode().take(indices)
-    return pa.DictionaryArray.from_arrays(indices, values)
+    return (values.dictionary_encode() if values.type == pa.string() else values).take(indices)
 
 
 def _other(left: dict[str, tuple[pa.Array[Any], pa.Array[Any]]]) -> pa.Array[Any]:

@@ -42,7 +42,7 @@ def cluster_maker(warehouse: Warehouse, lake: Lake, engine: Engine) -> ClusterMa
     if not isinstance(engine, SparkEngine):
         return None
     places = (lake.address, warehouse.address)
-    if engine.reads_buckets and all(gcs.is_address(place) for place in places):
+    if all(gcs.is_address(place) for place in places) and engine.reads_buckets:
         return ClusterMaker(warehouse, lake, engine)
     if engine.is_local:
         return None

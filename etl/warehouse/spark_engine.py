@@ -9,16 +9,19 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import pyarrow as pa
 
-from etl import spark
+from etl import gcs, spark
 from etl.errors import StoreError
 from etl.warehouse.engine import Tables
 from etl.warehouse.models import Model
 from etl.warehouse.tables import ALL
 from etl.warehouse.translate import Dialect, Parameters, shaped, translate
+
+if TYPE_CHECKING:
+    from pyspark.sql import SparkSession
 
 _CONFIGURATION: Final[Mapping[str, str]] = {
     "spark.sql.session.timeZone": "UTC",
@@ -36,6 +39,8 @@ _CONFIGURATION: Final[Mapping[str, str]] = {
 _DAY: Final = "__day"
 _SPREAD: Final = 8
 """Tasks a day among which the days of a statement are dealt out by their hash, so that seldom two fall to one."""
+_LITTLE_BYTES: Final = 32 << 20
+"""Some 100,000 events of today."""
 _ARROW_TO_SPARK: Final[Mapping[pa.DataType, str]] = {
     pa.string(): "string",
     pa.int64(): "bigint",
@@ -58,13 +63,15 @@ class SparkEngine:
     days_at_once = 31
 
     def __init__(self, scratch: Path) -> None:
+        self._scratch = scratch
         self._open = ExitStack()
-        self._session = self._open.enter_context(spark.opened(_CONFIGURATION, scratch))
+        self._begun: SparkSession | None = None
+        self._is_local = (present := spark.present()) is None or spark.is_local(present)
 
     @property
     def is_local(self) -> bool:
         """Whether all of Spark runs on this machine, and sees its folders."""
-        return spark.is_local(self._session)
+        return self._is_local
 
     @property
     def reads_buckets(self) -> bool:
@@ -101,9 +108,9 @@ class SparkEngine:
         Raises:
             StoreError: If something cannot be read or written.
         """
-        with self._reading(tables, model.name):
+        with self._reading(tables, model.name) as session:
             query = shaped(translate(model.query, Dialect.SPARK, parameters), model.columns, Dialect.SPARK)
-            rows = self._session.sql(query)
+            rows = session.sql(query)
             if model.partition is None:
                 rows.repartition(1).write.parquet(target)
                 return
@@ -137,42 +144,55 @@ class SparkEngine:
             f" FROM ({translate(query, Dialect.SPARK, parameters)}) AS wrong"
             for name, query in queries.items()
         ]
-        with self._reading(tables, ", ".join(queries)):
-            rows = self._session.sql(" UNION ALL ".join(parts)).collect()
+        with self._reading(tables, ", ".join(queries)) as session:
+            rows = session.sql(" UNION ALL ".join(parts)).collect()
         return {row["name"]: int(row["number"]) for row in rows}
 
     def close(self) -> None:
         """Stops the session, unless somebody else began it."""
         self._open.close()
 
+    def _session(self, *, little: bool = False) -> SparkSession:
+        """The session; when it is first asked for it is known whether little is to be done."""
+        if self._begun is None:
+            self._begun = self._open.enter_context(spark.opened(_CONFIGURATION, self._scratch, little=little))
+        return self._begun
+
     @property
     def _hadoop(self) -> Any:  # noqa: ANN401 -- a package of Java's
-        return self._session.sparkContext._jvm.org.apache.hadoop.fs  # type: ignore[union-attr]  # noqa: SLF001
+        return self._session().sparkContext._jvm.org.apache.hadoop.fs  # type: ignore[union-attr]  # noqa: SLF001
 
     @property
     def _hadoop_conf(self) -> Any:  # noqa: ANN401 -- an object of Java's
-        return self._session.sparkContext._jsc.hadoopConfiguration()  # noqa: SLF001
+        return self._session().sparkContext._jsc.hadoopConfiguration()  # noqa: SLF001
 
     @contextmanager
-    def _reading(self, tables: Tables, what: str) -> Iterator[None]:
+    def _reading(self, tables: Tables, what: str) -> Iterator[SparkSession]:
         from py4j.protocol import Py4JError  # noqa: PLC0415 -- comes with the extra
         from pyspark.errors import PySparkException  # noqa: PLC0415
 
+        session = self._session(little=_bytes(tables) < _LITTLE_BYTES)
         try:
             for name, files in tables.items():
-                reader = self._session.read.schema(
+                reader = session.read.schema(
                     ", ".join(f"`{field.name}` {_ARROW_TO_SPARK[field.type]}" for field in files.schema)
                 )
                 if files.base is not None:
                     reader = reader.option("basePath", files.base)
                 reader.parquet(*files.paths).createOrReplaceTempView(name)
-            yield
+            yield session
         except (PySparkException, Py4JError) as error:
             # Not its message: it may hold a piece of an event.
             raise StoreError(
                 f"Spark could not do {what}: {type(error).__name__}",
                 hint="Spark's own log tells more; the table is as it was",
             ) from error
+
+
+def _bytes(tables: Tables) -> int:
+    """Bytes of files of this machine; what lies in a bucket is read by a session that was begun already."""
+    paths = (path for files in tables.values() for path in files.paths if not gcs.is_address(path))
+    return sum(Path(path).stat().st_size for path in paths)
 
 
 def partitions_of(names: Iterable[str]) -> dict[str, str]:

@@ -309,6 +309,26 @@ def test_row_groups_are_written_as_they_were_given(cuts: list[int], era: str) ->
         assert parquet.read_row_group(number).replace_schema_metadata(None).equals(table)
 
 
+def test_entities_that_share_a_name_are_told_apart_in_the_file() -> None:
+    lines = [json.loads(line) for line in documents(40, hour=ERAS["C"])]
+    for number, line in enumerate(lines):
+        line["repo"] |= {"id": number, "name": f"shared/{number % 3}"}
+        line["actor"] |= {"id": number, "login": f"login-{number % 5}"}
+    (group,) = _groups([json.dumps(line, separators=(",", ":")).encode() for line in lines], each=40)
+    files = []
+    for _ in range(2):
+        sink = io.BytesIO()
+        writer = EventsWriter(sink)
+        writer.write(group)
+        writer.finish(_content(40))
+        files.append(sink.getvalue())
+    read = pq.ParquetFile(io.BytesIO(files[0])).read().to_pylist()
+    said = {(row["repo_id"], row["repo_name"], row["actor_id"], row["actor_login"]) for row in read}
+    assert said == {(number, f"shared/{number % 3}", number, f"login-{number % 5}") for number in range(40)}
+    # Nothing of what lies in memory beside them gets into the file.
+    assert files[0] == files[1]
+
+
 class _FullDisk(io.RawIOBase):
     """A stream that ends as one on a full disk does."""
 
