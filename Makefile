@@ -89,7 +89,7 @@ mage-demo: $(STAMP)  ## The same with a made-up archive and a backfill, all of i
 
 .PHONY: test
 test: $(STAMP)  ## Run all tests (ARGS="tests/unit -k hours" for some)
-	@$(PY) -m pytest -n auto $(ARGS)
+	@$(PY) -m pytest -n auto --dist loadgroup $(ARGS)
 
 .PHONY: test-terraform
 test-terraform: $(STAMP)  ## Run all tests of terraform/, then break every protection to see that one turns red

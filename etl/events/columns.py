@@ -262,8 +262,8 @@ def _spread(values: pa.Array[Any], indices: pa.Array[Any]) -> pa.Array[Any]:
     """Gives every row its value, text as a dictionary of what is different.
 
     The search for what is different is needed even where nearly all is: two repositories may have one name. The parquet
-    writer (Arrow 25) takes a dictionary's values for distinct; with one that is there twice it points rows to wrong
-    values, and fills the page up with whatever lies in memory.
+    writer (Arrow 25) makes room for every value of a dictionary, writes equal ones once, and leaves in the rest of the
+    page whatever lies in memory: another column's text, or an address that was treated since.
     """
     return (values.dictionary_encode() if values.type == pa.string() else values).take(indices)
 

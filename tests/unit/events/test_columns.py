@@ -261,7 +261,7 @@ def test_what_recurs_stands_once() -> None:
 
 
 def test_what_differs_only_in_part_stands_once_all_the_same() -> None:
-    # The parquet writer takes the values of a dictionary for distinct: with others it writes wrong rows.
+    # Where a dictionary says a thing twice, the parquet writer lets memory of others into the file.
     second = LINE.replace(b'"actor":{"id":1', b'"actor":{"id":8').replace(b'"repo":{"id":2', b'"repo":{"id":9')
     third = LINE.replace(b"ann", b"bob")
     table = to_table([columns(LINE + second + third), columns(second + LINE)], [])
