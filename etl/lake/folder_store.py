@@ -91,20 +91,20 @@ class FolderStore:
         """Gives the generation of each of these files that exists, by key."""
         root = f"{self._root}/"
         found: dict[str, str] = {}
-        # A day's keys share the folder two levels up: where that is not there, one look at it spares 24.
+        # A day's keys share the folder two levels up: where that is not there, one look at it spares 24, and from
+        # there it is a shorter way to each.
         with _explained("read", self._root):
             for folder, group in groupby(keys, key=lambda key: key.rsplit("/", 2)[0]):
-                # Not `isdir`, to which a folder that may not be entered is one that is not there.
-                if _stat(root + folder) is None:
-                    continue
-                for key in group:
-                    # What `_facts` does, without two calls a file: there may be 137,000.
-                    try:
-                        facts = os.stat(root + key)  # noqa: PTH116
-                    except FileNotFoundError:
-                        continue
-                    if S_ISREG(facts.st_mode):
-                        found[key] = _generation(facts)
+                with suppress(FileNotFoundError), _opened(root + folder) as place:
+                    for key in group:
+                        # What `_facts` does, without two calls a file: there may be 137,000.
+                        within = key[len(folder) + 1 :]
+                        try:
+                            facts = os.stat(within, dir_fd=place)
+                        except FileNotFoundError:
+                            continue
+                        if S_ISREG(facts.st_mode):
+                            found[key] = _generation(facts)
         return found
 
     def read(self, key: str) -> bytes | None:
@@ -343,6 +343,16 @@ def _explained(doing: str, path: Path) -> Iterator[None]:
             f"cannot {doing} {path}: {error.strerror or type(error).__name__}",
             hint=_HINTS.get(error.errno or 0, _ANY_HINT),
         ) from error
+
+
+@contextmanager
+def _opened(folder: str) -> Iterator[int]:
+    """Opens a folder, to look at what is in it from there."""
+    place = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        yield place
+    finally:
+        os.close(place)
 
 
 def _stat(path: str) -> os.stat_result | None:
