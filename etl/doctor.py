@@ -45,7 +45,6 @@ _STORAGE: Final = "https://storage.googleapis.com"
 _EMULATOR: Final = "STORAGE_EMULATOR_HOST"
 _KEY_FILE: Final = "GOOGLE_APPLICATION_CREDENTIALS"
 _SCOPE: Final = "https://www.googleapis.com/auth/cloud-platform"
-_LOGIN: Final = "run: gcloud auth application-default login"
 _PATIENCE_SECONDS: Final = 30.0
 _PROBE: Final = b"written by `python etl doctor` to see whether it may; safe to delete\n"
 _ROOM: Final = 5 << 30
@@ -177,14 +176,14 @@ def _default_credentials() -> Credentials:
     except DefaultCredentialsError as error:
         if os.environ.get(_KEY_FILE):
             raise StoreError(
-                f"the file that {_KEY_FILE} names holds no credentials", hint=f"unset {_KEY_FILE}, then {_LOGIN}"
+                f"the file that {_KEY_FILE} names holds no credentials", hint=f"unset {_KEY_FILE}, then {gcs.LOGIN}"
             ) from error
-        raise StoreError("there are no Google Cloud credentials on this machine", hint=_LOGIN) from error
+        raise StoreError("there are no Google Cloud credentials on this machine", hint=gcs.LOGIN) from error
     except GoogleAuthError as error:
         # The library's own words may quote what the key file or the token's server said.
         raise StoreError(
             f"Google gives no token for the credentials found here ({type(error).__name__})",
-            hint=f"{_LOGIN}; on a machine of Google's, see that it has a service account",
+            hint=f"{gcs.LOGIN}; on a machine of Google's, see that it has a service account",
         ) from error
     return found
 

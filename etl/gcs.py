@@ -21,7 +21,8 @@ if TYPE_CHECKING:
 SCHEME: Final = "gs://"
 
 _ADDRESS: Final = re.compile(r"gs://(?P<bucket>[a-z0-9][a-z0-9._-]{1,220}[a-z0-9])(?:/(?P<prefix>.*))?", re.ASCII)
-_LOGIN: Final = "run: gcloud auth application-default login"
+LOGIN: Final = "run: gcloud auth application-default login"
+"""What helps who has no credentials."""
 
 
 def is_address(text: str) -> bool:
@@ -72,7 +73,7 @@ def client() -> Client:
         # Objects are named by their bucket alone; a project would only be asked for in vain.
         return Client(project=None)
     except DefaultCredentialsError as error:
-        raise StoreError("there are no Google Cloud credentials on this machine", hint=_LOGIN) from error
+        raise StoreError("there are no Google Cloud credentials on this machine", hint=LOGIN) from error
 
 
 @contextmanager
@@ -118,7 +119,7 @@ def explained(
             hint="check the network and https://status.cloud.google.com, then run it again",
         ) from error
     except GoogleAuthError as error:
-        raise failed(f"the Google Cloud credentials are not accepted for {address}", hint=_LOGIN) from error
+        raise failed(f"the Google Cloud credentials are not accepted for {address}", hint=LOGIN) from error
 
 
 def _close_answer(error: Exception) -> None:
@@ -141,7 +142,7 @@ def _of_status(code: int | None, address: str, failed: type[EtlError], absent: t
             hint="run it again if the other run did not do the same work",
         )
     if code == HTTPStatus.UNAUTHORIZED:
-        return failed(f"the Google Cloud credentials are not accepted for {address}", hint=_LOGIN)
+        return failed(f"the Google Cloud credentials are not accepted for {address}", hint=LOGIN)
     if code == HTTPStatus.FORBIDDEN:
         return failed(
             f"access to {address} is refused",

@@ -50,7 +50,6 @@ _PROPERTIES: Final[Mapping[JobName, Mapping[str, str]]] = {
 _RUNTIME: Final = "3.0"
 """Spark 4.0, Python 3.12; the image is made for this one."""
 _NAME: Final = re.compile(r"[a-z0-9][a-z0-9-]{2,61}[a-z0-9]", re.ASCII)
-_LOGIN: Final = "run: gcloud auth application-default login"
 _LONGEST: Final = timedelta(days=14)
 _HOURS_A_MONTH: Final = 730
 _LOG_CHUNK_BYTES: Final = 1 << 20
@@ -386,7 +385,7 @@ def _explained(what: str) -> Iterator[None]:
             hint="it takes roles/dataproc.editor on the project and roles/iam.serviceAccountUser on the --account",
         ) from error
     except (GoogleAuthError, Unauthenticated) as error:
-        raise BatchError(f"the Google Cloud credentials are not accepted for {what}", hint=_LOGIN) from error
+        raise BatchError(f"the Google Cloud credentials are not accepted for {what}", hint=gcs.LOGIN) from error
     except (GoogleAPICallError, RetryError) as error:
         raise BatchError(
             f"Dataproc did not do as asked with {what} ({type(error).__name__})",
@@ -410,7 +409,7 @@ def _client(region: str) -> BatchControllerClient:
     try:
         found = library.BatchControllerClient(client_options={"api_endpoint": f"{region}-dataproc.googleapis.com:443"})
     except DefaultCredentialsError as error:
-        raise BatchError("there are no Google Cloud credentials on this machine", hint=_LOGIN) from error
+        raise BatchError("there are no Google Cloud credentials on this machine", hint=gcs.LOGIN) from error
     return found
 
 

@@ -158,9 +158,7 @@ def _in_words(url: str, timeout: float) -> Iterator[None]:
     except DataCorruption as error:
         raise TransientSourceError(url, "what arrived does not match its checksum") from error
     except GoogleAuthError as error:
-        raise SourceUnreachableError(
-            f"{url}: the credentials were not accepted", hint="run: gcloud auth application-default login"
-        ) from error
+        raise SourceUnreachableError(f"{url}: the credentials were not accepted", hint=gcs.LOGIN) from error
 
 
 def _of_status(url: str, status: int) -> SourceUnreachableError:

@@ -83,14 +83,13 @@ def build(
     """
     from datetime import UTC, datetime
 
-    from etl.cli.status import thresholds
     from etl.warehouse.build import BuildOptions
 
     options = BuildOptions(
         engine="spark" if engine == "spark" else "duckdb",
         days=days_between(first, last),
         full=full,
-        thresholds=thresholds(session.settings),
+        thresholds=session.thresholds(),
     )
     place = in_bigquery(session.settings) if engine == "bigquery" else None
     if dry_run:

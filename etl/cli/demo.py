@@ -124,13 +124,13 @@ def _build_and_draw(session: Session, lake: Lake, hour: Hour, warehouse: str, pa
         )
         return
     from etl.cli.report import dashboard_page
-    from etl.cli.status import thresholds, write_whole
+    from etl.cli.status import write_whole
     from etl.warehouse.build import BuildOptions, build
     from etl.warehouse.inputs import Days
     from etl.warehouse.tables import Warehouse
 
     day = hour.start.date()
-    options = BuildOptions(days=Days(day, day), thresholds=thresholds(session.settings))
+    options = BuildOptions(days=Days(day, day), thresholds=session.thresholds())
     made = build(Warehouse.at(warehouse), lake, options)
     session.out.print(f"Tables of {day} are in {warehouse}: {len(made)} partitions made, the others were up to date.")
     page.parent.mkdir(parents=True, exist_ok=True)

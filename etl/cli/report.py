@@ -11,7 +11,7 @@ import rich_click as click
 from etl.cli.build import DayType
 from etl.cli.front import Command
 from etl.cli.session import Session, with_session
-from etl.cli.status import thresholds, write_whole
+from etl.cli.status import write_whole
 from etl.errors import UsageError
 
 if TYPE_CHECKING:
@@ -130,7 +130,7 @@ def _live_coverage(session: Session) -> LivePage:
 
     def render() -> str:
         lake, now = session.lake(), datetime.now(UTC)
-        table = coverage(lake, None, thresholds=thresholds(session.settings), now=now)
+        table = coverage(lake, None, thresholds=session.thresholds(), now=now)
         return coverage_page.render(table, lake=lake.address, now=now)
 
     # What is due, and what is late, changes with the clock, so this page is made for each request.

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from etl.archive.contract import Source
     from etl.archive.fetch import FetchPolicy
     from etl.lake.lake import Lake
+    from etl.lake.suspects import Thresholds
     from etl.pipeline import RunOptions
     from etl.settings import Loaded, Settings
 
@@ -209,6 +210,20 @@ class Session:
         from etl.terms import run_options
 
         return run_options(self.settings, refresh=refresh, force=force)
+
+    def thresholds(self) -> Thresholds:
+        """What counts as a suspect hour."""
+        from etl.lake.suspects import Thresholds
+
+        settings = self.settings
+        return Thresholds(
+            low=settings.suspect_low,
+            high=settings.suspect_high,
+            type_low=settings.suspect_type_low,
+            type_high=settings.suspect_type_high,
+            weeks=settings.suspect_weeks,
+            min_events=settings.suspect_min_events,
+        )
 
 
 def with_session(*settings: str) -> Callable[[Callable[..., None]], Callable[..., None]]:

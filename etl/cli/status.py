@@ -21,8 +21,6 @@ if TYPE_CHECKING:
 
     import pyarrow as pa
 
-    from etl.lake.suspects import Thresholds
-    from etl.settings import Settings
 
 _FORMATS: Final = ("table", "json", "csv", "parquet")
 
@@ -75,7 +73,7 @@ def status(
     now = datetime.now(UTC)
     hours = None if first is None else HourRange(first, last or newest_finished_hour())
     lake = session.lake()
-    table = coverage(lake, hours, thresholds=thresholds(session.settings), now=now, rebuild=rebuild)
+    table = coverage(lake, hours, thresholds=session.thresholds(), now=now, rebuild=rebuild)
     if html is not None:
         from etl.report.coverage_page import render
 
@@ -90,20 +88,6 @@ def status(
         from etl.cli.calendar import print_coverage
 
         print_coverage(session.out, table, lake=lake.address, hours=hours, now=now)
-
-
-def thresholds(settings: Settings) -> Thresholds:
-    """What the settings say of suspect hours."""
-    from etl.lake.suspects import Thresholds
-
-    return Thresholds(
-        low=settings.suspect_low,
-        high=settings.suspect_high,
-        type_low=settings.suspect_type_low,
-        type_high=settings.suspect_type_high,
-        weeks=settings.suspect_weeks,
-        min_events=settings.suspect_min_events,
-    )
 
 
 def _form(named: str | None, out: Path | None) -> str:

@@ -154,11 +154,17 @@ def _holes(hours: HourRange, status: _Texts) -> pa.Array[Any]:
 
 def _window_starts(hours: HourRange) -> pa.Array[Any]:
     """Gives ``Hour.window``'s begin for every hour, all at once."""
-    starts = pa.array(_starts(hours) * _MICROSECONDS_AN_HOUR).cast(pa.timestamp("us"))
-    as_pacific = pc.assume_timezone(starts, PACIFIC.key, ambiguous="earliest", nonexistent="latest")
-    named = (_starts(hours) >= _starts(PACIFIC_HOURS)[0]) & (_starts(hours) <= _starts(PACIFIC_HOURS)[-1])
-    windows: pa.Array[Any] = pc.if_else(pa.array(named), as_pacific.cast(_UTC), starts.cast(_UTC))
+    starts = _starts(hours)
+    named = pa.array(starts * _MICROSECONDS_AN_HOUR).cast(pa.timestamp("us"))
+    as_pacific = pc.assume_timezone(named, PACIFIC.key, ambiguous="earliest", nonexistent="latest")
+    windows: pa.Array[Any] = pc.if_else(pa.array(_are_pacific(starts)), as_pacific.cast(_UTC), named.cast(_UTC))
     return windows
+
+
+def _are_pacific(starts: npt.NDArray[np.int64]) -> npt.NDArray[np.bool_]:
+    """Says which hours are named in Pacific time."""
+    first, last = (int(hour.start.timestamp()) // 3600 for hour in (PACIFIC_HOURS.first, PACIFIC_HOURS.last))
+    return (starts >= first) & (starts <= last)
 
 
 def _next_tries(
@@ -167,11 +173,10 @@ def _next_tries(
     starts = _starts(hours)
     # An absent hour is due when it is over. Those are too many to ask one by one, but for those of Pacific time.
     tries = (starts + 1) * _MICROSECONDS_AN_HOUR
-    pacific = _starts(PACIFIC_HOURS)
     settled = (status == Status.COMPLETE.value) | (status == Status.SUSPECT.value)
     if settled.all():
         return pa.nulls(len(settled), _UTC)
-    asked = ~settled & ((status != ABSENT) | ((starts >= pacific[0]) & (starts <= pacific[-1])))
+    asked = ~settled & ((status != ABSENT) | _are_pacific(starts))
     for place in map(int, np.flatnonzero(asked)):
         known = None if status[place] == ABSENT else Status(status[place])
         due = next_try_of(hours.first + place, known, finished_at[place].as_py(), policy, now)

@@ -355,22 +355,17 @@ def _opened(folder: str) -> Iterator[int]:
         os.close(place)
 
 
-def _stat(path: str) -> os.stat_result | None:
-    """Looks at whatever a path names; None where there is nothing."""
+def _facts(path: Path) -> os.stat_result | None:
+    """Looks at a file; None where there is none."""
     try:
-        return os.stat(path)  # noqa: PTH116 -- there may be 137,000, and a Path takes longer to make than this
+        facts = path.stat()
     except FileNotFoundError:
         return None
-
-
-def _facts(path: str) -> os.stat_result | None:
-    """Looks at a file; None where there is none."""
-    facts = _stat(path)
-    return facts if facts is not None and S_ISREG(facts.st_mode) else None
+    return facts if S_ISREG(facts.st_mode) else None
 
 
 def _info(key: str, path: Path) -> ObjectInfo | None:
-    facts = _facts(str(path))
+    facts = _facts(path)
     if facts is None:
         return None
     return ObjectInfo(key=key, size=facts.st_size, generation=_generation(facts), modified=facts.st_mtime)

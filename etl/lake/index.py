@@ -131,8 +131,6 @@ def _brought_up_to_date(
     kept = _INDEX_SCHEMA.empty_table() if rows is None else _still_true(rows, present)
     known = set(kept["hour"].to_pylist())
     changed = [name for name in present if name not in known]
-    if not changed and rows is not None and len(rows) == len(kept):
-        return kept
     read = [row for row in readers.map(lambda name: _row(store, name, present[name]), changed) if row is not None]
     fresh = pa.Table.from_pylist(read, schema=_INDEX_SCHEMA)
     made = pa.concat_tables([kept, fresh]).sort_by("hour_start").replace_schema_metadata(_INDEX_SCHEMA.metadata)

@@ -19,7 +19,7 @@ from uuid import uuid4
 
 from tenacity import Retrying, retry_if_exception, stop_after_attempt, wait_random_exponential
 
-from etl import __version__
+from etl import __version__, gcs
 from etl.errors import ConflictError, StoreError, UsageError
 
 if TYPE_CHECKING:
@@ -36,7 +36,6 @@ _NAME: Final = re.compile(
     r"(?P<project>(?:[a-z0-9][a-z0-9.-]*[a-z0-9]:)?[a-z][a-z0-9-]{4,28}[a-z0-9])\.(?P<dataset>\w{1,1024})", re.ASCII
 )
 _EMULATOR: Final = "BIGQUERY_EMULATOR_HOST"
-_LOGIN: Final = "run: gcloud auth application-default login"
 _PASSING: Final = frozenset(
     {
         "backendError",
@@ -131,7 +130,7 @@ def connect(name: DatasetName) -> Client:
     try:
         return Client(project=name.project)
     except DefaultCredentialsError as error:
-        raise StoreError("there are no Google Cloud credentials on this machine", hint=_LOGIN) from error
+        raise StoreError("there are no Google Cloud credentials on this machine", hint=gcs.LOGIN) from error
 
 
 class Jobs:
@@ -328,7 +327,7 @@ def explained(what: str) -> Iterator[None]:
             hint="check the network and https://status.cloud.google.com, then run it again",
         ) from error
     except GoogleAuthError as error:
-        raise StoreError(f"the Google Cloud credentials are not accepted for {what}", hint=_LOGIN) from error
+        raise StoreError(f"the Google Cloud credentials are not accepted for {what}", hint=gcs.LOGIN) from error
 
 
 def _of_answer(code: int | None, reason: str, words: str, what: str) -> StoreError:
@@ -344,7 +343,7 @@ def _of_answer(code: int | None, reason: str, words: str, what: str) -> StoreErr
             hint="quotas refill within 24 hours; run it again then, and it goes on where it stopped",
         )
     if code == HTTPStatus.UNAUTHORIZED:
-        return StoreError(f"the Google Cloud credentials are not accepted for {what}", hint=_LOGIN)
+        return StoreError(f"the Google Cloud credentials are not accepted for {what}", hint=gcs.LOGIN)
     if code == HTTPStatus.FORBIDDEN:
         return StoreError(
             f"BigQuery refuses access to {what}{said}",
