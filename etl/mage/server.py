@@ -39,6 +39,7 @@ OWNER: Final = "owner@localhost"
 """The pages of Mage sign people in by their e-mail address; this one can get no mail."""
 
 _PROJECT: Final = "mage_pipeline"
+_PROGRAM: Final = "etl.mage.program"
 _DATABASE: Final = "MAGE_DATABASE_CONNECTION_URL"
 _PASSWORD: Final = "DEFAULT_OWNER_PASSWORD"  # noqa: S105 -- the name of a variable
 _KEY: Final = "JWT_SECRET"
@@ -120,8 +121,7 @@ def prepare(plan: Plan, given: Mapping[str, str]) -> Ready:
         UsageError: If Mage is not installed, the port is taken, or a secret has to be given and is not.
         StoreError: If the folder cannot be written.
     """
-    program = Path(sys.executable).with_name("mage")
-    if not program.is_file():
+    if not Path(sys.executable).with_name("mage").is_file():
         raise UsageError("Mage is not installed", hint="pip install 'gharchive-etl[mage]', with Python 3.11 or 3.12")
     _refuse_taken_port(plan)
     try:
@@ -132,7 +132,7 @@ def prepare(plan: Plan, given: Mapping[str, str]) -> Ready:
         new_password = _new_password(environment)
     except OSError as error:
         raise _unwritable(plan, error) from error
-    command = [str(program), "start", str(project), "--host", plan.host, "--port", str(plan.port)]
+    command = [sys.executable, "-m", _PROGRAM, "start", str(project), "--host", plan.host, "--port", str(plan.port)]
     return Ready(command, environment, new_password)
 
 
@@ -163,7 +163,7 @@ def serving(
         raise _unwritable(plan, error) from error
     with lock:
         ready = prepare(plan, given)
-        with subprocess.Popen(  # noqa: S603 -- Mage's own program, beside this Python
+        with subprocess.Popen(  # noqa: S603 -- Mage's program, by this Python
             ready.command,
             env=ready.environment,
             stdout=output,
@@ -249,7 +249,8 @@ def _environment(plan: Plan, given: Mapping[str, str]) -> dict[str, str]:
     data = plan.folder.absolute()
     chosen = {
         "MAGE_DATA_DIR": str(data / _DATA),
-        _DATABASE: f"sqlite:///{data / 'mage.db'}",
+        # Several processes write to it, and its library gives up after five seconds of waiting for the others.
+        _DATABASE: f"sqlite:///{data / 'mage.db'}?timeout=60",
         _KEY: "",
         "DEFAULT_OWNER_USERNAME": OWNER.partition("@")[0],
         "DEFAULT_OWNER_EMAIL": OWNER,
@@ -293,7 +294,7 @@ def _new_password(environment: dict[str, str]) -> str | None:
             hint="the owner's first password comes from the environment then, as the database's address does",
         )
     environment[_PASSWORD] = secrets.token_urlsafe(16)
-    has_owner = _has_owner(Path(environment[_DATABASE].removeprefix("sqlite:///")))
+    has_owner = _has_owner(Path(environment[_DATABASE].removeprefix("sqlite:///").partition("?")[0]))
     return None if has_owner else environment[_PASSWORD]
 
 

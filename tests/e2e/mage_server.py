@@ -48,7 +48,7 @@ def until(look: Callable[[], Any], what: str, *, seconds: float = SECONDS) -> An
     end = time.monotonic() + seconds
     while not (seen := look()):
         assert time.monotonic() < end, f"{what} did not come"
-        time.sleep(0.2)
+        time.sleep(0.5)
     return seen
 
 
@@ -71,6 +71,7 @@ class Server:
     env: Mapping[str, str] = field(default_factory=dict)
     port: int = 0
     process: subprocess.Popen[bytes] | None = None
+    _client: MageClient | None = None
 
     @property
     def address(self) -> str:
@@ -85,7 +86,9 @@ class Server:
         return (self.folder / "server.log").read_text(encoding="utf-8", errors="replace")
 
     def client(self) -> MageClient:
-        return MageClient(self.address, OWNER, PASSWORD)
+        """One who is signed in; once for each start, as that takes the server seconds when the machine is busy."""
+        self._client = self._client or MageClient(self.address, OWNER, PASSWORD)
+        return self._client
 
     def spooled(self) -> list[str]:
         """What lies in the spool."""
@@ -95,6 +98,7 @@ class Server:
     def start(self) -> None:
         """Starts it, and waits until its owner can sign in."""
         self.port = self.port or _free_port()
+        self._client = None
         project = self.folder / "mage_pipeline"
         command = [
             *(sys.executable, str(ROOT / "etl"), "mage", "serve", "--port", str(self.port)),

@@ -44,7 +44,16 @@ def test_what_makes_it_safe_cannot_be_turned_round(plan: Plan) -> None:
     told = {name: ready.environment[name] for name in given}
     assert told == {"REQUIRE_USER_AUTHENTICATION": "1", "TZ": "UTC", "ENV": "prod", "DISABLE_NOTEBOOK_EDIT_ACCESS": "1"}
     assert ready.command[1:] == [
-        *("start", str(plan.folder / "mage_pipeline"), "--host", "127.0.0.1", "--port", str(plan.port)),
+        *(
+            "-m",
+            "etl.mage.program",
+            "start",
+            str(plan.folder / "mage_pipeline"),
+            "--host",
+            "127.0.0.1",
+            "--port",
+            str(plan.port),
+        ),
     ]
 
 
@@ -53,7 +62,7 @@ def test_without_schedules_pipelines_can_be_edited_in_place_and_no_trigger_fires
     assert ready.environment["ENV"] == "dev"
     assert "DISABLE_NOTEBOOK_EDIT_ACCESS" not in ready.environment
     assert ready.environment["DISABLE_TERMINAL"] == "1"
-    assert ready.command[2] == str(plan.project)
+    assert ready.command[4] == str(plan.project)
 
 
 def test_the_secrets_are_made_once_and_kept_from_others(plan: Plan) -> None:
@@ -130,8 +139,8 @@ def test_without_mage_it_says_how_to_get_it(plan: Plan, tmp_path: Path) -> None:
 
 
 def test_two_servers_never_work_with_one_folder(plan: Plan, tmp_path: Path) -> None:
-    # In the place of Mage, something that stays.
-    program = tmp_path / "bin" / "mage"
+    # In the place of Python with Mage, something that stays.
+    program = tmp_path / "bin" / "python"
     program.write_text("#!/bin/sh\nexec sleep 30\n")
     program.chmod(0o755)
     with server.serving(plan, {}) as (_ready, process):
