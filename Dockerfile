@@ -4,8 +4,8 @@
 #   docker build --target job   -t gharchive-etl .
 #   docker build --target spark -t gharchive-etl-spark .
 #
-# Nothing is compiled and nothing is taken that is not locked: bases by digest, packages by hash. Each stage that
-# installs is thrown away, so that neither pip, uv nor a cache is in an image.
+# Nothing is taken that is not locked: bases by digest, packages by hash, the compiler of the one file in C among them.
+# Each stage that installs is thrown away, so that neither pip, uv, a compiler nor a cache is in an image.
 
 # The digests were those of 2026-08-25 (docker-library/repo-info); Dependabot renews them.
 FROM python:3.11-slim-bookworm@sha256:fe556eaffd0d96abd8685b83bb8a69addd0dc730fa193669a7df0d49ddcfac02 AS python-job
@@ -21,11 +21,11 @@ ARG WHEELS=/opt/wheels
 ARG SOURCE_DATE_EPOCH=0
 ENV PIP_DISABLE_PIP_VERSION_CHECK=1
 WORKDIR ${SOURCE}
-COPY requirements/bootstrap.txt requirements/
+COPY requirements/bootstrap.txt requirements/compiler.txt requirements/
 RUN python -m venv "$TOOLS" \
  && "$TOOLS/bin/python" -m pip install --quiet --no-cache-dir --require-hashes --no-deps --only-binary :all: \
-    -r requirements/bootstrap.txt
-COPY pyproject.toml README.md LICENSE ./
+    -r requirements/bootstrap.txt -r requirements/compiler.txt
+COPY hatch_build.py pyproject.toml README.md LICENSE ./
 COPY etl etl
 RUN "$TOOLS/bin/python" -m pip wheel --quiet --no-cache-dir --no-deps --no-build-isolation --wheel-dir "$WHEELS" .
 

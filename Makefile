@@ -28,7 +28,7 @@ setup: $(STAMP)  ## Make .venv from the lock (the other targets do it for you)
 ifneq ($(shell cat $(STAMP) 2>/dev/null),$(LOCK))
 .PHONY: $(STAMP)
 endif
-$(STAMP): $(LOCK) requirements/bootstrap.txt pyproject.toml
+$(STAMP): $(LOCK) requirements/bootstrap.txt requirements/compiler.txt pyproject.toml hatch_build.py etl/events/scan.c
 	@if ! $(PY) -m pip --version >/dev/null 2>&1; then \
 		python=""; \
 		for candidate in $(or $(PYTHON),$(PYTHONS)); do \
@@ -55,8 +55,8 @@ $(STAMP): $(LOCK) requirements/bootstrap.txt pyproject.toml
 		-r requirements/bootstrap.txt
 	@$(PY) -m uv --quiet pip sync --python $(PY) --require-hashes \
 		--build-constraints requirements/bootstrap.txt $(LOCK)
-	@$(PY) -m uv --quiet pip install --python $(PY) --no-deps \
-		--build-constraints requirements/bootstrap.txt --editable .
+	@$(PY) -m uv --quiet pip install --python $(PY) --no-deps --refresh-package gharchive-etl \
+		--build-constraints requirements/bootstrap.txt --build-constraints requirements/compiler.txt --editable .
 	@echo "$(LOCK)" > $(STAMP)
 
 # The tests find both in Go's own folder for tools, on the PATH or not.
@@ -162,6 +162,7 @@ lock: $(STAMP)  ## Compile all locks anew (UPGRADE=1 for newer versions)
 	@$(COMPILE) --python-version 3.11 pyproject.toml --extra gcp --extra mage --extra warehouse --extra report \
 		-c requirements.txt -o requirements/mage.txt
 	@$(COMPILE) --python-version 3.11 requirements/bootstrap.in -c requirements.txt -o requirements/bootstrap.txt
+	@$(COMPILE) --python-version 3.11 requirements/compiler.in -o requirements/compiler.txt
 
 # --strict: a package whose advisories could not be looked up fails, it does not pass unseen.
 AUDIT    := $(PY) -m pip_audit --strict --disable-pip --require-hashes --progress-spinner off
@@ -212,7 +213,8 @@ REVISION = $(shell git rev-parse HEAD 2>/dev/null || echo unknown)
 
 .PHONY: dist
 dist: $(STAMP)  ## Make wheel and source distribution in dist/, with locked tools
-	@$(PY) -m uv --quiet build --python $(PY) --out-dir dist --build-constraints requirements/bootstrap.txt --require-hashes
+	@$(PY) -m uv --quiet build --python $(PY) --out-dir dist --require-hashes \
+		--build-constraints requirements/bootstrap.txt --build-constraints requirements/compiler.txt
 
 # TAG comes by the environment and is never pasted into a command: it is a name that somebody else chose.
 .PHONY: release-check
@@ -234,4 +236,5 @@ soak: $(STAMP)  ## Backfill under faults and kills, then compare every row (SEED
 .PHONY: clean
 clean:  ## Remove .venv, caches and build output (never a lake)
 	@rm -rf $(VENV) .venv .venv-dev build dist htmlcov .coverage .coverage.* .hypothesis .mypy_cache .pytest_cache .ruff_cache
+	@rm -f etl/events/scan-*.so
 	@find . -name __pycache__ -type d -prune -exec rm -rf {} +

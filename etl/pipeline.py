@@ -262,9 +262,8 @@ class _Run:
             before = decoder.tally.events
             group = decoder.add(found)
             self._watch.events(decoder.tally.events - before)
-            written = None if group is None else writer.write(group)
-            if written is not None:
-                decoder.reuse(written)
+            if group is not None:
+                writer.write(group)
         if len(rest := decoder.rest()):
             writer.write(rest)
         return decoder.tally

@@ -13,49 +13,19 @@ from typing import Any, Final
 
 import pyarrow as pa
 import pyarrow.compute as pc
-from msgspec import Raw
 
 # The published stubs know fewer overloads than there are.
 _compute: Final[Any] = pc
 
 
-def binary(values: Sequence[bytes | Raw]) -> pa.Array[Any]:
+def binary(values: Sequence[bytes]) -> pa.Array[Any]:
     """Makes a binary array of bytes."""
     return _joined(pa.binary(), list(map(len, values)), b"".join(values))
 
 
-def utf8(values: Sequence[bytes | Raw]) -> pa.Array[Any]:
+def utf8(values: Sequence[bytes]) -> pa.Array[Any]:
     """Makes a string array of bytes that are known to be UTF-8."""
     return _joined(pa.string(), list(map(len, values)), b"".join(values))
-
-
-class Arena:
-    """Memory for arrays that live and die together, to be used again after them.
-
-    Memory that is fresh costs a page fault every 4 KiB, which for an hour's payloads is a tenth of its time.
-
-    Args:
-        size: Bytes; not touched before they are used.
-    """
-
-    def __init__(self, size: int) -> None:
-        self._buffer = pa.allocate_buffer(size)
-        self._view = memoryview(self._buffer).cast("B")
-        self._used = 0
-
-    def utf8(self, values: Sequence[bytes | Raw]) -> pa.Array[Any]:
-        """Makes a string array as ``utf8`` does, here if there is room."""
-        lengths = list(map(len, values))
-        start, size = self._used, sum(lengths)
-        if start + size > len(self._view):
-            return utf8(values)
-        self._view[start : start + size] = b"".join(values)
-        self._used += size
-        return _laid_out(pa.string(), lengths, self._buffer.slice(start, size))
-
-    def clear(self) -> None:
-        """Gives all of the memory free; arrays made here before must not be looked at any more."""
-        self._used = 0
 
 
 def text(values: Sequence[str]) -> pa.Array[Any]:
@@ -141,12 +111,8 @@ def data_of(values: pa.Array[Any]) -> memoryview:
 
 
 def _joined(kind: pa.DataType, lengths: list[int], data: bytes) -> pa.Array[Any]:
-    return _laid_out(kind, lengths, pa.py_buffer(data))
-
-
-def _laid_out(kind: pa.DataType, lengths: list[int], data: pa.Buffer) -> pa.Array[Any]:
     offsets = array("i", accumulate(lengths, initial=0))
-    return pa.Array.from_buffers(kind, len(lengths), [None, pa.py_buffer(offsets), data])
+    return pa.Array.from_buffers(kind, len(lengths), [None, pa.py_buffer(offsets), pa.py_buffer(data)])
 
 
 def _fixed(kind: pa.DataType, values: array[int]) -> pa.Array[Any]:

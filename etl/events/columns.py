@@ -1,77 +1,44 @@
-"""Many sound events at once, as columns: the fast reading of the Events API form.
+"""Many plain events at once, as columns, and the one table that these and events read one by one become.
 
 What makes it fast, each step measured (``benchmarks/README.md``):
 
-* a block of lines is decoded in one call, and ``payload``, ``actor``, ``repo`` and ``org`` come out as views of
-  the block's own bytes: the payload is never parsed, only joined into an Arrow buffer;
+* ``payload``, ``actor``, ``repo`` and ``org`` are taken as they stand in the source, byte for byte, by code that
+  leaves the interpreter free (``etl.events.compiled``): the payload is never parsed into values, only copied;
 * the three entities recur within an hour, so their bytes are made a dictionary first, and only the distinct
   ones are read (``etl.events.entities``); their columns leave as Arrow dictionaries, which the parquet writer takes
   as they are;
 * events are put in order of type block by block, so that a row group is brought into order of type by slicing.
-
-What makes it safe is one law: **every byte of a block is accounted for**. The least number of bytes in
-which the decoded values can be written is counted; if the block has just as many, there was nothing else in it,
-no key twice, no white space, no escape. A block that has more is not sound and is read by ``etl.events.record``.
 """
 
 from __future__ import annotations
 
-from array import array
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from functools import lru_cache
-from itertools import chain, groupby, repeat
-from operator import attrgetter
+from itertools import chain, repeat
 from typing import Any, Final, cast
 
-import msgspec
 import pyarrow as pa
 import pyarrow.compute as pc
-from msgspec import Raw
-from msgspec.structs import astuple
 
 from etl.events import arrow
-from etl.events.emails import EmailPolicy, spells_addresses
+from etl.events.emails import EmailPolicy
 from etl.events.entities import read_entities
 from etl.events.record import ENTITY_FIELDS, Row, join_object
 from etl.events.schema import ARROW_SCHEMA, NAMES
-from etl.events.times import events_api_text, parse_time
 
-_ABSENT: Final = Raw(b"")
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND: Final = timedelta(microseconds=1)
-
-
-class Event(msgspec.Struct, forbid_unknown_fields=True, gc=False):
-    """An event of the Events API form, its values as they stand in the source; ``Raw`` ones are views of it."""
-
-    id: str
-    type: str
-    actor: Raw
-    repo: Raw
-    payload: Raw
-    public: bool
-    created_at: str
-    org: Raw = _ABSENT
-
-
-_EVENTS: Final = msgspec.json.Decoder(Event)
-_KEYS: Final = ("id", "type", "actor", "repo", "payload", "public", "created_at")
-_STRINGS: Final = ("id", "type", "created_at")
-# Braces, commas and the line end, each key with its quotes and colon, and the quotes of the three strings.
-_FRAME: Final = 2 + len(_KEYS) - 1 + 1 + sum(len(key) + 3 for key in _KEYS) + 2 * len(_STRINGS) + len("false")
-_ORG_FRAME: Final = len(',"org":')
 PUSH: Final = "PushEvent"
-# Escapes of the characters that an address, or the key of one, is made of.
-_MAY_SPELL: Final = r"\\u00(?:2[5bdeBDE]|3[0-9]|[46]|5[0-9abdfABDF]|7[0-9a-eA-E])"
 
 
+@dataclass(slots=True)
 class EventColumns:
-    """The sound events of one block, as columns, in order of type.
+    """The events of one block, as columns, in order of type.
 
     Attributes:
         types: Each type with the number of its events, in their order here.
-        keys: A 64-bit hash of (id, type, created_at) for each event, comparable within this process.
+        keys: A 64-bit hash of (id, type, created_at) for each event (int64), comparable within this process.
         first: Earliest ``created_at``.
         last: Latest ``created_at``.
         ids: Ids (string).
@@ -80,34 +47,25 @@ class EventColumns:
         created_at: Times (timestamp).
         entities: Actors, repositories and organizations as they stand in the source (binary); an absent one is
             empty.
-        least_bytes: The fewest bytes of lines that say these events; see the module's law.
-        bytes: Bytes held.
     """
 
-    def __init__(self, events: list[Event], moments: Mapping[str, int], arena: arrow.Arena | None) -> None:
-        events.sort(key=attrgetter("type"))
-        ids, types, actors, repos, payloads, public, written, orgs = zip(*map(astuple, events), strict=True)
-        times = [moments[text] for text in written]
-        self.entities = {"actor": arrow.binary(actors), "repo": arrow.binary(repos), "org": arrow.binary(orgs)}
-        self.types = [(name, len(list(run))) for name, run in groupby(types)]
-        self.keys = array("q", map(hash, zip(ids, types, written, strict=True)))
-        self.first, self.last = (_EPOCH + edge * _MICROSECOND for edge in (min(times), max(times)))
-        self.ids = arrow.text(ids)
-        self.payload = arrow.utf8(payloads) if arena is None else arena.utf8(payloads)
-        self.public = arrow.boolean(public)
-        self.created_at = arrow.int64(times).cast(ARROW_SCHEMA.field("created_at").type)
-        self.least_bytes = (
-            len(events) * _FRAME
-            - sum(public)  # "true" is shorter than "false"
-            + sum(map(bool, orgs)) * _ORG_FRAME
-            + sum(map(arrow.bytes_of, (self.ids, self.payload, *self.entities.values())))
-            + sum(len(name) * count for name, count in self.types)
-            + sum(map(len, written))
-        )
-        self.bytes = self.payload.nbytes + sum(column.nbytes for column in self.entities.values())
+    types: list[tuple[str, int]]
+    keys: pa.Array[Any]
+    first: datetime
+    last: datetime
+    ids: pa.Array[Any]
+    payload: pa.Array[Any]
+    public: pa.Array[Any]
+    created_at: pa.Array[Any]
+    entities: dict[str, pa.Array[Any]]
 
     def __len__(self) -> int:
         return len(self.ids)
+
+    @property
+    def bytes(self) -> int:
+        """Bytes held, near enough."""
+        return self.payload.nbytes + sum(column.nbytes for column in self.entities.values())
 
     def scrub_bare_fields(self, emails: EmailPolicy) -> None:
         """Treats the addresses without ``@`` in pushes; they are rare, so all pushes are looked at together."""
@@ -120,49 +78,6 @@ class EventColumns:
                 parts = [self.payload.slice(0, start), treated, self.payload.slice(start + size)]
                 self.payload = pa.concat_arrays(parts)
             start += size
-
-
-def read_events(lines: bytes, emails: EmailPolicy) -> list[Event] | None:
-    """Reads lines of the Events API form; what was read is not accounted for yet.
-
-    Args:
-        lines: One or more whole lines; addresses with ``@`` were treated already.
-        emails: What becomes of addresses.
-
-    Returns:
-        The events, or None when they have to be read one by one.
-    """
-    if not _is_utf8(lines) or (not emails.keeps and _spells_addresses(lines)):
-        return None
-    try:
-        return _EVENTS.decode_lines(lines) or None
-    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
-        return None
-
-
-def to_columns(
-    lines: bytes, events: list[Event], emails: EmailPolicy, arena: arrow.Arena | None = None
-) -> EventColumns | None:
-    """Makes columns of the events that ``read_events`` found in lines, if these hold nothing else.
-
-    Args:
-        lines: What was read.
-        events: What was found; brought into another order.
-        emails: What becomes of addresses without ``@``.
-        arena: Where the payloads are laid; None for memory of their own.
-
-    Returns:
-        The columns, or None when not every byte of the lines is accounted for.
-    """
-    written = {event.created_at for event in events}
-    moments = {text: moment for text in written if (moment := _usual_time(text)) is not None}
-    if len(moments) < len(written):
-        return None
-    columns = EventColumns(events, moments, arena)
-    if columns.least_bytes != len(lines) + (not lines.endswith(b"\n")):
-        return None
-    columns.scrub_bare_fields(emails)
-    return columns
 
 
 PARQUET_SCHEMA: Final = pa.schema(
@@ -288,25 +203,3 @@ def _other_of_several(left: dict[str, tuple[pa.Array[Any], pa.Array[Any]]]) -> p
     ]
     values = arrow.utf8([join_object(dict(members)) for members in found if members])
     return values.take(arrow.places(bool(members) for members in found)).dictionary_encode()
-
-
-def _spells_addresses(lines: bytes) -> bool:
-    """Whether an address may be spelled as escapes, which only the exact reading looks for."""
-    return arrow.matches(lines, _MAY_SPELL) and spells_addresses(lines)
-
-
-def _is_utf8(data: bytes) -> bool:
-    try:
-        arrow.utf8([data]).validate(full=True)
-    except pa.ArrowInvalid:
-        return False
-    return True
-
-
-@lru_cache(maxsize=1 << 14)
-def _usual_time(text: str) -> int | None:
-    """Microseconds since 1970 of a time written as the Events API does; None for any other text."""
-    time = parse_time(text)
-    if time is None or events_api_text(time) != text:
-        return None
-    return (time - _EPOCH) // _MICROSECOND

@@ -1,17 +1,16 @@
 """Blocks of text in, row groups of the one schema out, and what there is to count on the way.
 
-Every block is first read whole (``etl.events.columns``). One that is not sound through and through is halved until
+Every block is first read whole (``etl.events.compiled``). One that is not plain through and through is halved until
 the lines that are not stand alone; these are read one by one (``etl.archive.documents``, ``etl.events.record``).
 """
 
 from __future__ import annotations
 
-from array import array
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import Final
+from typing import Any, Final
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -19,8 +18,9 @@ import pyarrow.compute as pc
 from etl.archive.damage import Damage
 from etl.archive.documents import Block, Document, members, salvage
 from etl.events import arrow
-from etl.events.columns import PUSH, Event, EventColumns, read_events, to_columns, to_table
-from etl.events.emails import EmailPolicy
+from etl.events.columns import PUSH, EventColumns, to_table
+from etl.events.compiled import scanner
+from etl.events.emails import EmailPolicy, spells_addresses
 from etl.events.record import Row, is_timeline, row_of
 
 ROW_GROUP_ROWS: Final = 100_000
@@ -32,6 +32,8 @@ _TIMELINE_BEGINS: Final = datetime(2012, 3, 10, 12, tzinfo=UTC)
 _TRIM_BEGINS: Final = datetime(2025, 10, 7, tzinfo=UTC)
 """Since this day pushes and pull requests are trimmed: era D."""
 _PUSH: Final = f'"{PUSH}"'.encode()
+# Escapes of the characters that an address, or the key of one, is made of.
+_MAY_SPELL: Final = r"\\u00(?:2[5bdeBDE]|3[0-9]|[46]|5[0-9abdfABDF]|7[0-9a-eA-E])"
 
 
 @dataclass
@@ -49,7 +51,7 @@ class Tally:
     first: datetime | None = None
     last: datetime | None = None
     eras: set[str] = field(default_factory=set)
-    _keys: list[array[int]] = field(default_factory=list)
+    _keys: list[pa.Array[Any]] = field(default_factory=list)
 
     @property
     def events(self) -> int:
@@ -61,11 +63,11 @@ class Tally:
         """How many events say the same as an earlier one."""
         if not self._keys:
             return 0
-        keys = pa.chunked_array([arrow.int64(keys) for keys in self._keys])
+        keys = pa.chunked_array(self._keys)
         return len(keys) - int(pc.count_distinct(keys).as_py())
 
     def add_columns(self, part: EventColumns) -> None:
-        """Counts sound events of the Events API form."""
+        """Counts plain events."""
         for name, count in part.types:
             self.types[name] += count
         self._see(part.first)
@@ -84,8 +86,7 @@ class Tally:
             self.eras.add("B")
         elif isinstance(created_at, datetime):
             self.eras.add(_era(created_at))
-        said = (row["id"], row["type"], fields.get("created_at", b"")[1:-1].decode())
-        self._keys.append(array("q", (hash(document.data if row["id"] is None else said),)))
+        self._keys.append(arrow.int64([_key(row, fields, document)]))
 
     def _see(self, time: datetime) -> None:
         self.first = time if self.first is None else min(self.first, time)
@@ -99,7 +100,6 @@ class RowGroup:
     parts: list[EventColumns] = field(default_factory=list)
     rows: list[Row] = field(default_factory=list)
     bytes: int = 0
-    arena: arrow.Arena = field(default_factory=lambda: arrow.Arena(ROW_GROUP_BYTES))
 
     def __len__(self) -> int:
         return sum(map(len, self.parts)) + len(self.rows)
@@ -113,13 +113,6 @@ class RowGroup:
         """The events as a table of the nineteen columns (``etl.events.columns.PARQUET_SCHEMA``)."""
         return to_table(self.parts, self.rows)
 
-    def clear(self) -> None:
-        """Lets go of the events; their table must be gone before the group is used again."""
-        self.parts.clear()
-        self.rows.clear()
-        self.bytes = 0
-        self.arena.clear()
-
 
 @dataclass(slots=True)
 class ReadBlock:
@@ -127,13 +120,11 @@ class ReadBlock:
 
     Attributes:
         block: The block.
-        lines: Its lines with addresses treated.
-        events: The events in them, None where they have to be read one by one; each is looked at once.
+        events: Its events, addresses treated; None where they have to be read one by one.
     """
 
     block: Block
-    lines: bytes
-    events: list[Event] | None
+    events: EventColumns | None
 
 
 class Decoder:
@@ -147,46 +138,39 @@ class Decoder:
         self.tally = Tally()
         self._emails = emails
         self._report = report
-        self._current: RowGroup | None = None
-        self._spare: list[RowGroup] = []
+        self._group = RowGroup()
 
     def read(self, block: Block) -> ReadBlock:
         """Takes the first step with a block: parses it. Safe on any thread, as nothing else is touched."""
-        lines = self._emails.scrub(block.data)
-        return ReadBlock(block, lines, read_events(lines, self._emails))
+        return ReadBlock(block, self._columns(block.data))
 
     def add(self, found: ReadBlock) -> RowGroup | None:
         """Takes the second step; gives a row group when enough has come together."""
-        if not self._add_columns(found):
+        if not self._add_columns(found.events):
             self._read_by_halves(found.block)
         return self.rest() if self._group.full else None
 
     def rest(self) -> RowGroup:
         """Gives what has come together so far, and begins anew."""
-        group, self._current = self._group, None
+        group, self._group = self._group, RowGroup()
         return group
 
-    def reuse(self, group: RowGroup) -> None:
-        """Takes back a row group whose events are not needed any more, for its memory."""
-        group.clear()
-        self._spare.append(group)
+    def _columns(self, data: bytes) -> EventColumns | None:
+        """Reads lines together, if each is plain and none may spell an address as escapes, as only ``_treat`` sees."""
+        scan = scanner()
+        lines = self._emails.scrub(data)
+        events = None if scan is None else scan.read(lines)
+        if events is None or (not self._emails.keeps and _spells_addresses(lines)):
+            return None
+        events.scrub_bare_fields(self._emails)
+        return events
 
-    @property
-    def _group(self) -> RowGroup:
-        # Made when the next event comes, not sooner: by then the one before the last may have been given back.
-        if self._current is None:
-            self._current = self._spare.pop() if self._spare else RowGroup()
-        return self._current
-
-    def _add_columns(self, found: ReadBlock) -> bool:
-        if found.events is None:
+    def _add_columns(self, events: EventColumns | None) -> bool:
+        if events is None:
             return False
-        part = to_columns(found.lines, found.events, self._emails, self._group.arena)
-        if part is None:
-            return False
-        self._group.parts.append(part)
-        self._group.bytes += part.bytes
-        self.tally.add_columns(part)
+        self._group.parts.append(events)
+        self._group.bytes += events.bytes
+        self.tally.add_columns(events)
         return True
 
     def _read_by_halves(self, block: Block) -> None:
@@ -198,7 +182,7 @@ class Decoder:
             self._read_line_by_line(block)
             return
         for half in (Block(block.offset, block.data[:middle]), Block(block.offset + middle, block.data[middle:])):
-            if not self._add_columns(self.read(half)):
+            if not self._add_columns(self._columns(half.data)):
                 self._read_by_halves(half)
 
     def _read_line_by_line(self, block: Block) -> None:
@@ -226,6 +210,22 @@ class Decoder:
         bare = {"actor_attributes"} | ({"payload"} if may_be_push else set())
         pairs = [(key, self._emails.scrub_bare_fields(raw) if key in bare else raw) for key, raw in pairs]
         return Document(document.offset, data, pairs)
+
+
+def _key(row: Row, fields: Mapping[str, bytes], document: Document) -> int:
+    """Tells by what two events are the same: by id, type and time, or without an id by all they say."""
+    if row["id"] is None:
+        return hash(document.data)
+    # Half a surrogate pair has no bytes of its own in UTF-8.
+    id_, type_ = (str(row[name] or "").encode(errors="surrogatepass") for name in ("id", "type"))
+    said = (id_, type_, fields.get("created_at", b"")[1:-1])
+    scan = scanner()
+    return hash(said) if scan is None else scan.key(*said)
+
+
+def _spells_addresses(lines: bytes) -> bool:
+    """Whether an address may be spelled as escapes, which only the exact reading looks for."""
+    return arrow.matches(lines, _MAY_SPELL) and spells_addresses(lines)
 
 
 def _lines(data: bytes) -> Iterator[bytes]:

@@ -78,10 +78,9 @@ class EventsWriter:
         )
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="parquet")
         self._running: Future[None] | None = None
-        self._writing: RowGroup | None = None
 
-    def write(self, group: RowGroup) -> RowGroup | None:
-        """Takes a row group; returns the one before as soon as that is written, so at most two are in memory.
+    def write(self, group: RowGroup) -> None:
+        """Takes a row group as soon as the one before is written, so that at most two are in memory.
 
         Raises:
             StoreError: If the one before could not be written.
@@ -89,9 +88,7 @@ class EventsWriter:
         # Made here, not on the thread: it is many short steps, each of which would wait for the decoder there.
         table = [group.table()]
         self._wait()
-        written, self._writing = self._writing, group
         self._running = self._thread.submit(self._write, table)
-        return written
 
     def finish(self, content: Content) -> None:
         """Ends the file, with the hour's content in its key-value section.

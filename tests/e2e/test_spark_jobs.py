@@ -83,8 +83,9 @@ def packed(tmp_path_factory: pytest.TempPathFactory) -> Packed:
     pyspark = needed_spark()
     folder = tmp_path_factory.mktemp("packed")
     uv = [sys.executable, "-m", "uv", "--quiet"]
-    locked = ROOT / "requirements/bootstrap.txt"
-    _run([*uv, "build", "--wheel", "--build-constraints", str(locked), "--out-dir", str(folder), str(ROOT)], folder)
+    locked = [ROOT / "requirements" / name for name in ("bootstrap.txt", "compiler.txt")]
+    constraints = [word for lock in locked for word in ("--build-constraints", str(lock))]
+    _run([*uv, "build", "--wheel", *constraints, "--out-dir", str(folder), str(ROOT)], folder)
     (wheel,) = folder.glob("*.whl")
     python = folder / "python/bin/python"
     _run([*uv, "venv", "--python", sys.executable, str(folder / "python")], folder)

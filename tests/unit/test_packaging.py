@@ -116,7 +116,7 @@ def test_a_lock_is_within_the_ranges_and_misses_nothing(lock: str) -> None:
         assert wrong == []
 
 
-@pytest.mark.parametrize("lock", [*ALL_LOCKS, "requirements/bootstrap.txt"])
+@pytest.mark.parametrize("lock", [*ALL_LOCKS, "requirements/bootstrap.txt", "requirements/compiler.txt"])
 def test_every_package_of_a_lock_is_pinned_with_hashes(lock: str) -> None:
     unpinned = [
         str(requirement)
@@ -127,7 +127,7 @@ def test_every_package_of_a_lock_is_pinned_with_hashes(lock: str) -> None:
     assert unpinned == without_hashes == []
 
 
-@pytest.mark.parametrize("lock", [*ALL_LOCKS, "requirements/bootstrap.txt"])
+@pytest.mark.parametrize("lock", [*ALL_LOCKS, "requirements/bootstrap.txt", "requirements/compiler.txt"])
 def test_a_lock_names_no_server_and_no_folder(lock: str) -> None:
     text = (ROOT / lock).read_text(encoding="utf-8")
     assert re.findall(r"\w+://\S+|--(?:extra-)?index-url|--find-links|@ file|^-e .*", text, flags=re.MULTILINE) == []

@@ -144,17 +144,6 @@ def test_a_row_group_is_closed_when_it_is_full(monkeypatch: pytest.MonkeyPatch) 
     assert [len(group) for group in Reading([LINE * 4, ODD * 3, LINE * 2], size=1).groups] == [4, 3, 2]
 
 
-def test_a_row_group_that_was_given_back_is_filled_anew() -> None:
-    decoder = Decoder(EmailPolicy.of("keep"), lambda _: None)
-    for name in (b"first", b"second", b"third"):
-        for block in blocks([LINE.replace(b"started", name)], lambda _: None):
-            assert decoder.add(decoder.read(block)) is None
-        group = decoder.rest()
-        assert [row["payload"] for row in group.table().to_pylist()] == [f'{{"action":"{name.decode()}"}}']
-        decoder.reuse(group)
-        assert (len(group), group.bytes) == (0, 0)
-
-
 def test_an_empty_text_has_no_events() -> None:
     reading = Reading([])
     assert (reading.groups, reading.decoder.tally.events, reading.decoder.tally.duplicates) == ([], 0, 0)

@@ -1,0 +1,141 @@
+"""The fast reading: blocks of plain events as columns, by compiled code that leaves the interpreter free (``scan.c``).
+
+Where it has not been compiled, every line is read by itself, as odd lines are: to the same end, in ten times the time.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import secrets
+from ctypes import POINTER, c_char_p, c_int64, c_uint32, c_uint64, c_void_p
+from datetime import UTC, datetime, timedelta
+from functools import cache
+from typing import Any, Final
+
+import pyarrow as pa
+import structlog
+
+from etl.events.columns import EventColumns
+from etl.events.compiling import library
+from etl.events.schema import ARROW_SCHEMA
+
+_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+_MOST_TYPES: Final = 64
+_MOST_BYTES: Final = 1 << 30
+"""Offsets of Arrow's texts have 31 bits."""
+_TEXTS: Final[tuple[pa.DataType, ...]] = (pa.string(), pa.binary(), pa.binary(), pa.binary(), pa.string())
+"""Id, actor, repository, organization, payload."""
+
+_log: structlog.stdlib.BoundLogger = structlog.get_logger()
+
+
+class _Span(ctypes.Structure):
+    _fields_ = (("at", c_uint32), ("size", c_uint32))
+
+
+class _Type(ctypes.Structure):
+    _fields_ = (("name", _Span), ("events", c_int64), ("next", c_int64))
+
+
+class _Summary(ctypes.Structure):
+    _fields_ = (("types", c_int64), ("first", c_int64), ("last", c_int64), ("bytes", c_int64 * len(_TEXTS)))
+
+
+class Scanner:
+    """Reads blocks; safe on several threads at once.
+
+    Args:
+        path: The compiled ``scan.c``.
+
+    Raises:
+        OSError: If it cannot be loaded.
+    """
+
+    def __init__(self, path: str) -> None:
+        code = ctypes.CDLL(path)
+        self._scan: Any = code.scan
+        self._scan.argtypes = (c_char_p, c_int64, c_uint64, c_void_p, c_void_p, POINTER(_Summary))
+        self._scan.restype = c_int64
+        self._lay_out: Any = code.lay_out
+        self._lay_out.argtypes = (c_char_p, c_void_p, c_int64, c_void_p, POINTER(_Summary), *(c_void_p,) * 7)
+        self._lay_out.restype = None
+        self._hash_of: Any = code.hash_of
+        self._hash_of.argtypes = (*(c_char_p, c_int64) * 3, c_uint64)
+        self._hash_of.restype = c_int64
+        self._seed = secrets.randbits(64)
+
+    def read(self, lines: bytes) -> EventColumns | None:
+        """Reads lines of the Events API form.
+
+        Args:
+            lines: One or more whole lines.
+
+        Returns:
+            Their events, or None when the lines hold anything that is not plain.
+        """
+        if not 0 < len(lines) < _MOST_BYTES:
+            return None
+        events, types, summary = pa.allocate_buffer(len(lines)), (_Type * _MOST_TYPES)(), _Summary()
+        count = self._scan(lines, len(lines), self._seed, events.address, types, summary)
+        return None if count < 0 else self._laid_out(lines, events, count, types, summary)
+
+    def key(self, id_: bytes, type_: bytes, created_at: bytes) -> int:
+        """Gives what ``EventColumns.keys`` has for an event."""
+        return int(self._hash_of(id_, len(id_), type_, len(type_), created_at, len(created_at), self._seed))
+
+    def _laid_out(
+        self,
+        lines: bytes,
+        events: pa.Buffer,
+        count: int,
+        types: ctypes.Array[_Type],
+        summary: _Summary,
+    ) -> EventColumns:
+        order = (ctypes.c_uint8 * _MOST_TYPES)()
+        rows, times, keys = (pa.allocate_buffer(size * count) for size in (4, 8, 8))
+        public, offsets = pa.allocate_buffer(count), pa.allocate_buffer(len(_TEXTS) * 4 * (count + 1))
+        data = pa.allocate_buffer(sum(summary.bytes))
+        self._lay_out(
+            *(lines, events.address, count, types, summary, order, rows.address),
+            *(each.address for each in (times, keys, public, offsets, data)),
+        )
+        texts = _texts(count, summary, offsets, data)
+        names = [(types[place].name, types[place].events) for place in order[: summary.types]]
+        return EventColumns(
+            types=[(lines[name.at : name.at + name.size].decode(), size) for name, size in names],
+            keys=_fixed(pa.int64(), count, keys),
+            first=_EPOCH + timedelta(microseconds=summary.first),
+            last=_EPOCH + timedelta(microseconds=summary.last),
+            ids=texts[0],
+            payload=texts[-1],
+            public=_fixed(pa.uint8(), count, public).cast(pa.bool_()),
+            created_at=_fixed(ARROW_SCHEMA.field("created_at").type, count, times),
+            entities=dict(zip(("actor", "repo", "org"), texts[1:-1], strict=True)),
+        )
+
+
+@cache
+def scanner() -> Scanner | None:
+    """Gives what reads blocks, or None where it was not compiled, which is said once."""
+    path = library()
+    try:
+        return Scanner(str(path))
+    except OSError:
+        _log.warning(
+            "the fast reader is not compiled, an hour takes ten times as long; `make setup` compiles it", path=path.name
+        )
+        return None
+
+
+def _fixed(kind: pa.DataType, count: int, values: pa.Buffer) -> pa.Array[Any]:
+    return pa.Array.from_buffers(kind, count, [None, values])
+
+
+def _texts(count: int, summary: _Summary, offsets: pa.Buffer, data: pa.Buffer) -> list[pa.Array[Any]]:
+    """Makes an array of each text column, which lie one behind the other."""
+    found, start, size = [], 0, 4 * (count + 1)
+    for number, (kind, length) in enumerate(zip(_TEXTS, summary.bytes, strict=True)):
+        buffers = [None, offsets.slice(number * size, size), data.slice(start, length)]
+        found.append(pa.Array.from_buffers(kind, count, buffers))
+        start += length
+    return found

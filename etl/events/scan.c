@@ -1,0 +1,353 @@
+/* Finds the columns of events in a block of lines of the Events API form, without the interpreter.
+ *
+ * It takes the plain case and no other: whole lines of JSON in valid UTF-8, each of them one event with the seven
+ * keys it must have, perhaps `org`, and nothing else, no key twice, no white space, no escape in what becomes text. Only
+ * inside the values that stay as they are, payload and entities, may white space and escapes be.
+ * About anything else it says that it does not know, and etl.events.record reads that line. So nothing here mends,
+ * guesses or reports; what it accepts, the slow way reads alike, and a test holds the two against each other.
+ *
+ * Nothing is allocated and nothing is kept. Text is read from `at` up to but not including `end`, always; every reader
+ * gives the place behind what it read, or NULL. etl/events/native.py is the other side, and has the same structures.
+ */
+#include <stdbool.h>
+#include <stdint.h>
+#include <string.h>
+
+enum { ID, ACTOR, REPO, ORG, PAYLOAD, TEXTS, TYPE = TEXTS, PUBLIC, CREATED_AT, KEYS };
+enum { MOST_TYPES = 64, MOST_DEPTH = 512, TIME_SIZE = 20 };
+
+typedef struct {
+  uint32_t at, size;
+} Span;
+
+typedef struct {
+  Span texts[TEXTS];
+  int64_t created_at; /* microseconds since 1970 */
+  int64_t key;        /* a hash of id, type and time */
+  uint32_t type;      /* its place in the list of types */
+  uint32_t is_public;
+} Event;
+
+_Static_assert(sizeof(Event) < sizeof "{'id':'','type':'','actor':0,'repo':0,'payload':0,'public':true,'created_at':''}",
+               "room for as many events as can be said in a text: as much as the text has");
+
+typedef struct {
+  Span name;
+  int64_t events;
+  int64_t next; /* the row that its next event gets */
+} Type;
+
+typedef struct {
+  int64_t types, first, last, bytes[TEXTS];
+} Summary;
+
+typedef const uint8_t *Place;
+
+/* As an hour of today has them, so that the next key is nearly always the one that was looked for. */
+static const struct {
+  const char *text;
+  uint32_t size, key;
+} NAMES[KEYS] = {
+    {"\"id\":", 5, ID},           {"\"type\":", 7, TYPE},     {"\"actor\":", 8, ACTOR},
+    {"\"repo\":", 7, REPO},       {"\"payload\":", 10, PAYLOAD}, {"\"public\":", 9, PUBLIC},
+    {"\"created_at\":", 13, CREATED_AT}, {"\"org\":", 6, ORG},
+};
+static const uint32_t NEEDED = ((1u << KEYS) - 1) & ~(1u << ORG);
+
+static bool begins(Place at, Place end, const char *text, size_t size) {
+  return (size_t)(end - at) >= size && memcmp(at, text, size) == 0;
+}
+
+static bool is_one(Place at, Place end, char mark) { return at < end && *at == (uint8_t)mark; }
+
+static Place skip_word(Place at, Place end, const char *word) {
+  return begins(at, end, word, strlen(word)) ? at + strlen(word) : NULL;
+}
+
+static bool is_plain(uint8_t byte) { return byte >= 0x20 && byte < 0x80 && byte != '"' && byte != '\\'; }
+
+/* Whether eight bytes are plain; a byte that is may be taken for one that is not, when its lower neighbour is none. */
+static bool are_plain(Place at) {
+  const uint64_t ones = 0x0101010101010101u, tops = 0x8080808080808080u;
+  uint64_t word;
+  memcpy(&word, at, sizeof word);
+  uint64_t quotes = word ^ (ones * '"'), slashes = word ^ (ones * '\\');
+  return ((word | (word - ones * 0x20) | (quotes - ones) | (slashes - ones)) & tops) == 0;
+}
+
+static bool follows(Place at, Place end, int count) {
+  if (end - at <= count) return false;
+  for (int i = 1; i <= count; i++)
+    if ((at[i] & 0xc0) != 0x80) return false;
+  return true;
+}
+
+/* One character beyond ASCII, by the table of well-formed sequences in the Unicode Standard, 3.9. */
+static Place skip_character(Place at, Place end) {
+  uint8_t lead = *at;
+  int more = lead < 0xe0 ? 1 : lead < 0xf0 ? 2 : 3;
+  if (lead < 0xc2 || lead > 0xf4 || !follows(at, end, more)) return NULL;
+  bool overlong = (lead == 0xe0 && at[1] < 0xa0) || (lead == 0xf0 && at[1] < 0x90);
+  bool beyond = (lead == 0xed && at[1] > 0x9f) || (lead == 0xf4 && at[1] > 0x8f);
+  return overlong || beyond ? NULL : at + 1 + more;
+}
+
+static bool is_digit(uint8_t byte) { return byte >= '0' && byte <= '9'; }
+
+static bool is_hex(uint8_t byte) { return is_digit(byte) || ((byte | 0x20) >= 'a' && (byte | 0x20) <= 'f'); }
+
+static Place skip_unit(Place at, Place end) {
+  bool is_unit = end - at >= 6 && at[0] == '\\' && at[1] == 'u';
+  return is_unit && is_hex(at[2]) && is_hex(at[3]) && is_hex(at[4]) && is_hex(at[5]) ? at + 6 : NULL;
+}
+
+/* One escape, or two that are a surrogate pair; half a pair is no plain case. */
+static Place skip_escape(Place at, Place end) {
+  if (end - at < 2) return NULL;
+  if (at[1] != 'u') return memchr("\"\\/bfnrt", at[1], 8) ? at + 2 : NULL;
+  Place next = skip_unit(at, end);
+  if (!next || (at[2] | 0x20) != 'd' || at[3] < '8') return next;
+  bool is_high = at[3] == '8' || at[3] == '9' || (at[3] | 0x20) == 'a' || (at[3] | 0x20) == 'b';
+  Place pair = is_high ? skip_unit(next, end) : NULL;
+  return pair && (next[2] | 0x20) == 'd' && (next[3] | 0x20) >= 'c' ? pair : NULL;
+}
+
+static Place skip_string(Place at, Place end, bool escapes) {
+  if (!is_one(at, end, '"')) return NULL;
+  at++;
+  while (at) {
+    while (end - at >= 8 && are_plain(at)) at += 8;
+    while (at < end && is_plain(*at)) at++;
+    if (at == end) return NULL;
+    if (*at == '"') return at + 1;
+    if (*at == '\\')
+      at = escapes ? skip_escape(at, end) : NULL;
+    else
+      at = skip_character(at, end);
+  }
+  return NULL;
+}
+
+static Place skip_digits(Place at, Place end) {
+  Place first = at;
+  while (at < end && is_digit(*at)) at++;
+  return at == first ? NULL : at;
+}
+
+static Place skip_number(Place at, Place end) {
+  if (is_one(at, end, '-')) at++;
+  at = is_one(at, end, '0') ? at + 1 : skip_digits(at, end);
+  if (at && is_one(at, end, '.')) at = skip_digits(at + 1, end);
+  if (at && (is_one(at, end, 'e') || is_one(at, end, 'E'))) {
+    at++;
+    if (is_one(at, end, '+') || is_one(at, end, '-')) at++;
+    at = skip_digits(at, end);
+  }
+  return at;
+}
+
+static Place skip_scalar(Place at, Place end) {
+  if (at == end) return NULL;
+  switch (*at) {
+    case '"': return skip_string(at, end, true);
+    case 't': return skip_word(at, end, "true");
+    case 'f': return skip_word(at, end, "false");
+    case 'n': return skip_word(at, end, "null");
+    default: return skip_number(at, end);
+  }
+}
+
+/* No line feed: that ends the line. */
+static Place skip_space(Place at, Place end) {
+  while (at < end && (*at == ' ' || *at == '\t' || *at == '\r')) at++;
+  return at;
+}
+
+static Place skip_key(Place at, Place end) {
+  if (!(at = skip_string(skip_space(at, end), end, true))) return NULL;
+  at = skip_space(at, end);
+  return is_one(at, end, ':') ? skip_space(at + 1, end) : NULL;
+}
+
+/* Any value of JSON, however deep up to a limit. */
+static Place skip_value(Place at, Place end) {
+  char closing[MOST_DEPTH];
+  int depth = 0;
+  for (;;) {
+    bool opens = is_one(at, end, '{') || is_one(at, end, '[');
+    if (opens) {
+      if (depth == MOST_DEPTH) return NULL;
+      closing[depth++] = *at == '{' ? '}' : ']';
+      at = skip_space(at + 1, end);
+    } else if (!(at = skip_scalar(at, end))) {
+      return NULL;
+    }
+    if (!opens || is_one(at, end, closing[depth - 1])) {
+      while (depth) {
+        at = skip_space(at, end);
+        if (!is_one(at, end, closing[depth - 1])) break;
+        at++, depth--;
+      }
+      if (!depth) return at;
+      if (!is_one(at, end, ',')) return NULL;
+      at = skip_space(at + 1, end);
+    }
+    if (closing[depth - 1] == '}' && !(at = skip_key(at, end))) return NULL;
+  }
+}
+
+static int number(Place at, int digits) {
+  int value = 0;
+  for (int i = 0; i < digits; i++) {
+    if (!is_digit(at[i])) return -1;
+    value = 10 * value + at[i] - '0';
+  }
+  return value;
+}
+
+static bool read_time(Place at, int64_t *moment) {
+  static const int DAYS[12] = {31, 28, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31};
+  int year = number(at, 4), month = number(at + 5, 2), day = number(at + 8, 2);
+  int hour = number(at + 11, 2), minute = number(at + 14, 2), second = number(at + 17, 2);
+  if (at[4] != '-' || at[7] != '-' || at[10] != 'T' || at[13] != ':' || at[16] != ':' || at[19] != 'Z') return false;
+  if (year < 1970 || month < 1 || month > 12 || hour < 0 || hour > 23) return false;
+  if (minute < 0 || minute > 59 || second < 0 || second > 59) return false;
+  bool leap = (year % 4 == 0 && year % 100 != 0) || year % 400 == 0;
+  if (day < 1 || day > DAYS[month - 1] + (month == 2 && leap)) return false;
+  int64_t before = year - 1, days = 365 * before + before / 4 - before / 100 + before / 400 - 719162 + day - 1;
+  for (int i = 1; i < month; i++) days += DAYS[i - 1] + (i == 2 && leap);
+  *moment = (((days * 24 + hour) * 60 + minute) * 60 + second) * 1000000;
+  return true;
+}
+
+static Place read_value(Place at, Place end, uint32_t key, Span *value, Event *event) {
+  Place from = at;
+  switch (key) {
+    case PUBLIC:
+      event->is_public = is_one(at, end, 't');
+      return skip_word(at, end, event->is_public ? "true" : "false");
+    case ID:
+    case TYPE:
+    case CREATED_AT:
+      if (!(at = skip_string(at, end, false))) return NULL;
+      *value = (Span){.at = 1, .size = (uint32_t)(at - from - 2)};
+      return key != CREATED_AT || (value->size == TIME_SIZE && read_time(from + 1, &event->created_at)) ? at : NULL;
+    default:
+      if (!(at = skip_value(at, end))) return NULL;
+      *value = (Span){.at = 0, .size = (uint32_t)(at - from)};
+      return at;
+  }
+}
+
+/* The next key: the one that `next` says, or another. */
+static int find_key(Place at, Place end, int next) {
+  for (int i = 0; i < KEYS; i++, next = (next + 1) % KEYS)
+    if (begins(at, end, NAMES[next].text, NAMES[next].size)) return next;
+  return -1;
+}
+
+static Place read_event(Place text, Place at, Place end, Event *event, Span *values) {
+  uint32_t seen = 0;
+  int name = -1;
+  memset(values, 0, KEYS * sizeof *values);
+  if (!is_one(at, end, '{')) return NULL;
+  do {
+    at++;
+    if ((name = find_key(at, end, (name + 1) % KEYS)) < 0) return NULL;
+    uint32_t key = NAMES[name].key;
+    if (seen & (1u << key)) return NULL;
+    seen |= 1u << key;
+    Place from = at + NAMES[name].size;
+    if (!(at = read_value(from, end, key, &values[key], event))) return NULL;
+    values[key].at += (uint32_t)(from - text);
+  } while (is_one(at, end, ','));
+  if (!is_one(at, end, '}') || (seen & NEEDED) != NEEDED) return NULL;
+  at++;
+  return at == end ? at : is_one(at, end, '\n') ? at + 1 : NULL;
+}
+
+/* FNV-1a, begun with what only this process knows; an end is marked, so that texts cannot run into each other. */
+static uint64_t mixed(uint64_t key, Place at, size_t size) {
+  for (size_t i = 0; i < size; i++) key = (key ^ at[i]) * 0x100000001b3u;
+  return (key ^ 0xff) * 0x100000001b3u;
+}
+
+int64_t hash_of(Place id, int64_t id_size, Place type, int64_t type_size, Place time, int64_t time_size, uint64_t seed) {
+  return (int64_t)mixed(mixed(mixed(seed, id, id_size), type, type_size), time, time_size);
+}
+
+static int64_t type_of(Place text, Span name, Type *types, int64_t *count) {
+  for (int64_t i = 0; i < *count; i++)
+    if (types[i].name.size == name.size && memcmp(text + types[i].name.at, text + name.at, name.size) == 0) return i;
+  if (*count == MOST_TYPES) return -1;
+  types[*count] = (Type){.name = name};
+  return (*count)++;
+}
+
+/* Reads all events of a block; `events` is as large as the block, `types` has room for MOST_TYPES.
+ * Gives how many there are, or -1 when this is not the plain case. */
+int64_t scan(Place text, int64_t size, uint64_t seed, Event *events, Type *types, Summary *summary) {
+  Place at = text, end = text + size;
+  int64_t count = 0;
+  *summary = (Summary){.first = INT64_MAX, .last = INT64_MIN};
+  for (; at < end; count++) {
+    Span values[KEYS];
+    Event *event = &events[count];
+    if (!(at = read_event(text, at, end, event, values))) return -1;
+    int64_t type = type_of(text, values[TYPE], types, &summary->types);
+    if (type < 0) return -1;
+    event->type = (uint32_t)type;
+    types[type].events++;
+    event->key = hash_of(text + values[ID].at, values[ID].size, text + values[TYPE].at, values[TYPE].size,
+                         text + values[CREATED_AT].at, TIME_SIZE, seed);
+    if (event->created_at < summary->first) summary->first = event->created_at;
+    if (event->created_at > summary->last) summary->last = event->created_at;
+    memcpy(event->texts, values, sizeof event->texts);
+    for (int column = 0; column < TEXTS; column++) summary->bytes[column] += values[column].size;
+  }
+  return count;
+}
+
+static int compared(Place text, Span one, Span other) {
+  int order = memcmp(text + one.at, text + other.at, one.size < other.size ? one.size : other.size);
+  return order ? order : (one.size > other.size) - (one.size < other.size);
+}
+
+/* Gives each type its first row, in order of names; `order` gets the places of the types. */
+static void sort_types(Place text, Type *types, int64_t count, uint8_t *order) {
+  int64_t row = 0;
+  for (int64_t i = 0; i < count; i++) {
+    int64_t at = i;
+    for (; at > 0 && compared(text, types[order[at - 1]].name, types[i].name) > 0; at--) order[at] = order[at - 1];
+    order[at] = (uint8_t)i;
+  }
+  for (int64_t i = 0; i < count; i++) {
+    types[order[i]].next = row;
+    row += types[order[i]].events;
+  }
+}
+
+/* Lays out what `scan` found, in order of type and then of arrival: the columns of Arrow arrays.
+ * `offsets` has room for count + 1 of each text, `data` for all bytes of the summary, `rows` and the rest for count. */
+void lay_out(Place text, const Event *events, int64_t count, Type *types, const Summary *summary, uint8_t *order,
+             uint32_t *rows, int64_t *created_at, int64_t *keys, uint8_t *is_public, int32_t *offsets, uint8_t *data) {
+  sort_types(text, types, summary->types, order);
+  for (int64_t i = 0; i < count; i++) rows[types[events[i].type].next++] = (uint32_t)i;
+  for (int64_t row = 0; row < count; row++) {
+    const Event *event = &events[rows[row]];
+    created_at[row] = event->created_at;
+    keys[row] = event->key;
+    is_public[row] = (uint8_t)event->is_public;
+  }
+  for (int column = 0; column < TEXTS; column++) {
+    int32_t size = 0;
+    for (int64_t row = 0; row < count; row++) {
+      Span value = events[rows[row]].texts[column];
+      memcpy(data + size, text + value.at, value.size);
+      *offsets++ = size;
+      size += (int32_t)value.size;
+    }
+    *offsets++ = size;
+    data += size;
+  }
+}
