@@ -25,6 +25,7 @@ from etl.archive.fetch import newest_published
 from etl.archive.retrying import FetchPolicy
 from etl.archive.sources import source_at
 from etl.errors import EtlError, ExitCode, NotPublishedError, StoreError, UsageError
+from etl.events.compiled import scanner
 from etl.hours import newest_finished_hour
 from etl.lake.folder_store import FolderStore
 from etl.lake.gcs_store import GcsStore
@@ -38,7 +39,7 @@ if TYPE_CHECKING:
     from google.auth.credentials import Credentials
     from google.cloud.bigquery import Client
 
-CHECKS: Final = ("emails", "credentials", "lake", "warehouse", "dataset", "archive", "clock")
+CHECKS: Final = ("reader", "emails", "credentials", "lake", "warehouse", "dataset", "archive", "clock")
 """What can be checked, in the order in which it should be mended."""
 
 _STORAGE: Final = "https://storage.googleapis.com"
@@ -131,6 +132,15 @@ def _tried(name: str, check: Callable[[], Finding]) -> Finding:
 
 def _failed(name: str, error: EtlError) -> Finding:
     return Finding(name, State.FAIL, error.message, error.hint, error.exit_code)
+
+
+def _reader() -> Finding:
+    if scanner() is None:
+        slow = "it is not compiled here, so that each line is read by itself: an hour takes ten times as long"
+        return Finding(
+            "reader", State.WARN, slow, "in a checkout run `make setup`; elsewhere install the program by pip"
+        )
+    return Finding("reader", State.OK, "compiled for this machine")
 
 
 def _emails(settings: Settings) -> Finding:
@@ -425,6 +435,7 @@ def _alone(name: str, check: Callable[[Plan], Finding]) -> Callable[[Plan], Iter
 
 
 _RUNS: Final[Mapping[str, Callable[[Plan], Iterable[Finding]]]] = {
+    "reader": _alone("reader", lambda _plan: _reader()),
     "emails": _alone("e-mails", lambda plan: _emails(plan.settings)),
     "credentials": _alone("credentials", _credentials),
     "lake": _alone("lake", lambda plan: _place("lake", plan.settings.lake, read_only=plan.read_only)),

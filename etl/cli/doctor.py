@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from etl.doctor import Finding
 
 # Written again here, so that --help needs not import what the checks need; a test compares.
-CHECKS: Final = ("emails", "credentials", "lake", "warehouse", "dataset", "archive", "clock")
+CHECKS: Final = ("reader", "emails", "credentials", "lake", "warehouse", "dataset", "archive", "clock")
 _STYLES: Final = {"ok": "green", "warn": "yellow", "fail": "bold red", "skipped": "dim"}
 
 
@@ -48,12 +48,13 @@ _ERRORS: Final = {error.exit_code: error for error in (UsageError, SourceUnreach
 )
 @with_session("sources", "lake", "warehouse", "dataset", "emails")
 def doctor(session: Session, checks: tuple[str, ...], read_only: bool, form: str) -> None:  # noqa: FBT001
-    """Check credentials, lake, warehouse, dataset, archive and clock, and say what to mend.
+    """Check the reader, credentials, lake, warehouse, dataset, archive and clock, and say what to mend.
 
     Each is tried for real: a small object is written to lake and warehouse, read, listed and removed. The exit code is
     that of the first check that failed, and 0 when all that is wrong are warnings.
 
-    CHECK is one of emails, credentials, lake, warehouse, dataset, archive, clock; all of them when none is named.
+    CHECK is one of reader, emails, credentials, lake, warehouse, dataset, archive, clock; all of them when none is
+    named.
     """
     from etl.doctor import Plan, State, examine, worst
 

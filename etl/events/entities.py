@@ -1,7 +1,8 @@
 """Actors, repositories and organizations as columns: each distinct one is read once.
 
-They are parsed together, by the law of ``etl.events.columns``: the fewest bytes that say what was read are as many
-as were read. Where that does not hold, halving finds the ones to blame, and those are read as single records are.
+They are parsed together, by a law: **every byte is accounted for**. The fewest bytes that say what was read are as
+many as were read, so there was nothing else: no key twice, no white space, no escape. Where it does not hold, halving
+finds the ones to blame, and those are read as single records are.
 """
 
 from __future__ import annotations

@@ -83,6 +83,7 @@ def test_a_laptop_without_a_cloud_account_is_well(tmp_path: Path, archive: Archi
     findings = list(examine(plan(tmp_path, sources=[has_newest(archive, Date=told).url])))
     assert worst(findings) is ExitCode.OK
     assert {finding.name: finding.state for finding in findings} == {
+        "reader": State.OK,
         "e-mails": State.OK,
         "credentials": State.SKIPPED,
         "lake": State.OK,
