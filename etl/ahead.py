@@ -10,7 +10,7 @@ from typing import Final, Generic, TypeVar
 
 _Item = TypeVar("_Item")
 
-_DEPTH: Final = 12
+_DEPTH: Final = 6
 """While a consumer is busy with something longer, the producer goes on with so many items."""
 
 

@@ -114,17 +114,8 @@ class RowGroup:
         return to_table(self.parts, self.rows)
 
 
-@dataclass(slots=True)
-class ReadBlock:
-    """A block as far as it can be read without regard to others.
-
-    Attributes:
-        block: The block.
-        events: Its events, addresses treated; None where they have to be read one by one.
-    """
-
-    block: Block
-    events: EventColumns | None
+ReadBlock = EventColumns | Block
+"""A block as far as it can be read without regard to others: its events, or itself where they are read one by one."""
 
 
 class Decoder:
@@ -142,12 +133,12 @@ class Decoder:
 
     def read(self, block: Block) -> ReadBlock:
         """Takes the first step with a block: parses it. Safe on any thread, as nothing else is touched."""
-        return ReadBlock(block, self._columns(block.data))
+        events = self._columns(block.data)
+        return block if events is None else events
 
     def add(self, found: ReadBlock) -> RowGroup | None:
         """Takes the second step; gives a row group when enough has come together."""
-        if not self._add_columns(found.events):
-            self._read_by_halves(found.block)
+        self._take(found)
         return self.rest() if self._group.full else None
 
     def rest(self) -> RowGroup:
@@ -165,13 +156,13 @@ class Decoder:
         events.scrub_bare_fields(self._emails)
         return events
 
-    def _add_columns(self, events: EventColumns | None) -> bool:
-        if events is None:
-            return False
-        self._group.parts.append(events)
-        self._group.bytes += events.bytes
-        self.tally.add_columns(events)
-        return True
+    def _take(self, found: ReadBlock) -> None:
+        if isinstance(found, Block):
+            self._read_by_halves(found)
+            return
+        self._group.parts.append(found)
+        self._group.bytes += found.bytes
+        self.tally.add_columns(found)
 
     def _read_by_halves(self, block: Block) -> None:
         """Reads a block that is not sound as a whole."""
@@ -182,8 +173,7 @@ class Decoder:
             self._read_line_by_line(block)
             return
         for half in (Block(block.offset, block.data[:middle]), Block(block.offset + middle, block.data[middle:])):
-            if not self._add_columns(self._columns(half.data)):
-                self._read_by_halves(half)
+            self._take(self.read(half))
 
     def _read_line_by_line(self, block: Block) -> None:
         offset = block.offset
