@@ -104,6 +104,8 @@ class _HttpServer(ThreadingHTTPServer):
 
 class _Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
+    # Head and body go in two pieces, of which the second would wait for word of the first.
+    disable_nagle_algorithm = True
     timeout = _IDLE_SECONDS
     server: _HttpServer
 

@@ -32,6 +32,8 @@ def answering(reply: Callable[[str, str, bytes], Reply], headers: dict[str, str]
 
     class Bound(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
+        # Head and body go in two pieces, of which the second would wait for word of the first.
+        disable_nagle_algorithm = True
 
         def do_GET(self) -> None:
             length = int(self.headers.get("Content-Length", 0))
@@ -148,6 +150,8 @@ def refusing(endpoint: str, verbs: Collection[str]) -> Iterator[str]:
 
     class Bound(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
+        # Head and body go in two pieces, of which the second would wait for word of the first.
+        disable_nagle_algorithm = True
 
         def do_GET(self) -> None:
             body = self.rfile.read(int(self.headers.get("Content-Length", 0)))

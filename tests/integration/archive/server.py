@@ -66,6 +66,8 @@ class Archive:
 
 class Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
+    # Head and body go in two pieces, of which the second would wait for word of the first.
+    disable_nagle_algorithm = True
     archive: Archive
 
     def do_GET(self) -> None:
@@ -252,6 +254,8 @@ def serving_proxy(hosts: Mapping[str, str], passed: list[str]) -> Iterator[str]:
 
     class Proxy(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
+        # Head and body go in two pieces, of which the second would wait for word of the first.
+        disable_nagle_algorithm = True
 
         def do_GET(self) -> None:
             passed.append(self.path)

@@ -77,6 +77,8 @@ class _Google(BaseHTTPRequestHandler):
     """A server that speaks as much of Google's protocol as a test wants."""
 
     protocol_version = "HTTP/1.1"
+    # Head and body go in two pieces, of which the second would wait for word of the first.
+    disable_nagle_algorithm = True
     seen: list[tuple[str, str]]
     answer: Callable[[_Google], tuple[int, dict[str, str]]]
 

@@ -561,6 +561,8 @@ def serving_bigquery(folder: Path) -> Iterator[BigQuery]:
 
     class Bound(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
+        # Head and body go in two pieces, of which the second would wait for word of the first.
+        disable_nagle_algorithm = True
 
         def do_GET(self) -> None:
             body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
