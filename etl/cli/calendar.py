@@ -10,6 +10,7 @@ import numpy.typing as npt
 from rich.text import Text
 
 from etl.cli.tables import listing, printable, size_text, status_text, time_text
+from etl.lake import vectors
 from etl.lake.coverage import ABSENT
 from etl.lake.manifest import Status
 
@@ -53,13 +54,13 @@ def print_coverage(console: Console, table: pa.Table, *, lake: str, hours: HourR
 
 
 def _parts(table: pa.Table, lake: str, hours: HourRange | None, now: datetime) -> Iterator[RenderableType]:
-    statuses = table["status"].to_numpy()
+    statuses = vectors.texts(table["status"])
     present = np.flatnonzero(statuses != ABSENT)
     if not len(present) and hours is None:
         yield f"no hours in the lake {lake}"
         return
     if 0 < len(present) <= _FEW_HOURS:
-        yield _hour_by_hour(table.take(present))
+        yield _hour_by_hour(table.take(vectors.integers(present)))
     elif len(present):
         yield _totals_by_status(table, statuses)
         yield from _calendar(table, statuses)
@@ -86,11 +87,10 @@ def _hour_by_hour(rows: pa.Table) -> RenderableType:
 
 def _totals_by_status(table: pa.Table, statuses: npt.NDArray[np.object_]) -> RenderableType:
     rows = []
-    counts = [table[name].to_numpy() for name in ("events", "source_bytes", "parquet_bytes")]
+    counts = [vectors.counts(table[name]) for name in ("events", "source_bytes", "parquet_bytes")]
     for status in _by_count(statuses):
         chosen = statuses == status
-        # Numbers with nulls among them come as floats, whose 53 bits are enough for the bytes of any lake.
-        events, downloaded, parquet = (int(np.nansum(column[chosen])) for column in counts)
+        events, downloaded, parquet = (int(column[chosen].sum()) for column in counts)
         hours = np.count_nonzero(chosen)
         shown = (f"{hours:,}", f"{hours / len(table):.1%}", f"{events:,}", size_text(downloaded), size_text(parquet))
         rows.append((_status(status), *shown))
@@ -103,7 +103,7 @@ def _totals_by_status(table: pa.Table, statuses: npt.NDArray[np.object_]) -> Ren
 
 def _calendar(table: pa.Table, statuses: npt.NDArray[np.object_]) -> Iterator[RenderableType]:
     """A row a month of days, or a row a year of months, each coloured by the share of its hours that are complete."""
-    days = table["hour_start"].to_numpy().astype("datetime64[D]")
+    days = vectors.numbers(table["hour_start"].cast("int64")).astype("datetime64[us]").astype("datetime64[D]")
     months = days.astype("datetime64[M]")
     by_day = int((months[-1] - months[0]).astype(int)) < _MONTHS_BY_DAY
     cells = days if by_day else months
@@ -164,8 +164,8 @@ class _Span:
 def _incomplete(table: pa.Table, statuses: npt.NDArray[np.object_]) -> list[_Span]:
     """Gathers the hours that are not complete."""
     odd = np.flatnonzero(statuses != Status.COMPLETE.value)
-    rows = table.select(["reason", "hole"]).take(odd)
-    columns = [statuses[odd], *(_texts(rows, name) for name in ("reason", "hole"))]
+    rows = table.select(["reason", "hole"]).take(vectors.integers(odd))
+    columns = [statuses[odd], *(vectors.texts(rows[name]) for name in ("reason", "hole"))]
     breaks = np.diff(odd) != 1
     for column in columns:
         breaks |= column[1:] != column[:-1]
@@ -235,11 +235,4 @@ def _status(status: str) -> Text:
 
 
 def _sum(table: pa.Table, column: str) -> int:
-    import pyarrow.compute as pc
-
-    return int(pc.sum(table[column]).as_py() or 0)
-
-
-def _texts(table: pa.Table, column: str) -> npt.NDArray[np.object_]:
-    texts: npt.NDArray[np.object_] = table[column].to_numpy()
-    return texts
+    return int(vectors.counts(table[column]).sum())

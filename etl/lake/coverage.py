@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from datetime import datetime, timedelta
-from typing import Any, Final, TypeAlias
+from datetime import UTC, datetime, timedelta
+from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
@@ -11,7 +11,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from etl.archive.holes import known_collapses, known_holes
+from etl.events.arrow import text
 from etl.hours import FIRST_HOUR, PACIFIC, PACIFIC_HOURS, Hour, HourRange
+from etl.lake import vectors
 from etl.lake.index import FACTS_SCHEMA, described, facts
 from etl.lake.lake import Lake
 from etl.lake.layout import manifest_keys
@@ -19,13 +21,12 @@ from etl.lake.manifest import Status
 from etl.lake.suspects import Thresholds, suspicions
 from etl.lake.tries import DEFAULT_POLICY, TryPolicy, next_try_of
 
-_Texts: TypeAlias = npt.NDArray[np.object_]
-
 ABSENT: Final = "absent"
 """The status of an hour that the lake knows nothing of."""
 
 _UTC: Final = pa.timestamp("us", "UTC")
 _MICROSECONDS_AN_HOUR: Final = 3_600_000_000
+_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
 COVERAGE_SCHEMA: Final = pa.schema(
     [
@@ -85,10 +86,11 @@ def coverage(
     if hours is None:
         if not len(found):
             return COVERAGE_SCHEMA.empty_table()
-        first, last = (found["hour_start"][end].as_py() for end in (0, -1))
-        hours = HourRange(Hour.containing(first), Hour.containing(last))
+        starts = vectors.numbers(found["hour_start"].cast(pa.int64()))
+        first, last = (Hour(_EPOCH + timedelta(microseconds=int(starts[end]))) for end in (0, -1))
+        hours = HourRange(first, last)
     rows = _row_for_each(hours, found)
-    status = rows["status"].to_numpy()
+    status = rows["status"]
     rows = rows.append_column("window_start", _window_starts(hours))
     rows = rows.append_column("hole", _holes(hours, status))
     rows = rows.append_column("next_try", _next_tries(hours, status, rows["finished_at"], policy, now))
@@ -109,7 +111,7 @@ def _judged(found: pa.Table, thresholds: Thresholds) -> pa.Table:
     suspicious = suspicions(found, thresholds)
     if not suspicious:
         return found
-    status, reason = found["status"].to_numpy().copy(), found["reason"].to_numpy().copy()
+    status, reason = found["status"].to_pylist(), found["reason"].to_pylist()
     for place, why in suspicious.items():
         status[place], reason[place] = Status.SUSPECT.value, why
     for name, values in (("status", status), ("reason", reason)):
@@ -120,7 +122,7 @@ def _judged(found: pa.Table, thresholds: Thresholds) -> pa.Table:
 def _row_for_each(hours: HourRange, found: pa.Table) -> pa.Table:
     """Lays the found rows out over all hours of a range, with null where nothing is known but the hour."""
     starts = _starts(hours)
-    places = found["hour_start"].cast(pa.int64()).to_numpy() // _MICROSECONDS_AN_HOUR - starts[0]
+    places = vectors.numbers(found["hour_start"].cast(pa.int64())) // _MICROSECONDS_AN_HOUR - starts[0]
     within = np.flatnonzero((places >= 0) & (places < len(starts)))
     row_of = np.full(len(starts), -1, dtype=np.int64)
     row_of[places[within]] = within
@@ -128,17 +130,15 @@ def _row_for_each(hours: HourRange, found: pa.Table) -> pa.Table:
     # Copying 70 MB is a good part of the work, and the usual question is for all that there is.
     if not absent.any() and len(within) == len(found):
         return found
-    rows = found.take(pa.Array.from_pandas(row_of, mask=absent))
-    status = rows["status"].to_numpy().copy()
-    status[absent] = ABSENT
+    rows = found.take(vectors.integers(row_of, absent=absent))
     known: dict[str, Any] = {name: rows[name] for name in rows.column_names}
-    known["hour"] = pa.array(list(manifest_keys(hours)))
-    known["hour_start"] = pa.array(starts * _MICROSECONDS_AN_HOUR).cast(_UTC)
-    known["status"] = pa.array(status, pa.string())
+    known["hour"] = text(list(manifest_keys(hours)))
+    known["hour_start"] = vectors.integers(starts * _MICROSECONDS_AN_HOUR).cast(_UTC)
+    known["status"] = pc.fill_null(rows["status"], text([ABSENT])[0])
     return pa.table(known)
 
 
-def _holes(hours: HourRange, status: _Texts) -> pa.Array[Any]:
+def _holes(hours: HourRange, status: vectors.Column) -> pa.Array[Any]:
     """Gives the source of the hole each hour lies in, null for those that have events all the same."""
     sources = np.full(len(hours), None, dtype=object)
     base = hours.first.start
@@ -148,16 +148,16 @@ def _holes(hours: HourRange, status: _Texts) -> pa.Array[Any]:
             sources[max(first, 0) : last + 1] = hole.source
     for each in Status:
         if each.has_events:
-            sources[status == each.value] = None
+            sources[vectors.are(status, each.value)] = None
     return pa.array(sources, pa.string()) if any(sources) else pa.nulls(len(sources), pa.string())
 
 
 def _window_starts(hours: HourRange) -> pa.Array[Any]:
     """Gives ``Hour.window``'s begin for every hour, all at once."""
     starts = _starts(hours)
-    named = pa.array(starts * _MICROSECONDS_AN_HOUR).cast(pa.timestamp("us"))
+    named: Any = vectors.integers(starts * _MICROSECONDS_AN_HOUR).cast(pa.timestamp("us"))
     as_pacific = pc.assume_timezone(named, PACIFIC.key, ambiguous="earliest", nonexistent="latest")
-    windows: pa.Array[Any] = pc.if_else(pa.array(_are_pacific(starts)), as_pacific.cast(_UTC), named.cast(_UTC))
+    windows: pa.Array[Any] = pc.if_else(vectors.booleans(_are_pacific(starts)), as_pacific.cast(_UTC), named.cast(_UTC))
     return windows
 
 
@@ -168,21 +168,22 @@ def _are_pacific(starts: npt.NDArray[np.int64]) -> npt.NDArray[np.bool_]:
 
 
 def _next_tries(
-    hours: HourRange, status: _Texts, finished_at: pa.ChunkedArray[Any], policy: TryPolicy, now: datetime
+    hours: HourRange, status: vectors.Column, finished_at: pa.ChunkedArray[Any], policy: TryPolicy, now: datetime
 ) -> pa.Array[Any]:
     starts = _starts(hours)
     # An absent hour is due when it is over. Those are too many to ask one by one, but for those of Pacific time.
     tries = (starts + 1) * _MICROSECONDS_AN_HOUR
-    settled = (status == Status.COMPLETE.value) | (status == Status.SUSPECT.value)
+    settled = vectors.are(status, Status.COMPLETE.value) | vectors.are(status, Status.SUSPECT.value)
     if settled.all():
         return pa.nulls(len(settled), _UTC)
-    asked = ~settled & ((status != ABSENT) | _are_pacific(starts))
+    asked = ~settled & (~vectors.are(status, ABSENT) | _are_pacific(starts))
     for place in map(int, np.flatnonzero(asked)):
-        known = None if status[place] == ABSENT else Status(status[place])
+        said = status[place].as_py()
+        known = None if said == ABSENT else Status(said)
         due = next_try_of(hours.first + place, known, finished_at[place].as_py(), policy, now)
         settled[place] = due is None
         tries[place] = 0 if due is None else int(due.timestamp()) * 1_000_000
-    return pa.Array.from_pandas(tries, mask=settled).cast(_UTC)
+    return vectors.integers(tries, absent=settled).cast(_UTC)
 
 
 def _starts(hours: HourRange) -> npt.NDArray[np.int64]:

@@ -22,6 +22,7 @@ import structlog
 
 from etl.errors import StoreError
 from etl.hours import FIRST_HOUR, Hour, HourRange
+from etl.lake import vectors
 from etl.lake.layout import index_key, manifest_key, manifest_keys
 from etl.lake.manifest import Manifest, Status, decode
 from etl.lake.store import Store
@@ -115,7 +116,7 @@ def _present(store: Store, hours: HourRange) -> dict[str, dict[str, str]]:
 
 def _within(rows: pa.Table, hours: HourRange) -> pa.Table:
     """Cuts off the rows before and after a range; they are in the order of the hours."""
-    starts = rows["hour_start"].cast(pa.int64()).to_numpy()
+    starts = vectors.numbers(rows["hour_start"].cast(pa.int64()))
     ends = [int(end.timestamp()) * 1_000_000 for end in (hours.first.start, hours.last.start)]
     first, last = np.searchsorted(starts, ends[0], "left"), np.searchsorted(starts, ends[1], "right")
     return rows.slice(int(first), int(last - first))

@@ -17,6 +17,7 @@ import pyarrow as pa
 
 from etl.archive.holes import Collapse, known_collapses
 from etl.hours import Hour
+from etl.lake import vectors
 from etl.lake.manifest import Status
 
 _Floats: TypeAlias = npt.NDArray[np.float64]
@@ -65,12 +66,12 @@ def suspicions(rows: pa.Table, thresholds: Thresholds) -> dict[int, str]:
     Returns:
         The numbers of the rows that are suspect, each with the reason in figures.
     """
-    counted = rows["type_counts"].is_valid().to_numpy()
-    complete = np.flatnonzero(counted & (rows["status"].to_numpy() == Status.COMPLETE.value))
+    counted = vectors.flags(rows["type_counts"].is_valid())
+    complete = np.flatnonzero(counted & vectors.are(rows["status"], Status.COMPLETE.value))
     if not len(complete):
         return {}
     chosen = rows.select(["hour_start", "events", "type_names", "type_counts"])
-    chosen = chosen if len(complete) == len(rows) else chosen.take(complete)
+    chosen = chosen if len(complete) == len(rows) else chosen.take(vectors.integers(complete))
     return {int(complete[place]): reason for place, reason in _Judge(chosen, thresholds).reasons()}
 
 
@@ -89,7 +90,7 @@ class _Judge:
     def __init__(self, hours: pa.Table, thresholds: Thresholds) -> None:
         self._hours = hours
         self._thresholds = thresholds
-        numbers: _Numbers = hours["hour_start"].cast(pa.int64()).to_numpy() // _MICROSECONDS_AN_HOUR
+        numbers: _Numbers = vectors.numbers(hours["hour_start"].cast(pa.int64())) // _MICROSECONDS_AN_HOUR
         base = int(numbers.min())
         self._cells = numbers - base
         self._weeks = int(self._cells.max()) // _HOURS_A_WEEK + 1
@@ -103,7 +104,7 @@ class _Judge:
         """Yields places in the table with the reason why the hour there is suspect."""
         around = f"the same hour of the {self._thresholds.weeks} weeks around"
         told: set[int] = set()
-        events = self._hours["events"].to_numpy().astype(np.float64)
+        events = vectors.numbers(self._hours["events"]).astype(np.float64)
         for odd in self._odd(events, self._thresholds.low, self._thresholds.high):
             told.add(odd.place)
             share = f"{odd.count / odd.median:.0%} of the" if odd.median else "against a"
@@ -198,11 +199,11 @@ def _laid_out(hours: pa.Table) -> tuple[_Numbers, _Numbers, _Numbers, list[str]]
         sizes.append(len(each))
         codes_of_sets.extend(names.setdefault(name, len(names)) for name in each)
     first_of_set = np.cumsum([0, *sizes[:-1]])
-    lengths = counts.value_lengths().to_numpy()
+    lengths = vectors.numbers(counts.value_lengths())
     places = np.repeat(np.arange(len(lengths)), lengths)
     nth = np.arange(len(places)) - np.repeat(np.cumsum(lengths) - lengths, lengths)
-    codes = np.array(codes_of_sets)[first_of_set[sets.indices.to_numpy()][places] + nth]
-    return places, codes, counts.flatten().to_numpy(), list(names)
+    codes = np.array(codes_of_sets)[first_of_set[vectors.numbers(sets.indices)][places] + nth]
+    return places, codes, vectors.numbers(counts.flatten()), list(names)
 
 
 def _span(collapse: Collapse) -> tuple[int, int | None]:

@@ -50,6 +50,19 @@ def test_a_lake_without_hours(tmp_path: Path) -> None:
     assert "24 of the 24 hours from 2018-10-20-0..2018-10-20-23 are not in the lake" in asked.out
 
 
+def test_a_whole_lake_is_looked_at_without_pandas(tmp_path: Path) -> None:
+    lake = Lake.at(str(tmp_path / "lake"))
+    for step in range(30):
+        publish(lake, 3, FIRST + step)
+    etl(tmp_path, "status")
+    asked = [sys.executable, "-X", "importtime", str(ROOT / "etl"), "status"]
+    done = subprocess.run(asked, cwd=tmp_path, env=clean_environment(), capture_output=True, text=True, check=True)
+    imported = {line.rpartition("|")[2].strip() for line in done.stderr.splitlines()}
+    # It is installed here, and Arrow would take its time to import it.
+    assert "pyarrow" in imported
+    assert "pandas" not in imported
+
+
 def test_a_few_hours_are_listed_one_by_one(tmp_path: Path) -> None:
     publish(Lake.at(str(tmp_path / "lake")), 60, FIRST)
     done = etl(tmp_path, "status", DAYS[0], DAYS[0])
