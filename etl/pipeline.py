@@ -1,7 +1,7 @@
 """One hour, from the archive to the lake.
 
 The way is a line: download, inflate, cut into blocks, decode to the one schema, write parquet, publish. Three
-threads share it: one downloads, inflates and parses ahead, one makes columns, one writes behind.
+threads share it: one downloads, inflates and parses ahead, one gathers row groups, one writes behind.
 """
 
 from __future__ import annotations

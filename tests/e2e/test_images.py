@@ -77,6 +77,7 @@ def test_the_job_does_an_hour_and_its_tables_without_the_checkout(built: Builder
     assert list((tmp_path / "warehouse").rglob("*.parquet"))
     checked = run(built, tmp_path, "doctor", "--source", "archive")
     assert checked.returncode == 0, checked.stderr
+    assert "compiled for this machine" in checked.stdout
 
 
 def test_the_program_is_that_of_the_wheel(built: Builder) -> None:

@@ -19,6 +19,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from etl.errors import ExitCode
+from etl.events.compiling import library
 from etl.hours import Hour, HourRange
 from etl.lake.lake import Lake
 from etl.lake.layout import events_key, manifest_key
@@ -185,6 +186,8 @@ def test_the_program_is_that_of_the_wheel(packed: Packed) -> None:
     said = _run([str(packed.python), "-c", asked], packed.jobs)
     assert str(packed.python.parents[1]) in said.splitlines()[0]
     assert f"'{ROOT}'" not in said
+    (compiled,) = packed.python.parents[1].glob("lib/python3.*/site-packages/etl/events/scan-*.so")
+    assert compiled.name == library().name
 
 
 def test_hours_and_tables_of_a_cluster_are_those_of_one_machine(
