@@ -15,8 +15,14 @@ from etl.warehouse.translate import DUCKDB_MACROS, Dialect, Parameters, shaped, 
 if TYPE_CHECKING:
     import duckdb
 
-_ROW_GROUP_BYTES: Final = 64 << 20
-"""Payloads make rows large: without a bound, a row group in the making may take gigabytes."""
+_WRITTEN: Final = f"FORMAT parquet, COMPRESSION zstd, COMPRESSION_LEVEL 1, ROW_GROUP_SIZE_BYTES {16 << 20}"
+"""How tables are written.
+
+Payloads make rows large: without a bound, a row group in the making may take gigabytes. All payloads of a group are one
+page, and pages of 16 MiB are written and read faster than larger ones. Compressing is the largest part of a build: with
+level 1 a copy of events takes a tenth less time than with 2, a quarter less than with DuckDB's own 3, and 5 % or 11 %
+more room.
+"""
 
 
 class DuckDBEngine:
@@ -43,10 +49,7 @@ class DuckDBEngine:
         query = shaped(translate(model.query, Dialect.DUCKDB, parameters), model.columns, Dialect.DUCKDB)
         target = folder / f"{model.name}.parquet"
         with self._reading(tables, f"{model.name} {partition}"):
-            self._connection.execute(
-                f"COPY ({query}) TO {quoted(target)}"
-                f" (FORMAT parquet, COMPRESSION zstd, ROW_GROUP_SIZE_BYTES {_ROW_GROUP_BYTES})"
-            )
+            self._connection.execute(f"COPY ({query}) TO {quoted(target)} ({_WRITTEN})")
         return {partition: target}
 
     def numbers(self, queries: Mapping[str, str], parameters: Parameters, tables: Tables) -> dict[str, int]:

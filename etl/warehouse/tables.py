@@ -37,7 +37,8 @@ BUILD_LOG: Final = "build_log"
 _STATE: Final = "state"
 _STATE_VERSION: Final = 1
 _STAGING: Final = ".staging"
-_CHUNK_BYTES: Final = 8 << 20
+_CHUNK_BYTES: Final = 1 << 20
+"""Larger pieces are given back to the system after each use, which takes longer than to copy them."""
 
 
 class Built(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

@@ -31,14 +31,13 @@ DUCKDB_MACROS: Final = (
         "CREATE OR REPLACE TEMP MACRO json_texts(doc, paths) AS"
         " coalesce(TRY(json_extract_string(doc, paths)), TRY(json_extract_string(json_mended(doc), paths)))"
     ),
-    (
-        "CREATE OR REPLACE TEMP MACRO json_names(doc) AS"
-        " list_distinct(coalesce(TRY(json_keys(doc)), TRY(json_keys(json_mended(doc)))))"
-    ),
+    ("CREATE OR REPLACE TEMP MACRO json_names(doc) AS coalesce(TRY(json_keys(doc)), TRY(json_keys(json_mended(doc))))"),
 )
 """What has to be run on a DuckDB connection before a translated query."""
 
 
+_WIDE: Final = "payload"
+"""The column that holds nearly all bytes."""
 _PLACE: Final = re.compile(r"'@([a-z_]+)'")
 
 
@@ -143,7 +142,8 @@ def _named_alike(tree: exp.Expression) -> exp.Expression:
         if isinstance(node, exp.LowerHex) and isinstance(node.this, exp.SHA2 | exp.SHA2Digest):
             return exp.Anonymous(this="hex_sha256", expressions=[node.this.this])
         if isinstance(node, exp.JSONKeysAtDepth):
-            # However often BigQuery has to try, the document is what the first try parses.
+            # However often BigQuery has to try, the document is what the first try parses. A key that the document
+            # has twice the others name twice: the query has to make one of them.
             first = node.find(exp.ParseJSON)
             if first is not None and isinstance(first.this, exp.Column):
                 return exp.Anonymous(this="json_names", expressions=[first.this])
@@ -157,7 +157,8 @@ def _for_duckdb(tree: exp.Expression) -> exp.Expression:
 
     for cte in tree.find_all(exp.CTE):
         # Else what is named twice would be written out whole, with all payloads, before it is read.
-        cte.set("materialized", False)  # noqa: FBT003 -- how a part of a tree is set
+        if any(column.name == _WIDE for column in cte.find_all(exp.Column)):
+            cte.set("materialized", False)  # noqa: FBT003 -- how a part of a tree is set
     for select in tree.find_all(exp.Select):
         _parse_json_once(select)
 
@@ -200,7 +201,7 @@ def _for_spark(tree: exp.Expression) -> exp.Expression:
         if isinstance(node, exp.Anonymous) and node.name == "hex_sha256":
             return exp.Anonymous(this="sha2", expressions=[*node.expressions, exp.Literal.number(256)])
         if isinstance(node, exp.Anonymous) and node.name == "json_names":
-            return exp.maybe_parse(f"array_distinct(json_object_keys({node.expressions[0].sql(dialect='spark')}))")
+            return exp.maybe_parse(f"json_object_keys({node.expressions[0].sql(dialect='spark')})")
         if isinstance(node, exp.ArrayAgg) and isinstance(node.this, exp.Order):
             return _ordered_array(node.this)
         return node

@@ -66,6 +66,7 @@ def test_practice_hours_of_every_era_and_what_comes_after(tmp_path: Path, lake: 
             event(9, payload={"issue": {"number": 9_007_199_254_740_993}}),
             event(10, payload={"issue": "no object", "pull_request": [{"number": 1}], "action": None, "number": 10}),
             event(11, payload={"number": {"deep": 1}, "issue": {"number": None}, "discussion": {"number": 11}}),
+            event(12, payload={"other": 1, "twice": 2}).replace(b'"other"', b'"twice"'),
         ],
     )
     by_duckdb, by_spark = both(tmp_path)

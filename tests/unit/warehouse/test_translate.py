@@ -75,8 +75,25 @@ def test_odd_documents_are_no_errors(
     assert (keys if keys is None else sorted(keys)) == names
 
 
+def test_a_key_that_a_document_has_twice_counts_once(database: duckdb.DuckDBPyConnection) -> None:
+    database.execute(
+        "CREATE OR REPLACE TEMP TABLE events_base AS SELECT 'PushEvent' AS type, NULL::VARCHAR AS action,"
+        " CAST(? AS TIMESTAMPTZ) AS action_time, unnest(?) AS payload",
+        [NOON, ['{"a": 1, "a": 2, "b": 3}', '{"b": 1, "a": 2}', '{"a": 1}', "[]", None]],
+    )
+    query = by_name(models())["drift_daily"].query
+    rows = asked(database, query, start=NOON.replace(hour=0), end=NOON.replace(hour=23))
+    assert {value: events for _, _, kind, value, events, *_ in rows if kind == "field"} == {"a": 3, "b": 2}
+
+
 def test_counting_where_a_condition_is_never_known_gives_zero(database: duckdb.DuckDBPyConnection) -> None:
     assert asked(database, "SELECT COUNTIF(CAST(NULL AS BOOL)) AS n FROM (SELECT 1 AS x)") == [(0,)]
+
+
+def test_duckdb_writes_out_what_is_named_twice_but_never_payloads() -> None:
+    made = translate("WITH a AS (SELECT payload FROM t), b AS (SELECT n FROM t) SELECT 1", Dialect.DUCKDB, {})
+    assert "a AS NOT MATERIALIZED (" in made
+    assert "b AS (" in made
 
 
 def test_an_array_keeps_its_order_in_spark() -> None:

@@ -18,6 +18,18 @@ listed AS (
       1
     ) AS fields
   FROM told
+),
+-- A day has few different lists of keys, and only these are taken apart.
+lists AS (
+  SELECT day, type, fields, COUNT(*) AS events, MIN(action_time) AS first_seen, MAX(action_time) AS last_seen
+  FROM listed
+  GROUP BY day, type, fields
+),
+-- A key that a document has twice counts once.
+named AS (
+  SELECT DISTINCT day, type, fields, field, events, first_seen, last_seen
+  FROM lists
+  CROSS JOIN UNNEST(fields) AS field
 )
 SELECT
   day, type, 'type' AS kind, type AS value, COUNT(*) AS events, MIN(action_time) AS first_seen,
@@ -33,8 +45,7 @@ WHERE action IS NOT NULL
 GROUP BY day, type, action
 UNION ALL
 SELECT
-  day, type, 'field' AS kind, field AS value, COUNT(*) AS events, MIN(action_time) AS first_seen,
-  MAX(action_time) AS last_seen
-FROM listed
-CROSS JOIN UNNEST(fields) AS field
+  day, type, 'field' AS kind, field AS value, SUM(events) AS events, MIN(first_seen) AS first_seen,
+  MAX(last_seen) AS last_seen
+FROM named
 GROUP BY day, type, field
