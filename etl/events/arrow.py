@@ -66,32 +66,15 @@ def nulls(count: int, kind: pa.DataType) -> pa.Array[Any]:
     return pa.nulls(count, kind)  # type: ignore[no-any-return, call-overload]  # stubs lag
 
 
-def bytes_of(values: pa.Array[Any]) -> int:
-    """Counts the bytes of all values of a string or binary array."""
-    return int(_compute.sum(_compute.binary_length(values)).as_py() or 0)
-
-
 def lengths(values: pa.Array[Any]) -> memoryview:
     """Gives the bytes of each string or binary, none of which may be null."""
     _, counts = _compute.binary_length(values).buffers()
     return memoryview(counts).cast("i")[: len(values)]
 
 
-def all_start_with(values: pa.Array[Any], prefix: str) -> bool:
-    """Says whether every string or binary begins with a prefix."""
-    return bool(_compute.all(_compute.starts_with(values, pattern=prefix)).as_py())
-
-
 def matches(data: bytes, pattern: str) -> bool:
     """Says whether an RE2 pattern matches anywhere in UTF-8 text, at ten times the speed of ``re``."""
     return bool(_compute.match_substring_regex(utf8([data]), pattern)[0].as_py())
-
-
-def as_lines(values: pa.Array[Any]) -> pa.Buffer:
-    """Joins the values of a binary array with line ends, without a copy of each in Python."""
-    whole = pa.ListArray.from_arrays(int32([0, len(values)]), values)  # type: ignore[call-overload]  # stubs lag
-    joined: pa.Buffer = _compute.binary_join(whole, binary([b"\n"])[0])[0].as_buffer()
-    return joined
 
 
 def wrap(before: str, values: pa.Array[Any], after: str) -> pa.Array[Any]:

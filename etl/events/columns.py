@@ -13,7 +13,6 @@ What makes it fast, each step measured (``benchmarks/README.md``):
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from itertools import chain, repeat
 from typing import Any, Final, cast
@@ -22,63 +21,13 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from etl.events import arrow
-from etl.events.emails import EmailPolicy
+from etl.events.block import EventColumns
 from etl.events.entities import read_entities
 from etl.events.record import ENTITY_FIELDS, Row, join_object
 from etl.events.schema import ARROW_SCHEMA, NAMES
 
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND: Final = timedelta(microseconds=1)
-PUSH: Final = "PushEvent"
-
-
-@dataclass(slots=True)
-class EventColumns:
-    """The events of one block, as columns, in order of type.
-
-    Attributes:
-        types: Each type with the number of its events, in their order here.
-        keys: A 64-bit hash of (id, type, created_at) for each event (int64), comparable within this process.
-        first: Earliest ``created_at``.
-        last: Latest ``created_at``.
-        ids: Ids (string).
-        payload: Payloads (string).
-        public: Whether public (bool).
-        created_at: Times (timestamp).
-        entities: Actors, repositories and organizations as they stand in the source (binary); an absent one is
-            empty.
-    """
-
-    types: list[tuple[str, int]]
-    keys: pa.Array[Any]
-    first: datetime
-    last: datetime
-    ids: pa.Array[Any]
-    payload: pa.Array[Any]
-    public: pa.Array[Any]
-    created_at: pa.Array[Any]
-    entities: dict[str, pa.Array[Any]]
-
-    def __len__(self) -> int:
-        return len(self.ids)
-
-    @property
-    def bytes(self) -> int:
-        """Bytes held, near enough."""
-        return self.payload.nbytes + sum(column.nbytes for column in self.entities.values())
-
-    def scrub_bare_fields(self, emails: EmailPolicy) -> None:
-        """Treats the addresses without ``@`` in pushes; they are rare, so all pushes are looked at together."""
-        start = 0
-        for name, size in self.types:
-            pushes = self.payload.slice(start, size) if name == PUSH else None
-            if pushes is not None and emails.has_bare_fields(arrow.data_of(pushes)):
-                texts = cast("list[str]", pushes.to_pylist())
-                treated = arrow.utf8([emails.scrub_bare_fields(text.encode()) for text in texts])
-                parts = [self.payload.slice(0, start), treated, self.payload.slice(start + size)]
-                self.payload = pa.concat_arrays(parts)
-            start += size
-
 
 PARQUET_SCHEMA: Final = pa.schema(
     [

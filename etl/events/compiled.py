@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import ctypes
 import secrets
+from collections.abc import Collection
 from ctypes import POINTER, c_char_p, c_int64, c_uint32, c_uint64, c_void_p
 from datetime import UTC, datetime, timedelta
 from functools import cache
@@ -15,7 +16,7 @@ from typing import Any, Final
 import pyarrow as pa
 import structlog
 
-from etl.events.columns import EventColumns
+from etl.events.block import EventColumns
 from etl.events.compiling import library
 from etl.events.schema import ARROW_SCHEMA
 
@@ -25,6 +26,10 @@ _MOST_BYTES: Final = 1 << 30
 """Offsets of Arrow's texts have 31 bits."""
 _TEXTS: Final[tuple[pa.DataType, ...]] = (pa.string(), pa.binary(), pa.binary(), pa.binary(), pa.string())
 """Id, actor, repository, organization, payload."""
+
+_MEMBERS: Final = ("id", "login", "display_login", "gravatar_id", "url", "avatar_url", "name")
+_ENTITY_BYTES: Final = 72
+"""Of a record of one entity."""
 
 _log: structlog.stdlib.BoundLogger = structlog.get_logger()
 
@@ -59,6 +64,12 @@ class Scanner:
         self._lay_out: Any = code.lay_out
         self._lay_out.argtypes = (c_char_p, c_void_p, c_int64, c_void_p, POINTER(_Summary), *(c_void_p,) * 7)
         self._lay_out.restype = None
+        self._scan_entities: Any = code.scan_entities
+        self._scan_entities.argtypes = (c_void_p, c_void_p, c_int64, c_uint32, c_void_p, *(POINTER(c_int64),) * 2)
+        self._scan_entities.restype = c_int64
+        self._lay_out_member: Any = code.lay_out_member
+        self._lay_out_member.argtypes = (c_void_p, c_void_p, c_int64, c_uint32, *(c_void_p,) * 4)
+        self._lay_out_member.restype = None
         self._hash_of: Any = code.hash_of
         self._hash_of.argtypes = (*(c_char_p, c_int64) * 3, c_uint64)
         self._hash_of.restype = c_int64
@@ -78,6 +89,38 @@ class Scanner:
         events, types, summary = pa.allocate_buffer(len(lines)), (_Type * _MOST_TYPES)(), _Summary()
         count = self._scan(lines, len(lines), self._seed, events.address, types, summary)
         return None if count < 0 else self._laid_out(lines, events, count, types, summary)
+
+    def entities(self, raws: pa.Array[Any], members: Collection[str]) -> dict[str, pa.Array[Any]] | None:
+        """Reads actors, repositories or organizations.
+
+        Args:
+            raws: The bytes of each (binary), none of them null.
+            members: What they may have: ``id``, which is a number, and texts.
+
+        Returns:
+            A column for each member, with null where it is absent; None when one of them has anything else.
+        """
+        buffers: list[Any] = raws.buffers()
+        _, ends, data = buffers
+        count, start = len(raws), ends.address + 4 * raws.offset
+        allowed = sum(1 << _MEMBERS.index(member) for member in members)
+        found = pa.allocate_buffer(_ENTITY_BYTES * count)
+        having, sizes = (c_int64 * len(_MEMBERS))(), (c_int64 * len(_MEMBERS))()
+        if self._scan_entities(data.address, start, count, allowed, found.address, having, sizes) < 0:
+            return None
+
+        def column(member: str) -> pa.Array[Any]:
+            number = _MEMBERS.index(member)
+            has, ids, offsets = (pa.allocate_buffer(size) for size in (count, 8 * count, 4 * (count + 1)))
+            texts = pa.allocate_buffer(sizes[number])
+            places = (each.address for each in (has, ids, offsets, texts))
+            self._lay_out_member(data.address, found.address, count, number, *places)
+            valid = None if having[number] == count else _bits(count, has)
+            if member == "id":
+                return pa.Array.from_buffers(pa.int64(), count, [valid, ids])
+            return pa.Array.from_buffers(pa.string(), count, [valid, offsets, texts])
+
+        return {member: column(member) for member in members}
 
     def key(self, id_: bytes, type_: bytes, created_at: bytes) -> int:
         """Gives what ``EventColumns.keys`` has for an event."""
@@ -125,6 +168,13 @@ def scanner() -> Scanner | None:
             "the fast reader is not compiled, an hour takes ten times as long; `make setup` compiles it", path=path.name
         )
         return None
+
+
+def _bits(count: int, flags: pa.Buffer) -> pa.Buffer:
+    """Packs a byte each into a bit each, which is how Arrow says what is valid."""
+    buffers: list[Any] = _fixed(pa.uint8(), count, flags).cast(pa.bool_()).buffers()
+    packed: pa.Buffer = buffers[1]
+    return packed
 
 
 def _fixed(kind: pa.DataType, count: int, values: pa.Buffer) -> pa.Array[Any]:

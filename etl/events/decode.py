@@ -18,7 +18,8 @@ import pyarrow.compute as pc
 from etl.archive.damage import Damage
 from etl.archive.documents import Block, Document, members, salvage
 from etl.events import arrow
-from etl.events.columns import PUSH, EventColumns, to_table
+from etl.events.block import PUSH, EventColumns
+from etl.events.columns import to_table
 from etl.events.compiled import scanner
 from etl.events.emails import EmailPolicy, spells_addresses
 from etl.events.record import Row, is_timeline, row_of

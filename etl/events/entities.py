@@ -1,8 +1,8 @@
 """Actors, repositories and organizations as columns: each distinct one is read once.
 
-They are parsed together, by a law: **every byte is accounted for**. The fewest bytes that say what was read are as
-many as were read, so there was nothing else: no key twice, no white space, no escape. Where it does not hold, halving
-finds the ones to blame, and those are read as single records are.
+They are read together by compiled code, which takes what is plain: an object with the members that have a column, each
+once, and nothing else, no white space, no escape. Where one is not, halving finds it, and it is read as a single record
+is.
 """
 
 from __future__ import annotations
@@ -11,21 +11,15 @@ from collections.abc import Iterator
 from typing import Any, Final, NamedTuple
 
 import pyarrow as pa
-from pyarrow.json import ParseOptions, ReadOptions, read_json
 
 from etl.events import arrow
+from etl.events.compiled import scanner
 from etl.events.record import ENTITY_FIELDS, join_object, read_entity
 from etl.events.schema import ARROW_SCHEMA
 
 _DISPLAY_LOGIN: Final = "display_login"
-_ENTITY_SCHEMAS: Final = {
-    entity: pa.schema(
-        [
-            pa.field(key, pa.int64() if key == "id" else pa.string())
-            for key in (*keys, *((_DISPLAY_LOGIN,) if entity == "actor" else ()))
-        ],
-    )
-    for entity, keys in ENTITY_FIELDS.items()
+_MEMBERS: Final = {
+    entity: (*keys, *((_DISPLAY_LOGIN,) if entity == "actor" else ())) for entity, keys in ENTITY_FIELDS.items()
 }
 
 
@@ -59,12 +53,12 @@ def read_entities(entity: str, raws: pa.Array[Any]) -> Entities:
 
 
 def _entity_runs(entity: str, raws: pa.Array[Any]) -> Iterator[Entities]:
-    """Parses entities together where they are sound, and finds the ones that are not by halving."""
+    """Reads entities together where they are plain, and finds the ones that are not by halving."""
     if not len(raws):
         return
-    sound = _sound_entities(entity, raws)
-    if sound is not None:
-        yield sound
+    plain = _plain_entities(entity, raws)
+    if plain is not None:
+        yield plain
     elif len(raws) == 1:
         yield _exact_entity(entity, raws[0].as_py())
     else:
@@ -73,29 +67,11 @@ def _entity_runs(entity: str, raws: pa.Array[Any]) -> Iterator[Entities]:
         yield from _entity_runs(entity, raws.slice(middle))
 
 
-def _sound_entities(entity: str, raws: pa.Array[Any]) -> Entities | None:
-    """Parses entities in one go, by the module's law; None if it does not hold for them."""
-    # Arrow's reader ends the process on a line that is no object (25.0).
-    if not arrow.all_start_with(raws, "{"):
-        return None
-    lines = arrow.as_lines(raws)
-    schema = _ENTITY_SCHEMAS[entity]
-    try:
-        table = read_json(
-            pa.BufferReader(lines),  # type: ignore[arg-type]  # stubs lag
-            read_options=ReadOptions(use_threads=False, block_size=lines.size + 1),
-            parse_options=ParseOptions(explicit_schema=schema, unexpected_field_behavior="error"),
-        )
-    except pa.ArrowException:
-        return None
-    columns = {key: table[key].combine_chunks() for key in schema.names}
-    least_bytes = len(raws)  # of each: two braces, and one comma less than keys
-    for key, values in columns.items():
-        written = values.cast(pa.string())
-        quotes = 0 if key == "id" else 2
-        least_bytes += (len(values) - values.null_count) * (len('"":,') + len(key) + quotes)
-        least_bytes += arrow.bytes_of(written)
-    if len(table) != len(raws) or least_bytes != arrow.bytes_of(raws):
+def _plain_entities(entity: str, raws: pa.Array[Any]) -> Entities | None:
+    """Reads entities in one go; None if one of them is not plain."""
+    scan = scanner()
+    columns = None if scan is None else scan.entities(raws, _MEMBERS[entity])
+    if columns is None:
         return None
     logins = columns.pop(_DISPLAY_LOGIN, arrow.nulls(len(raws), pa.string()))
     return Entities(columns, arrow.wrap(f'{{"{_DISPLAY_LOGIN}":"', logins, '"}'))

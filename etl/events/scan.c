@@ -54,6 +54,23 @@ static const struct {
 };
 static const uint32_t NEEDED = ((1u << KEYS) - 1) & ~(1u << ORG);
 
+/* What an actor, a repository or an organization may have; in this order in Python, too. */
+enum { NUMBER, LOGIN, DISPLAY_LOGIN, GRAVATAR_ID, URL, AVATAR_URL, NAME, MEMBERS };
+
+static const struct {
+  const char *text;
+  uint32_t size;
+} MEMBER_NAMES[MEMBERS] = {
+    {"\"id\":", 5},   {"\"login\":", 8},       {"\"display_login\":", 16}, {"\"gravatar_id\":", 14},
+    {"\"url\":", 6},  {"\"avatar_url\":", 13}, {"\"name\":", 7},
+};
+
+typedef struct {
+  Span texts[MEMBERS];
+  int64_t id;
+  uint32_t seen; /* a bit for each member it has */
+} Entity;
+
 static bool begins(Place at, Place end, const char *text, size_t size) {
   return (size_t)(end - at) >= size && memcmp(at, text, size) == 0;
 }
@@ -311,6 +328,78 @@ int64_t scan(Place text, int64_t size, uint64_t seed, Event *events, Type *types
     for (int column = 0; column < TEXTS; column++) summary->bytes[column] += values[column].size;
   }
   return count;
+}
+
+/* An integer as JSON writes it, of no more digits than surely fit. */
+static Place read_id(Place at, Place end, int64_t *id) {
+  Place from = at, last = skip_number(at, end);
+  bool is_negative = is_one(at, end, '-');
+  if (!last || last - from > 18) return NULL;
+  *id = 0;
+  for (at += is_negative; at < last; at++) {
+    if (!is_digit(*at)) return NULL;
+    *id = 10 * *id + *at - '0';
+  }
+  if (is_negative && *id == 0) return NULL;
+  *id = is_negative ? -*id : *id;
+  return last;
+}
+
+static int find_member(Place at, Place end) {
+  for (int member = 0; member < MEMBERS; member++)
+    if (begins(at, end, MEMBER_NAMES[member].text, MEMBER_NAMES[member].size)) return member;
+  return -1;
+}
+
+static Place read_entity(Place data, Place at, Place end, uint32_t allowed, Entity *entity) {
+  entity->seen = 0;
+  if (!is_one(at, end, '{')) return NULL;
+  do {
+    at++;
+    int member = find_member(at, end);
+    if (member < 0 || !(allowed & ~entity->seen & (1u << member))) return NULL;
+    entity->seen |= 1u << member;
+    Place from = at + MEMBER_NAMES[member].size;
+    at = member == NUMBER ? read_id(from, end, &entity->id) : skip_string(from, end, false);
+    if (!at) return NULL;
+    if (member != NUMBER) entity->texts[member] = (Span){(uint32_t)(from + 1 - data), (uint32_t)(at - from - 2)};
+  } while (is_one(at, end, ','));
+  return is_one(at, end, '}') ? at + 1 : NULL;
+}
+
+/* Reads `count` entities, each one object with one or more of the `allowed` members and nothing else; adds up how many
+ * have each member and how many bytes it has. Gives 0, or -1 when one of them is not so. */
+int64_t scan_entities(Place data, const int32_t *ends, int64_t count, uint32_t allowed, Entity *entities, int64_t *having,
+                      int64_t *bytes) {
+  for (int64_t i = 0; i < count; i++) {
+    Entity *entity = &entities[i];
+    Place end = data + ends[i + 1];
+    if (read_entity(data, data + ends[i], end, allowed, entity) != end) return -1;
+    for (int member = 0; member < MEMBERS; member++) {
+      if (!(entity->seen & (1u << member))) continue;
+      having[member]++;
+      if (member != NUMBER) bytes[member] += entity->texts[member].size;
+    }
+  }
+  return 0;
+}
+
+/* Lays out one member of them: whether each has it, and its number, or its text with an offset more than there are. */
+void lay_out_member(Place data, const Entity *entities, int64_t count, uint32_t member, uint8_t *has, int64_t *ids,
+                    int32_t *offsets, uint8_t *texts) {
+  int32_t size = 0;
+  for (int64_t i = 0; i < count; i++) {
+    has[i] = (entities[i].seen >> member) & 1;
+    if (member == NUMBER) {
+      ids[i] = has[i] ? entities[i].id : 0;
+      continue;
+    }
+    Span value = has[i] ? entities[i].texts[member] : (Span){0, 0};
+    memcpy(texts + size, data + value.at, value.size);
+    offsets[i] = size;
+    size += (int32_t)value.size;
+  }
+  if (member != NUMBER) offsets[count] = size;
 }
 
 static int compared(Place text, Span one, Span other) {

@@ -12,7 +12,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from etl.events.columns import PARQUET_SCHEMA, EventColumns, to_table
+from etl.events.block import EventColumns
+from etl.events.columns import PARQUET_SCHEMA, to_table
 from etl.events.compiled import scanner
 from etl.events.emails import EmailPolicy
 from etl.events.record import rebuild, row_of
