@@ -71,6 +71,8 @@ typedef struct {
   uint32_t seen; /* a bit for each member it has */
 } Entity;
 
+_Static_assert(sizeof(Entity) == 72 && sizeof(Type) == 24, "etl/events/compiled.py makes room for as much");
+
 static bool begins(Place at, Place end, const char *text, size_t size) {
   return (size_t)(end - at) >= size && memcmp(at, text, size) == 0;
 }
