@@ -41,7 +41,7 @@ from etl.lake.tries import TryPolicy
 from etl.pipeline import Outcome, RunOptions, run_hour
 
 STOP_SIGNALS: Final = frozenset({signal.SIGINT, signal.SIGTERM})
-GRACE_SECONDS: Final = 5.0
+GRACE_SECONDS: Final = 10.0
 """How long a worker that is told to stop may take to put its things away."""
 
 _PROGRESS_EVERY_SECONDS: Final = 0.25

@@ -25,7 +25,7 @@ from etl.events.emails import EmailPolicy, spells_addresses
 from etl.events.record import Row, is_timeline, row_of
 
 ROW_GROUP_ROWS: Final = 100_000
-ROW_GROUP_BYTES: Final = 40 << 20
+ROW_GROUP_BYTES: Final = 36 << 20
 """A row group is closed at this many rows or bytes, whichever comes first: two of them are in memory at a time."""
 
 _TIMELINE_BEGINS: Final = datetime(2012, 3, 10, 12, tzinfo=UTC)
