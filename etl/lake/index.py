@@ -21,6 +21,7 @@ import pyarrow.parquet as pq
 import structlog
 
 from etl.errors import StoreError
+from etl.events.arrow import text
 from etl.hours import FIRST_HOUR, Hour, HourRange
 from etl.lake import vectors
 from etl.lake.layout import index_key, manifest_key, manifest_keys
@@ -141,7 +142,8 @@ def _brought_up_to_date(
 
 def _say(rows: pa.Table, present: Mapping[str, str]) -> bool:
     """Whether rows are of these very manifests, all of them, in their order."""
-    return bool(rows["hour"].to_pylist() == list(present) and rows["generation"].to_pylist() == list(present.values()))
+    wanted = {"hour": text(list(present)), "generation": text(list(present.values()))}
+    return all(rows[name].combine_chunks().equals(values) for name, values in wanted.items())
 
 
 def _still_true(rows: pa.Table, present: Mapping[str, str]) -> pa.Table:
