@@ -56,9 +56,14 @@ def places(present: Iterable[bool]) -> pa.Array[Any]:
     """Gives each row its place among the rows that are present, null for the others (int32)."""
     flags = bytes(present)
     counted = array("i", accumulate(flags, initial=0))
-    # A boolean array's values are bits, which is just what says where an array is valid.
-    valid = boolean(flags).buffers()[1]
-    return pa.Array.from_buffers(pa.int32(), len(flags), [valid, pa.py_buffer(counted)])
+    return pa.Array.from_buffers(pa.int32(), len(flags), [bits(flags), pa.py_buffer(counted)])
+
+
+def bits(flags: bytes | memoryview) -> pa.Buffer:
+    """Packs a byte each into a bit each, by which Arrow says where an array is valid."""
+    # Just what the values of a boolean array are.
+    packed: Any = boolean(flags).buffers()[1]
+    return packed  # type: ignore[no-any-return]
 
 
 def nulls(count: int, kind: pa.DataType) -> pa.Array[Any]:

@@ -16,6 +16,7 @@ from typing import Any, Final
 import pyarrow as pa
 import structlog
 
+from etl.events import arrow
 from etl.events.block import EventColumns
 from etl.events.compiling import library
 from etl.events.schema import ARROW_SCHEMA
@@ -115,7 +116,7 @@ class Scanner:
             texts = pa.allocate_buffer(sizes[number])
             places = (each.address for each in (has, ids, offsets, texts))
             self._lay_out_member(data.address, found.address, count, number, *places)
-            valid = None if having[number] == count else _bits(count, has)
+            valid = None if having[number] == count else arrow.bits(memoryview(has))
             if member == "id":
                 return pa.Array.from_buffers(pa.int64(), count, [valid, ids])
             return pa.Array.from_buffers(pa.string(), count, [valid, offsets, texts])
@@ -151,7 +152,7 @@ class Scanner:
             last=_EPOCH + timedelta(microseconds=summary.last),
             ids=texts[0],
             payload=texts[-1],
-            public=_fixed(pa.uint8(), count, public).cast(pa.bool_()),
+            public=arrow.boolean(memoryview(public)),
             created_at=_fixed(ARROW_SCHEMA.field("created_at").type, count, times),
             entities=dict(zip(("actor", "repo", "org"), texts[1:-1], strict=True)),
         )
@@ -168,13 +169,6 @@ def scanner() -> Scanner | None:
             "the fast reader is not compiled, an hour takes ten times as long; `make setup` compiles it", path=path.name
         )
         return None
-
-
-def _bits(count: int, flags: pa.Buffer) -> pa.Buffer:
-    """Packs a byte each into a bit each, which is how Arrow says what is valid."""
-    buffers: list[Any] = _fixed(pa.uint8(), count, flags).cast(pa.bool_()).buffers()
-    packed: pa.Buffer = buffers[1]
-    return packed
 
 
 def _fixed(kind: pa.DataType, count: int, values: pa.Buffer) -> pa.Array[Any]:

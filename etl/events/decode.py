@@ -6,6 +6,7 @@ the lines that are not stand alone; these are read one by one (``etl.archive.doc
 
 from __future__ import annotations
 
+from array import array
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -53,6 +54,7 @@ class Tally:
     last: datetime | None = None
     eras: set[str] = field(default_factory=set)
     _keys: list[pa.Array[Any]] = field(default_factory=list)
+    _row_keys: array[int] = field(default_factory=lambda: array("q"))
 
     @property
     def events(self) -> int:
@@ -62,9 +64,7 @@ class Tally:
     @property
     def duplicates(self) -> int:
         """How many events say the same as an earlier one."""
-        if not self._keys:
-            return 0
-        keys = pa.chunked_array(self._keys)
+        keys = pa.chunked_array([*self._keys, arrow.int64(self._row_keys)])
         return len(keys) - int(pc.count_distinct(keys).as_py())
 
     def add_columns(self, part: EventColumns) -> None:
@@ -87,7 +87,7 @@ class Tally:
             self.eras.add("B")
         elif isinstance(created_at, datetime):
             self.eras.add(_era(created_at))
-        self._keys.append(arrow.int64([_key(row, fields, document)]))
+        self._row_keys.append(_key(row, fields, document))
 
     def _see(self, time: datetime) -> None:
         self.first = time if self.first is None else min(self.first, time)
@@ -149,9 +149,10 @@ class Decoder:
 
     def _columns(self, data: bytes) -> EventColumns | None:
         """Reads lines together, if each is plain and none may spell an address as escapes, as only ``_treat`` sees."""
-        scan = scanner()
+        if (scan := scanner()) is None:
+            return None
         lines = self._emails.scrub(data)
-        events = None if scan is None else scan.read(lines)
+        events = scan.read(lines)
         if events is None or (not self._emails.keeps and _spells_addresses(lines)):
             return None
         events.scrub_bare_fields(self._emails)

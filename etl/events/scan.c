@@ -43,27 +43,24 @@ typedef struct {
 
 typedef const uint8_t *Place;
 
-/* As an hour of today has them, so that the next key is nearly always the one that was looked for. */
-static const struct {
+typedef struct {
   const char *text;
-  uint32_t size, key;
-} NAMES[KEYS] = {
-    {"\"id\":", 5, ID},           {"\"type\":", 7, TYPE},     {"\"actor\":", 8, ACTOR},
-    {"\"repo\":", 7, REPO},       {"\"payload\":", 10, PAYLOAD}, {"\"public\":", 9, PUBLIC},
-    {"\"created_at\":", 13, CREATED_AT}, {"\"org\":", 6, ORG},
-};
+  uint32_t size;
+} Name;
+
+#define NAME(key) {"\"" key "\":", sizeof("\"" key "\":") - 1}
+
+/* As an hour of today has them, so that the next key is nearly always the one that was looked for. */
+static const Name NAMES[KEYS] = {NAME("id"),      NAME("type"),   NAME("actor"),      NAME("repo"),
+                                 NAME("payload"), NAME("public"), NAME("created_at"), NAME("org")};
+static const uint32_t KEY_OF[KEYS] = {ID, TYPE, ACTOR, REPO, PAYLOAD, PUBLIC, CREATED_AT, ORG};
 static const uint32_t NEEDED = ((1u << KEYS) - 1) & ~(1u << ORG);
 
 /* What an actor, a repository or an organization may have; in this order in Python, too. */
 enum { NUMBER, LOGIN, DISPLAY_LOGIN, GRAVATAR_ID, URL, AVATAR_URL, NAME, MEMBERS };
 
-static const struct {
-  const char *text;
-  uint32_t size;
-} MEMBER_NAMES[MEMBERS] = {
-    {"\"id\":", 5},   {"\"login\":", 8},       {"\"display_login\":", 16}, {"\"gravatar_id\":", 14},
-    {"\"url\":", 6},  {"\"avatar_url\":", 13}, {"\"name\":", 7},
-};
+static const Name MEMBER_NAMES[MEMBERS] = {NAME("id"),  NAME("login"),      NAME("display_login"), NAME("gravatar_id"),
+                                           NAME("url"), NAME("avatar_url"), NAME("name")};
 
 typedef struct {
   Span texts[MEMBERS];
@@ -263,10 +260,12 @@ static Place read_value(Place at, Place end, uint32_t key, Span *value, Event *e
   }
 }
 
-/* The next key: the one that `next` says, or another. */
-static int find_key(Place at, Place end, int next) {
-  for (int i = 0; i < KEYS; i++, next = (next + 1) % KEYS)
-    if (begins(at, end, NAMES[next].text, NAMES[next].size)) return next;
+/* Which of some names stands here with its quotes and colon: the one that `next` says, or another; -1 for none. */
+static int find_name(Place at, Place end, const Name *names, int count, int next) {
+  for (int i = 0; i < count; i++, next++) {
+    int name = next % count;
+    if (begins(at, end, names[name].text, names[name].size)) return name;
+  }
   return -1;
 }
 
@@ -277,8 +276,8 @@ static Place read_event(Place text, Place at, Place end, Event *event, Span *val
   if (!is_one(at, end, '{')) return NULL;
   do {
     at++;
-    if ((name = find_key(at, end, (name + 1) % KEYS)) < 0) return NULL;
-    uint32_t key = NAMES[name].key;
+    if ((name = find_name(at, end, NAMES, KEYS, name + 1)) < 0) return NULL;
+    uint32_t key = KEY_OF[name];
     if (seen & (1u << key)) return NULL;
     seen |= 1u << key;
     Place from = at + NAMES[name].size;
@@ -347,18 +346,13 @@ static Place read_id(Place at, Place end, int64_t *id) {
   return last;
 }
 
-static int find_member(Place at, Place end) {
-  for (int member = 0; member < MEMBERS; member++)
-    if (begins(at, end, MEMBER_NAMES[member].text, MEMBER_NAMES[member].size)) return member;
-  return -1;
-}
-
 static Place read_entity(Place data, Place at, Place end, uint32_t allowed, Entity *entity) {
   entity->seen = 0;
+  int member = -1;
   if (!is_one(at, end, '{')) return NULL;
   do {
     at++;
-    int member = find_member(at, end);
+    member = find_name(at, end, MEMBER_NAMES, MEMBERS, member + 1);
     if (member < 0 || !(allowed & ~entity->seen & (1u << member))) return NULL;
     entity->seen |= 1u << member;
     Place from = at + MEMBER_NAMES[member].size;

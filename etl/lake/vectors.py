@@ -13,7 +13,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from etl.events.arrow import text
+from etl.events.arrow import bits, boolean, text
 
 Column: TypeAlias = "pa.Array[Any] | pa.ChunkedArray[Any]"
 
@@ -51,11 +51,10 @@ def flags(column: Column) -> npt.NDArray[np.bool_]:
 
 def integers(values: npt.NDArray[np.int64], *, absent: npt.NDArray[np.bool_] | None = None) -> pa.Array[Any]:
     """Makes an int64 column, with null where ``absent`` says so."""
-    valid = None if absent is None else pa.py_buffer(np.packbits(~absent, bitorder="little").tobytes())
+    valid = None if absent is None else bits((~absent).tobytes())
     return pa.Array.from_buffers(pa.int64(), len(values), [valid, pa.py_buffer(values.astype(np.int64).tobytes())])
 
 
 def booleans(values: npt.NDArray[np.bool_]) -> pa.Array[Any]:
     """Makes a boolean column."""
-    bits = np.packbits(values, bitorder="little").tobytes()
-    return pa.Array.from_buffers(pa.bool_(), len(values), [None, pa.py_buffer(bits)])
+    return boolean(values.tobytes())
