@@ -7,14 +7,17 @@ starts.
 from __future__ import annotations
 
 import argparse
+import ctypes
 import os
 import platform
+import resource
 import statistics
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib.metadata import version
@@ -34,6 +37,7 @@ ETL: Final = (sys.executable, str(ROOT / "etl"))
 """How our program is started."""
 _PAGE: Final = HERE / "README.md"
 _MIB: Final = 1 << 20
+_PR_SET_CHILD_SUBREAPER: Final = 36
 
 
 class BenchmarkError(Exception):
@@ -105,6 +109,7 @@ def measure(command: Sequence[str], place: Path) -> Usage:
     Raises:
         BenchmarkError: If it fails.
     """
+    _adopt_orphans()
     with tempfile.TemporaryFile() as output:
         started = time.perf_counter()
         process = subprocess.Popen(
@@ -117,9 +122,27 @@ def measure(command: Sequence[str], place: Path) -> Usage:
             output.seek(0)
             said = output.read().decode(errors="replace").strip()
             raise BenchmarkError(f"{Path(command[1]).name} ended with {process.returncode}: {said}")
+    used = [usage, *_orphans()]
     # Linux counts in KiB, macOS in bytes.
     unit = 1 if sys.platform == "darwin" else 1024
-    return Usage(wall, usage.ru_utime + usage.ru_stime, usage.ru_maxrss * unit)
+    cpu = sum(each.ru_utime + each.ru_stime for each in used)
+    return Usage(wall, cpu, max(each.ru_maxrss for each in used) * unit)
+
+
+def _adopt_orphans() -> None:
+    """Makes those of a measured process that outlive it by an instant children of this one, to count them, too.
+
+    The process that workers are forked from is waited for by nobody.
+    """
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 1)
+
+
+def _orphans() -> Iterator[resource.struct_rusage]:
+    """Waits for them; there are no other children."""
+    with suppress(ChildProcessError):
+        while True:
+            yield os.wait4(-1, 0)[2]
 
 
 def environment() -> dict[str, str]:

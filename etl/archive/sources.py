@@ -19,10 +19,8 @@ from etl.archive.contract import (
 from etl.archive.folder_source import FolderSource
 from etl.archive.gcs_source import GcsSource
 from etl.errors import UsageError
-from etl.settings import DEFAULT_SOURCES
 
 __all__ = [
-    "DEFAULT_SOURCES",
     "Body",
     "HourNotFound",
     "NotModified",

@@ -6,27 +6,26 @@ of its pipe and of nothing else.
 
 from __future__ import annotations
 
-import multiprocessing
 import signal
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
-from multiprocessing.context import SpawnProcess
+from multiprocessing.process import BaseProcess
 from types import TracebackType
 from typing import Final, Self
 
 from etl.backfill.summary import HourReport
-from etl.backfill.worker import GRACE_SECONDS, STOP_SIGNALS, Job, Logged, Message, Progress, Ready, work
+from etl.backfill.worker import GRACE_SECONDS, Job, Logged, Message, Progress, Ready, work
 from etl.errors import EtlError
 from etl.hours import Hour
+from etl.processes import context, signals_waiting
 
 __all__ = ["Crew", "CrewError", "Heard", "Lost", "Progress", "Unbegun"]
 
 _STILLBORN_BORNE: Final = 20
 """So many workers in a row may end before they began."""
-_SPAWN: Final = multiprocessing.get_context("spawn")
 
 
 class CrewError(EtlError):
@@ -142,7 +141,8 @@ class Crew:
 
     def _bury(self, hand: _Hand) -> Iterator[Heard]:
         self._hands.remove(hand)
-        hand.let_go(at_once=True)
+        # Its pipe has ended, so it is dead, or about to be; to be told to stop would change how it ended.
+        hand.let_go(at_once=False)
         hand.await_end()
         if not hand.began:
             self._stillborn += 1
@@ -165,16 +165,16 @@ class _Hand:
     """
 
     def __init__(self) -> None:
-        self.pipe, self._theirs = _SPAWN.Pipe()
+        self.pipe, self._theirs = context().Pipe()
         self.hour: Hour | None = None
         self.began = False
-        self._process: SpawnProcess | None = None
+        self._process: BaseProcess | None = None
 
     def start(self, job: Job) -> None:
         """Starts the process."""
-        # Its signals wait until it can treat them; Ctrl-C in its first instants would end in a traceback.
-        with _signals_waiting():
-            process = _SPAWN.Process(target=work, args=(self._theirs, job), name="backfill", daemon=True)
+        # Its signals wait until it can treat them.
+        with signals_waiting():
+            process = context().Process(target=work, args=(self._theirs, job), name="backfill", daemon=True)
             process.start()
             self._process = process
         self._theirs.close()
@@ -211,13 +211,3 @@ class _Hand:
         if -code == signal.SIGKILL:
             return f"its process was killed ({name}); if nobody did it, the machine was short of memory"
         return f"its process was killed ({name})"
-
-
-@contextmanager
-def _signals_waiting() -> Iterator[None]:
-    """Lets the signals that stop a program wait; a process that is started meanwhile begins with them waiting."""
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, STOP_SIGNALS)
-    try:
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)

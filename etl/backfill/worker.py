@@ -39,8 +39,8 @@ from etl.lake.layout import manifest_key
 from etl.lake.manifest import Manifest, decode
 from etl.lake.tries import TryPolicy
 from etl.pipeline import Outcome, RunOptions, run_hour
+from etl.processes import STOP_SIGNALS
 
-STOP_SIGNALS: Final = frozenset({signal.SIGINT, signal.SIGTERM})
 GRACE_SECONDS: Final = 10.0
 """How long a worker that is told to stop may take to put its things away."""
 

@@ -16,6 +16,7 @@ from etl.cli.front import Command
 from etl.cli.session import Bound, Session, scrub_of, with_session
 from etl.errors import IncompleteError, UsageError
 from etl.hours import FIRST_HOUR, Hour, HourRange, newest_finished_hour
+from etl.processes import context
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -129,6 +130,9 @@ def backfill(
     alone, so that the same again goes on where it was stopped. An hour that fails stops no other; it is tried
     again at the end, and told with its reason.
     """
+    if how["engine"] == "processes" and not how["dry_run"]:
+        # What processes need is imported while this one imports the same.
+        context()
     from etl.backfill import Redo
 
     hours = _range(first, last, span)

@@ -7,7 +7,7 @@
  * guesses or reports; what it accepts, the slow way reads alike, and a test holds the two against each other.
  *
  * Nothing is allocated and nothing is kept. Text is read from `at` up to but not including `end`, always; every reader
- * gives the place behind what it read, or NULL. etl/events/native.py is the other side, and has the same structures.
+ * gives the place behind what it read, or NULL. etl/events/compiled.py is the other side, and has the same structures.
  */
 #include <stdbool.h>
 #include <stdint.h>

@@ -13,7 +13,7 @@ from typing import Final, NamedTuple
 PROC: Final = Path("/proc")
 NEEDS_PROC: Final = "it looks for worker processes in /proc, which only Linux has"
 _PATIENCE_SECONDS: Final = 30
-_WORKER: Final = b"multiprocessing.spawn"
+_FORKING: Final = b"multiprocessing.forkserver"
 
 
 class _Process(NamedTuple):
@@ -33,13 +33,10 @@ def group(leader: int) -> list[int]:
 
 
 def workers(parent: int) -> list[int]:
-    """The processes that do the hours of a run."""
-    found = []
-    for process in _living():
-        with suppress(OSError):
-            if process.parent == parent and _WORKER in (PROC / str(process.number) / "cmdline").read_bytes():
-                found.append(process.number)
-    return sorted(found)
+    """The processes that do the hours of a run: they are forked from a child of it."""
+    living = list(_living())
+    forking = {process.number for process in living if process.parent == parent and _forks(process.number)}
+    return sorted(process.number for process in living if process.parent in forking)
 
 
 def kill(process: int) -> bool:
@@ -76,3 +73,9 @@ def _living() -> Iterator[_Process]:
             state, parent, its_group = (entry / "stat").read_text().rpartition(")")[2].split()[:3]
             if state not in {"Z", "X"}:
                 yield _Process(int(entry.name), int(parent), int(its_group))
+
+
+def _forks(process: int) -> bool:
+    with suppress(OSError):
+        return _FORKING in (PROC / str(process) / "cmdline").read_bytes()
+    return False

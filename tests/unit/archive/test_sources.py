@@ -14,9 +14,10 @@ from hypothesis import strategies as st
 from etl.archive.companion import Companion, parse_companion
 from etl.archive.contract import mask_credentials
 from etl.archive.http_source import parse_retry_after
-from etl.archive.sources import DEFAULT_SOURCES, HourNotFound, NotModified, source_at
+from etl.archive.sources import HourNotFound, NotModified, source_at
 from etl.errors import SourceUnreachableError, UsageError
 from etl.hours import Hour
+from etl.settings import DEFAULT_SOURCES
 
 HOUR = Hour.of(2015, 1, 1, 4)
 NOW = datetime(2026, 9, 20, 12, 30, tzinfo=UTC)
