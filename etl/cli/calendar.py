@@ -23,6 +23,19 @@ if TYPE_CHECKING:
 
     from etl.hours import HourRange
 
+SHOWN: Final = (
+    "hour",
+    "hour_start",
+    "status",
+    "reason",
+    "hole",
+    "next_try",
+    "events",
+    "source_bytes",
+    "parquet_bytes",
+)
+"""The columns of the coverage that are looked at here."""
+
 _FEW_HOURS: Final = 24
 """So many hours are listed one by one."""
 _MONTHS_BY_DAY: Final = 24
@@ -44,7 +57,7 @@ def print_coverage(console: Console, table: pa.Table, *, lake: str, hours: HourR
 
     Args:
         console: Where to.
-        table: A table of ``etl.lake.coverage.COVERAGE_SCHEMA``.
+        table: A table with the columns ``SHOWN`` of ``etl.lake.coverage.COVERAGE_SCHEMA``.
         lake: The lake's address.
         hours: The range that was asked for, None if none was.
         now: When the coverage was looked up; a next try that is not after it is due.

@@ -67,13 +67,15 @@ def status(
 
     FROM and TO are hours (2015-01-01-15) or days (2015-01-01), both included.
     """
-    from etl.lake.coverage import coverage
+    from etl.cli.calendar import SHOWN, print_coverage
+    from etl.lake.coverage import COVERAGE_SCHEMA, coverage
 
     form = _form(form, out)
+    columns = SHOWN if form == "table" and html is None and out is None else COVERAGE_SCHEMA.names
     now = datetime.now(UTC)
     hours = None if first is None else HourRange(first, last or newest_finished_hour())
     lake = session.lake()
-    table = coverage(lake, hours, thresholds=session.thresholds(), now=now, rebuild=rebuild)
+    table = coverage(lake, hours, thresholds=session.thresholds(), now=now, columns=columns, rebuild=rebuild)
     if html is not None:
         from etl.report.coverage_page import render
 
@@ -85,8 +87,6 @@ def status(
     elif form != "table":
         sys.stdout.buffer.write(_WRITERS[form](table))
     elif html is None:
-        from etl.cli.calendar import print_coverage
-
         print_coverage(session.out, table, lake=lake.address, hours=hours, now=now)
 
 

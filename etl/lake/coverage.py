@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
@@ -18,7 +19,7 @@ from etl.lake.index import FACTS_SCHEMA, described, facts
 from etl.lake.lake import Lake
 from etl.lake.layout import manifest_keys
 from etl.lake.manifest import Status
-from etl.lake.suspects import Thresholds, suspicions
+from etl.lake.suspects import JUDGED, Thresholds, suspicions
 from etl.lake.tries import DEFAULT_POLICY, TryPolicy, next_try_of
 
 ABSENT: Final = "absent"
@@ -53,6 +54,9 @@ COVERAGE_SCHEMA: Final = pa.schema(
 )
 """The columns of ``coverage``; each field's metadata holds its description."""
 
+_NEEDED: Final = frozenset({"hour", "hour_start", "status", "reason", "finished_at", *JUDGED})
+"""What the rest is told from."""
+
 
 def coverage(
     lake: Lake,
@@ -61,6 +65,7 @@ def coverage(
     policy: TryPolicy = DEFAULT_POLICY,
     thresholds: Thresholds | None = None,
     now: datetime,
+    columns: Collection[str] = COVERAGE_SCHEMA.names,
     rebuild: bool = False,
 ) -> pa.Table:
     """Tells what the lake has of some hours, and what is still to be done.
@@ -71,21 +76,24 @@ def coverage(
         policy: How long to wait before an hour is tried again.
         thresholds: From where on an hour's volume is suspect; the defaults when None.
         now: The time (aware, UTC).
+        columns: What to tell; fewer are quicker.
         rebuild: Read every manifest, whatever the index of the lake says.
 
     Returns:
-        A table of ``COVERAGE_SCHEMA``, one row an hour, in the order of the hours.
+        A table of these columns of ``COVERAGE_SCHEMA``, in its order, one row an hour, in the order of the hours.
 
     Raises:
         StoreError: If the lake cannot be read.
     """
     thresholds = thresholds or Thresholds()
     asked = hours or HourRange(FIRST_HOUR, Hour.containing(now))
-    found = facts(lake.store, _with_hours_around(asked, thresholds), rebuild=rebuild)
+    schema = pa.schema([field for field in COVERAGE_SCHEMA if field.name in columns])
+    needed = _NEEDED.union(columns)
+    found = facts(lake.store, _with_hours_around(asked, thresholds), columns=needed, rebuild=rebuild)
     found = _judged(found, thresholds)
     if hours is None:
         if not len(found):
-            return COVERAGE_SCHEMA.empty_table()
+            return schema.empty_table()
         starts = vectors.numbers(found["hour_start"].cast(pa.int64()))
         first, last = (Hour(_EPOCH + timedelta(microseconds=int(starts[end]))) for end in (0, -1))
         hours = HourRange(first, last)
@@ -94,7 +102,7 @@ def coverage(
     rows = rows.append_column("window_start", _window_starts(hours))
     rows = rows.append_column("hole", _holes(hours, status))
     rows = rows.append_column("next_try", _next_tries(hours, status, rows["finished_at"], policy, now))
-    return rows.select(COVERAGE_SCHEMA.names).cast(COVERAGE_SCHEMA)
+    return rows.select(schema.names).cast(schema)
 
 
 def _with_hours_around(hours: HourRange, thresholds: Thresholds) -> HourRange:

@@ -9,9 +9,11 @@ from __future__ import annotations
 
 import builtins
 import io
+import shutil
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, Final, cast
 
 from typing_extensions import override
@@ -125,6 +127,16 @@ class GcsStore:
                 retry=self._retry,
             )
         return _info(key, blob)
+
+    def take(self, key: str, path: Path) -> ObjectInfo:
+        """Uploads a file and removes it."""
+        with path.open("rb") as file, self.writer(key) as stream:
+            shutil.copyfileobj(file, stream, _READ_AHEAD_BYTES)
+        path.unlink()
+        info = self.stat(key)
+        if info is None:
+            raise StoreError(f"{self.url(key)} was removed as soon as it was written")
+        return info
 
     def copy(self, source: str, key: str) -> ObjectInfo:
         """Copies an object within the bucket, whole and at once; Google does it, and no bytes come here."""

@@ -11,6 +11,7 @@ import builtins
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import BinaryIO, Final, Protocol
 
 from etl.errors import StoreError
@@ -72,6 +73,13 @@ class Store(Protocol):
 
     def write(self, key: str, content: bytes, *, if_generation: str | None = None) -> ObjectInfo:
         """Writes a small object whole, under the same rules, and says what it became."""
+
+    def take(self, key: str, path: Path) -> ObjectInfo:
+        """Makes an object of a finished file, whole and durable, and says what it became.
+
+        The file has to lie on this machine, for a folder on the same disk, and is gone afterwards: a folder takes it
+        without copying a byte.
+        """
 
     def delete(self, key: str, *, if_generation: str | None = None) -> None:
         """Removes an object; there being none is not an error.

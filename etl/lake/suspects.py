@@ -20,6 +20,9 @@ from etl.hours import Hour
 from etl.lake import vectors
 from etl.lake.manifest import Status
 
+JUDGED: Final = ("hour_start", "status", "events", "type_names", "type_counts")
+"""The columns by which an hour is judged."""
+
 _Floats: TypeAlias = npt.NDArray[np.float64]
 _Flags: TypeAlias = npt.NDArray[np.bool_]
 _Numbers: TypeAlias = npt.NDArray[np.int64]
@@ -59,8 +62,8 @@ def suspicions(rows: pa.Table, thresholds: Thresholds) -> dict[int, str]:
     archive are judged and no measure.
 
     Args:
-        rows: A table of ``etl.lake.index.FACTS_SCHEMA``, with the hours ``thresholds.weeks`` around those in
-            question as far as the lake has them.
+        rows: A table with the columns ``JUDGED`` of ``etl.lake.index.FACTS_SCHEMA``, with the hours
+            ``thresholds.weeks`` around those in question as far as the lake has them.
         thresholds: What is far.
 
     Returns:
@@ -70,7 +73,7 @@ def suspicions(rows: pa.Table, thresholds: Thresholds) -> dict[int, str]:
     complete = np.flatnonzero(counted & vectors.are(rows["status"], Status.COMPLETE.value))
     if not len(complete):
         return {}
-    chosen = rows.select(["hour_start", "events", "type_names", "type_counts"])
+    chosen = rows.select(JUDGED)
     chosen = chosen if len(complete) == len(rows) else chosen.take(vectors.integers(complete))
     return {int(complete[place]): reason for place, reason in _Judge(chosen, thresholds).reasons()}
 

@@ -90,8 +90,8 @@ class FileMaker:
         """Puts finished files in their places, each in one step."""
         for partition, path in staged.items():
             with self._room():
-                info = self.place.publish(partition_key(model.name, partition), path)
                 rows = pq.read_metadata(path).num_rows
+                info = self.place.publish(partition_key(model.name, partition), path)
             yield partition, Published(info.generation, rows, info.size)
 
     def remove(self, model: Model, partition: str) -> None:

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from hashlib import sha256
 from itertools import islice
-from typing import Final
+from typing import Any, Final
 
 import msgspec
 import pyarrow as pa
@@ -22,6 +22,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from etl.errors import StoreError
+from etl.events import arrow
 from etl.hours import FIRST_HOUR, Hour, HourRange
 from etl.lake.lake import Lake
 from etl.lake.layout import manifest_key, manifest_keys
@@ -166,7 +167,8 @@ def _counts(store: Store, key: str, hour: Hour) -> dict[str, int]:
             f"{store.url(key)} cannot be read as parquet", hint="`verify` tells more; `run --force` makes it anew"
         ) from error
     # Whole days are counted as numbers: a date may lie where Python has no calendar.
-    numbers = pc.fill_null(times, pa.scalar(hour.start, times.type)).cast(pa.date32(), safe=False).cast(pa.int32())
+    start: Any = arrow.int64([int(hour.start.timestamp()) * 1_000_000]).cast(times.type)[0]
+    numbers = pc.fill_null(times, start).cast(pa.date32(), safe=False).cast(pa.int32())
     counted: Counter[str] = Counter()
     for pair in pc.value_counts(numbers).to_pylist():
         counted[(date(1970, 1, 1) + timedelta(days=pair["values"])).isoformat()] += pair["counts"]

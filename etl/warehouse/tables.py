@@ -146,17 +146,12 @@ class Warehouse:
         return (info for info in self.store.list(f"{TABLES}/{table}/") if info.key.endswith(".parquet"))
 
     def publish(self, key: str, path: Path) -> ObjectInfo:
-        """Puts a finished parquet file in its place, in one step.
+        """Puts a finished parquet file of this machine in its place, in one step; it is gone from where it was.
 
         Raises:
             StoreError: If the warehouse cannot be written.
         """
-        with path.open("rb") as file, self.store.writer(key) as stream:
-            shutil.copyfileobj(file, stream, _CHUNK_BYTES)
-        info = self.store.stat(key)
-        if info is None:
-            raise StoreError(f"{self.store.url(key)} was removed as soon as it was written")
-        return info
+        return self.store.take(key, path)
 
     def remove(self, table: str, partition: str) -> None:
         """Takes a partition away.

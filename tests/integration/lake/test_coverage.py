@@ -127,6 +127,19 @@ def test_every_hour_between_has_a_row_and_its_next_try(lake: Lake) -> None:
     assert wider.equals(table)
 
 
+@pytest.mark.parametrize("columns", [["status"], ["window_start", "hour", "hole", "next_try"], ["events", "seconds"]])
+def test_some_columns_are_those_of_the_whole(lake: Lake, columns: list[str]) -> None:
+    """From the manifests, from the index, and from one of which a part is old."""
+    for step in range(3):
+        publish(lake, 2 + step, HOUR + step)
+    for change in (lambda: None, lambda: None, lambda: note(lake, HOUR + 5, Status.MISSING)):
+        change()
+        part = coverage(lake, None, now=NOW, columns=columns)
+        whole = coverage(lake, None, now=NOW)
+        assert part.column_names == [name for name in COVERAGE_SCHEMA.names if name in columns]
+        assert part.equals(whole.select(part.column_names))
+
+
 def test_hours_far_apart_are_told_apart(lake: Lake) -> None:
     for hour in (FIRST_HOUR, HOUR, Hour.of(2024, 2, 29, 23)):
         publish(lake, 1, hour)

@@ -6,6 +6,7 @@ import gc
 import io
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -46,6 +47,30 @@ def test_a_stream_gives_the_same_as_one_write(store: Store) -> None:
             stream.write(BIG[start : start + 1_000_003])
             assert store.stat(KEY) is None
     assert store.read(KEY) == BIG
+
+
+@pytest.mark.parametrize("before", [None, b"old"])
+def test_a_file_is_taken_whole(store: Store, tmp_path: Path, before: bytes | None) -> None:
+    if before is not None:
+        store.write(KEY, before)
+    old = store.stat(KEY)
+    file = tmp_path / "file"
+    file.write_bytes(BIG)
+    info = store.take(KEY, file)
+    assert info == store.stat(KEY)
+    assert info.size == len(BIG)
+    assert old is None or info.generation != old.generation
+    assert store.read(KEY) == BIG
+    assert not file.exists()
+    assert store.leftovers() == []
+
+
+def test_no_file_to_take_changes_nothing(store: Store, tmp_path: Path) -> None:
+    store.write(KEY, b"old")
+    with pytest.raises((StoreError, FileNotFoundError)):
+        store.take(KEY, tmp_path / "absent")
+    assert store.read(KEY) == b"old"
+    assert store.leftovers() == []
 
 
 def test_an_object_opens_at_any_position(store: Store) -> None:
