@@ -18,7 +18,8 @@ import msgspec
 
 from etl.archive.damage import Damage, Place, Reason
 
-BLOCK_SIZE: Final = 1 << 20
+BLOCK_SIZE: Final = 2 << 20
+"""Half of it takes a tenth more CPU time for an hour, in more steps; twice as much takes more time in the kernel."""
 LONGEST_LINE: Final = 256 << 20
 """A longer line is set aside unread, so that memory stays bounded; the longest known has 211,240 bytes."""
 
@@ -131,7 +132,7 @@ class _Held:
         pieces = self.take_pieces()
         for rest in (pieces[number][end:], *pieces[number + 1 :]):
             self.add(rest)
-        return b"".join([*pieces[:number], pieces[number][:end]])
+        return b"".join([*pieces[:number], memoryview(pieces[number])[:end]])
 
     def take_pieces(self) -> list[bytes]:
         """Takes all there is."""

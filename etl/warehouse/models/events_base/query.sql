@@ -1,5 +1,5 @@
--- One row an event. Most events have no copy, and payloads are most of the bytes: so copies are found by the narrow
--- columns first, and only rows that have one, or that have no id to tell by, are ranked with their payloads.
+-- One row an event. Most events have no copy, and payloads are most of the bytes: so ids that come twice are found
+-- first, and only rows that have one of these, or that have no id to tell by, are ranked with their payloads.
 WITH lake AS (
   SELECT
     id, type, COALESCE(type, '') AS type_key, actor_id, actor_login, actor_gravatar_id, actor_avatar_url, actor_url,
@@ -9,10 +9,10 @@ WITH lake AS (
   FROM lake_events
 ),
 twice AS (
-  SELECT id, type_key, action_time
+  SELECT id
   FROM lake
   WHERE id IS NOT NULL AND action_time >= @start AND action_time < @end
-  GROUP BY id, type_key, action_time
+  GROUP BY id
   HAVING COUNT(*) > 1
 ),
 once AS (
@@ -20,8 +20,7 @@ once AS (
     lake.id, lake.type, lake.action_time, lake.actor_id, lake.actor_login, lake.repo_id, lake.repo_name, lake.org_id,
     lake.org_login, lake.payload, lake.date, lake.hour, CAST(NULL AS STRING) AS record_key
   FROM lake
-  LEFT JOIN twice
-    ON lake.id = twice.id AND lake.type_key = twice.type_key AND lake.action_time = twice.action_time
+  LEFT JOIN twice ON lake.id = twice.id
   WHERE lake.id IS NOT NULL AND lake.action_time >= @start AND lake.action_time < @end AND twice.id IS NULL
 ),
 repeated AS (
@@ -36,8 +35,7 @@ repeated AS (
         COALESCE(lake.repo_id, -1), COALESCE(lake.org_id, -1)
     ) AS copy
   FROM lake
-  INNER JOIN twice
-    ON lake.id = twice.id AND lake.type_key = twice.type_key AND lake.action_time = twice.action_time
+  INNER JOIN twice ON lake.id = twice.id
   WHERE lake.action_time >= @start AND lake.action_time < @end
 ),
 nameless AS (
