@@ -35,7 +35,7 @@ from etl.hours import Hour, HourRange
 from etl.warehouse.reading import opened
 from etl.warehouse.tables import Warehouse
 
-_FIRST: Final = Hour.of(2024, 5, 20, 18)
+_FIRST: Final = Hour.of(2024, 5, 20, 12)
 """So that the hour that is added is the first of another day, as it would be of a lake of many."""
 _MOST_OF_SPARK: Final = 1.0
 _PANDAS: Final = "pandas, windows over all rows: `events` alone"
@@ -69,7 +69,7 @@ class Sizes:
         events: Events in each.
     """
 
-    hours: int = 6
+    hours: int = 12
     events: int = 100_000
 
 
