@@ -16,7 +16,7 @@ from etl.cli.front import Command
 from etl.cli.session import Bound, Session, scrub_of, with_session
 from etl.errors import IncompleteError, UsageError
 from etl.hours import FIRST_HOUR, Hour, HourRange, newest_finished_hour
-from etl.processes import context
+from etl.memory import keep_memory
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -130,7 +130,10 @@ def backfill(
     alone, so that the same again goes on where it was stopped. An hour that fails stops no other; it is tried
     again at the end, and told with its reason.
     """
+    keep_memory()
     if how["engine"] == "processes" and not how["dry_run"]:
+        from etl.processes import context
+
         # What processes need is imported while this one imports the same.
         context()
     from etl.backfill import Redo
@@ -165,6 +168,7 @@ def catch_up(session: Session, hours: int, **how: Any) -> None:  # noqa: ANN401
     Safe to be run every few minutes, also beside a backfill: an hour that another run is working on is not
     done twice.
     """
+    keep_memory()
     from etl.archive.fetch import newest_published
     from etl.backfill import Redo
 

@@ -16,6 +16,7 @@ from etl.cli.front import Command, Group
 from etl.cli.session import Bound, Session, with_session
 from etl.errors import IncompleteError, StoreError, UsageError
 from etl.hours import Hour, HourRange, newest_finished_hour
+from etl.memory import keep_memory
 
 if TYPE_CHECKING:
     from etl.mage.client import RunCounts
@@ -84,6 +85,7 @@ def serve(
     The first start makes an owner and shows the password once. What flags say of lake and sources holds for the
     server's runs.
     """
+    keep_memory()
     from etl.mage import server
 
     settings = session.settings

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import platform
 import signal
 import sys
 import traceback
@@ -86,7 +85,6 @@ def main(args: Sequence[str] | None = None, *, prog_name: str | None = None) -> 
         The exit code (``etl.errors.ExitCode``).
     """
     _mend_streams()
-    _choose_memory()
     try:
         with _stopped_by_sigterm():
             code = _run(args, prog_name)
@@ -98,18 +96,6 @@ def main(args: Sequence[str] | None = None, *, prog_name: str | None = None) -> 
     except OSError as error:
         return _unexpected(error)
     return code
-
-
-def _choose_memory() -> None:
-    """Has Arrow take all its memory by jemalloc and keep it, unless somebody chose otherwise.
-
-    It reads this when it is loaded. What can be said later (``etl.pipeline``) reaches neither the buffers of its
-    parquet writer, which grow and go with every page, nor what jemalloc gives back in between: measured on an hour of
-    300,000 events (Arrow 25), a third of the page faults, a tenth less time, and a peak that is no higher.
-    """
-    if (sys.platform, platform.machine()) == ("linux", "x86_64"):  # where its builds are known to have it
-        os.environ.setdefault("ARROW_DEFAULT_MEMORY_POOL", "jemalloc")
-        os.environ.setdefault("JE_ARROW_MALLOC_CONF", "dirty_decay_ms:-1")
 
 
 def _mend_streams() -> None:

@@ -10,6 +10,7 @@ from etl.cli.front import Command
 from etl.cli.session import HOUR, Session, with_session
 from etl.errors import DamagedError, UsageError
 from etl.hours import Hour
+from etl.memory import keep_memory
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -51,6 +52,7 @@ def run(session: Session, at: Hour | None, *, refresh: bool, force: bool, as_jso
     The hour is downloaded, every event is given the one schema, and the result is put in its place at once or
     not at all. Running it again is free and safe: an hour that is complete is left alone.
     """
+    keep_memory()
     chosen = chosen_hour(at, parts)
     lake, sources = session.lake(), session.sources()
     options = session.run_options(refresh=refresh, force=force)

@@ -15,6 +15,7 @@ from etl.cli.front import Command
 from etl.cli.session import Bound, Session, with_session
 from etl.errors import UsageError
 from etl.hours import Hour, HourRange, newest_finished_hour
+from etl.memory import share_memory
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -67,6 +68,7 @@ def status(
 
     FROM and TO are hours (2015-01-01-15) or days (2015-01-01), both included.
     """
+    share_memory()
     from etl.cli.calendar import SHOWN, print_coverage
     from etl.lake.coverage import COVERAGE_SCHEMA, coverage
 

@@ -201,11 +201,13 @@ def _laid_out(hours: pa.Table) -> tuple[_Numbers, _Numbers, _Numbers, list[str]]
         each = lines.split("\n")
         sizes.append(len(each))
         codes_of_sets.extend(names.setdefault(name, len(names)) for name in each)
-    first_of_set = np.cumsum([0, *sizes[:-1]])
+    first_of_set = np.cumsum([0, *sizes[:-1]], dtype=np.int32)
     lengths = vectors.numbers(counts.value_lengths())
-    places = np.repeat(np.arange(len(lengths)), lengths)
-    nth = np.arange(len(places)) - np.repeat(np.cumsum(lengths) - lengths, lengths)
-    codes = np.array(codes_of_sets)[first_of_set[vectors.numbers(sets.indices)][places] + nth]
+    # Two million counts of all hours: half the memory is half the time.
+    places = np.repeat(np.arange(len(lengths), dtype=np.int32), lengths)
+    begins = np.cumsum(lengths, dtype=np.int32) - lengths
+    nth = np.arange(len(places), dtype=np.int32) - np.repeat(begins, lengths)
+    codes = np.array(codes_of_sets, dtype=np.int32)[first_of_set[vectors.numbers(sets.indices)][places] + nth]
     return places, codes, vectors.numbers(counts.flatten()), list(names)
 
 
