@@ -25,7 +25,7 @@ JUDGED: Final = ("hour_start", "status", "events", "type_names", "type_counts")
 
 _Floats: TypeAlias = npt.NDArray[np.float64]
 _Flags: TypeAlias = npt.NDArray[np.bool_]
-_Numbers: TypeAlias = npt.NDArray[np.int64]
+_Numbers: TypeAlias = npt.NDArray[np.int32] | npt.NDArray[np.int64]
 
 _HOURS_A_WEEK: Final = 168
 _MICROSECONDS_AN_HOUR: Final = 3_600_000_000
