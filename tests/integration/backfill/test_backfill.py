@@ -216,9 +216,18 @@ def test_an_hour_that_kills_every_worker_is_failed_and_noted(archive: Archive, l
     assert "SIGKILL" in (manifest.reason or "")
 
 
-def test_a_worker_killed_before_it_began_costs_its_hour_nothing(archive: Archive, lake: Lake) -> None:
+def test_a_worker_killed_before_it_began_costs_its_hour_nothing(
+    archive: Archive, lake: Lake, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What it is sent names a module that takes long to import, for anybody but the parent."""
+    module = tmp_path / "slow_for_workers.py"
+    wait = f"import os, time\ntime.sleep(60 * (os.getpid() != {os.getpid()}))\n"
+    module.write_text(f"{wait}def scrub(text):\n    return text\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    scrub = importlib.import_module("slow_for_workers").scrub
+    log = LogTerms(format="plain", level="info", scrub=scrub, on_terminal=False)
     publish(archive, first(1))
-    with Crew(1, job(lake, archive.url)) as hands:
+    with Crew(1, replace(job(lake, archive.url), log=log)) as hands:
         hands.give(FIRST)
         (child,) = multiprocessing.active_children()
         os.kill(child.pid or 0, signal.SIGKILL)
