@@ -1,7 +1,7 @@
 """Spark: the tables of some days, and one more hour of them, against the two jobs this descends from.
 
-Usage: ``make bench-spark``, or ``python -m benchmarks.spark [--quick]``. What is measured is in ``README.md`` beside this
-file, whose results this script writes.
+Usage: ``make bench-spark``, or ``python -m benchmarks.spark [--quick]``. What is measured is in ``README.md`` beside
+this file, whose results this script writes.
 """
 
 from __future__ import annotations
