@@ -73,7 +73,7 @@ def status(
     from etl.lake.coverage import COVERAGE_SCHEMA, coverage
 
     form = _form(form, out)
-    columns = SHOWN if form == "table" and html is None and out is None else COVERAGE_SCHEMA.names
+    columns = SHOWN if form == "table" and html is None else COVERAGE_SCHEMA.names
     now = datetime.now(UTC)
     hours = None if first is None else HourRange(first, last or newest_finished_hour())
     lake = session.lake()

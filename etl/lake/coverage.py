@@ -54,7 +54,7 @@ COVERAGE_SCHEMA: Final = pa.schema(
 )
 """The columns of ``coverage``; each field's metadata holds its description."""
 
-_NEEDED: Final = frozenset({"hour", "hour_start", "status", "reason", "finished_at", *JUDGED})
+_NEEDED: Final = frozenset({"hour", "reason", "finished_at", *JUDGED})
 """What the rest is told from."""
 
 

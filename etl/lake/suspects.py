@@ -203,7 +203,7 @@ def _laid_out(hours: pa.Table) -> tuple[_Numbers, _Numbers, _Numbers, list[str]]
         codes_of_sets.extend(names.setdefault(name, len(names)) for name in each)
     first_of_set = np.cumsum([0, *sizes[:-1]], dtype=np.int32)
     lengths = vectors.numbers(counts.value_lengths())
-    # Two million counts of all hours: half the memory is half the time.
+    # There are two million counts of all hours, and pages of memory are a good part of the time.
     places = np.repeat(np.arange(len(lengths), dtype=np.int32), lengths)
     begins = np.cumsum(lengths, dtype=np.int32) - lengths
     nth = np.arange(len(places), dtype=np.int32) - np.repeat(begins, lengths)
