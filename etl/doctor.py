@@ -24,7 +24,7 @@ from etl.archive.contract import Source, file_name, mask_credentials
 from etl.archive.fetch import newest_published
 from etl.archive.retrying import FetchPolicy
 from etl.archive.sources import source_at
-from etl.errors import EtlError, ExitCode, NotPublishedError, StoreError, UsageError
+from etl.errors import EtlError, ExitCode, NotPublishedError, StoreError, missing_extra
 from etl.events.compiled import scanner
 from etl.hours import newest_finished_hour
 from etl.lake.folder_store import FolderStore
@@ -177,9 +177,7 @@ def _default_credentials() -> Credentials:
         from google.auth.exceptions import DefaultCredentialsError, GoogleAuthError  # noqa: PLC0415
         from google.auth.transport.requests import Request  # noqa: PLC0415
     except ImportError as error:
-        raise UsageError(
-            "Google's libraries are not installed", hint="run: pip install 'gharchive-etl[gcp]'"
-        ) from error
+        raise missing_extra("google-auth", "gcp") from error
     try:
         found: Credentials = google.auth.default(scopes=[_SCOPE])[0]
         found.refresh(Request())  # type: ignore[no-untyped-call]

@@ -63,6 +63,20 @@ class UsageError(EtlError):
     exit_code = ExitCode.USAGE
 
 
+def missing_extra(what: str, extra: str, *, note: str = "") -> UsageError:
+    """Returns the error for an optional library that is not installed.
+
+    The hint names no package index: it works from a checkout and from a wheel, wherever that came from.
+
+    Args:
+        what: What is not installed, as the subject of a sentence.
+        extra: The extra of ``pyproject.toml`` that brings it.
+        note: A condition to add to the hint.
+    """
+    hint = f"add the extra {extra}: `make setup` or pip install '.[{extra}]' in a checkout, else pip install 'FILE.whl"
+    return UsageError(f"{what} is not installed", hint=f"{hint}[{extra}]'{note}")
+
+
 class NotPublishedError(EtlError):
     """No source has the hour; it may be too young, or missing for good."""
 

@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Final
 
-from etl.errors import ConflictError, EtlError, StoreError, UsageError
+from etl.errors import ConflictError, EtlError, StoreError, UsageError, missing_extra
 
 if TYPE_CHECKING:
     from google.cloud.storage import Client
@@ -60,10 +60,7 @@ def client() -> Client:
         from google.auth.exceptions import DefaultCredentialsError  # noqa: PLC0415
         from google.cloud.storage import Client  # noqa: PLC0415
     except ImportError as error:
-        raise UsageError(
-            f"{SCHEME} addresses need google-cloud-storage, which is not installed",
-            hint="run: pip install 'gharchive-etl[gcp]'",
-        ) from error
+        raise missing_extra(f"google-cloud-storage, which {SCHEME} addresses need,", "gcp") from error
     # Else the client asks for the bucket's own metadata behind our back, to decorate traces that nobody
     # records; that takes a right which neither readers nor writers of objects have.
     os.environ.setdefault("DISABLE_GCS_PYTHON_CLIENT_OTEL_BUCKET_METADATA", "true")

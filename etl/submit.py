@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 from uuid import uuid4
 
 from etl import errors, gcs
-from etl.errors import BatchError, EtlError, StoreError, UsageError
+from etl.errors import BatchError, EtlError, StoreError, UsageError, missing_extra
 from etl.lake.gcs_store import GcsStore
 
 if TYPE_CHECKING:
@@ -345,9 +345,7 @@ def _library() -> Any:  # noqa: ANN401 -- a module
     try:
         from google.cloud import dataproc_v1  # noqa: PLC0415 -- comes with the extra
     except ImportError as error:
-        raise UsageError(
-            "Dataproc's client is not installed", hint="install it with: pip install 'gharchive-etl[gcp]'"
-        ) from error
+        raise missing_extra("google-cloud-dataproc", "gcp") from error
     return dataproc_v1
 
 

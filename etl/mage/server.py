@@ -30,7 +30,7 @@ import requests
 import structlog
 from filelock import FileLock, Timeout
 
-from etl.errors import StoreError, UsageError
+from etl.errors import StoreError, UsageError, missing_extra
 from etl.mage.spool import Spool, touched
 
 DEFAULT_FOLDER: Final = ".mage_data"
@@ -122,7 +122,7 @@ def prepare(plan: Plan, given: Mapping[str, str]) -> Ready:
         StoreError: If the folder cannot be written.
     """
     if not Path(sys.executable).with_name("mage").is_file():
-        raise UsageError("Mage is not installed", hint="pip install 'gharchive-etl[mage]', with Python 3.11 or 3.12")
+        raise missing_extra("Mage", "mage", note=", with Python 3.11 or 3.12")
     _refuse_taken_port(plan)
     try:
         plan.folder.mkdir(parents=True, exist_ok=True, mode=0o700)

@@ -20,7 +20,7 @@ from uuid import uuid4
 from tenacity import Retrying, retry_if_exception, stop_after_attempt, wait_random_exponential
 
 from etl import __version__, gcs
-from etl.errors import ConflictError, StoreError, UsageError
+from etl.errors import ConflictError, StoreError, UsageError, missing_extra
 
 if TYPE_CHECKING:
     from google.cloud.bigquery import Client, CopyJob, LoadJob
@@ -122,9 +122,7 @@ def connect(name: DatasetName) -> Client:
         from google.auth.exceptions import DefaultCredentialsError  # noqa: PLC0415
         from google.cloud.bigquery import Client  # noqa: PLC0415
     except ImportError as error:
-        raise UsageError(
-            "this needs google-cloud-bigquery, which is not installed", hint="run: pip install 'gharchive-etl[gcp]'"
-        ) from error
+        raise missing_extra("google-cloud-bigquery", "gcp") from error
     if os.environ.get(_EMULATOR):
         return Client(project=name.project, credentials=AnonymousCredentials())  # type: ignore[no-untyped-call]
     try:

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from etl.errors import StoreError, UsageError
+from etl.errors import StoreError, missing_extra
 from etl.warehouse.engine import Tables
 from etl.warehouse.models import Model
 from etl.warehouse.translate import DUCKDB_MACROS, Dialect, Parameters, shaped, translate
@@ -92,7 +92,7 @@ def connect() -> duckdb.DuckDBPyConnection:
     try:
         import duckdb  # noqa: PLC0415 -- comes with the extra
     except ModuleNotFoundError as error:
-        raise UsageError("this needs DuckDB", hint="install it with: pip install 'gharchive-etl[warehouse]'") from error
+        raise missing_extra("DuckDB", "warehouse") from error
     connection = duckdb.connect()
     for statement in ("SET TimeZone = 'UTC'", *DUCKDB_MACROS):
         connection.execute(statement)

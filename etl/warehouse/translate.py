@@ -14,7 +14,7 @@ from enum import StrEnum
 from functools import cache
 from typing import TYPE_CHECKING, Final, cast
 
-from etl.errors import UsageError
+from etl.errors import UsageError, missing_extra
 from etl.warehouse.models import Column
 
 if TYPE_CHECKING:
@@ -110,9 +110,7 @@ def _parsed(sql: str) -> exp.Expression:
     try:
         import sqlglot  # noqa: PLC0415 -- comes with the extra
     except ModuleNotFoundError as error:
-        raise UsageError(
-            "the warehouse needs sqlglot", hint="install it with: pip install 'gharchive-etl[warehouse]'"
-        ) from error
+        raise missing_extra("sqlglot", "warehouse") from error
     return cast("exp.Expression", sqlglot.parse_one(sql, read="bigquery"))
 
 

@@ -135,7 +135,7 @@ def test_without_mage_it_says_how_to_get_it(plan: Plan, tmp_path: Path) -> None:
     (tmp_path / "bin" / "mage").unlink()
     with pytest.raises(UsageError, match="Mage is not installed") as refusal:
         prepare(plan, {})
-    assert "gharchive-etl[mage]" in str(refusal.value.hint)
+    assert ".[mage]" in str(refusal.value.hint)
 
 
 def test_two_servers_never_work_with_one_folder(plan: Plan, tmp_path: Path) -> None:
