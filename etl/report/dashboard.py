@@ -1,9 +1,9 @@
 """The dashboard: what the warehouse says of people, repositories and types, in one HTML file that needs no network.
 
 The page is a template, a style sheet and a script (``templates/dashboard.*``), a chart library
-(``etl.report.charting``) and the counts as data (``etl.report.cube``). The library and the data are deflated. A content
-security policy names the scripts by their hashes and allows nothing else, no ``eval`` either, so nothing that stands in
-an event can run.
+(``etl.report.vega_bundle``) and the counts as data (``etl.report.cube``). The library and the data are deflated. A
+content security policy names the scripts by their hashes and allows nothing else, no ``eval`` either, so nothing that
+stands in an event can run.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from datetime import datetime
 
 import pyarrow as pa
 
-from etl.report import charting, page
+from etl.report import page, vega_bundle
 from etl.report.cube import Cube, columns
 
 
@@ -34,9 +34,9 @@ def render(cube: Cube, *, warehouse: str, now: datetime) -> str:
     if now.tzinfo is None:
         raise ValueError(f"{now.isoformat()} has no time zone")
     style, script = page.source("page.css", "dashboard.css"), page.source("dashboard.js")
-    library = charting.library()
+    library = vega_bundle.library()
     return page.template("dashboard.html.j2").render(
-        credit=charting.credit(),
+        credit=vega_bundle.credit(),
         cube=cube,
         library=page.deflated(library.encode(), level=9),
         now=now,

@@ -13,8 +13,6 @@ from etl.hours import Hour
 from etl.practice.generator import write_hour
 from tests.e2e.running import etl, start
 
-pytest.importorskip("vl_convert", reason="vl-convert-python holds the chart library: pip install vl-convert-python")
-
 HOUR = Hour.of(2024, 5, 14, 5)
 
 

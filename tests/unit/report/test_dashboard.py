@@ -16,8 +16,6 @@ from etl.report.cube import Cube, columns
 from etl.report.dashboard import render, totals_by_type
 from tests.unit.report.cubes import HOUR, cube_of, event
 
-pytest.importorskip("vl_convert", reason="vl-convert-python holds the chart library: pip install vl-convert-python")
-
 NOW: Final = datetime(2026, 11, 21, 12, 30, tzinfo=UTC)
 HOSTILE: Final = "</script><script>alert(1)</script><img src=x onerror=alert(1)>{{ 7 * 7 }}&amp;\"'"
 MB: Final = 1_000_000
