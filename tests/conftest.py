@@ -1,65 +1,69 @@
-"""What tests of several rooms share: the GCS emulator, and the real data beside the checkout."""
+"""What tests of several rooms share: the tools they need, the storage emulator, and the real data if it is named."""
 
 from __future__ import annotations
 
 import os
 import shutil
-import socket
-import subprocess
-import time
+import tempfile
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
+from typing import Final
 from uuid import uuid4
 
 import pytest
-import requests
+from hypothesis import settings
 
-_CHECKOUT = Path(__file__).parents[1]
-_REAL_DATA = _CHECKOUT / "../shared/data"
-_EMULATOR = "fake-gcs-server"
-_HOW_TO_GET_IT = "go install github.com/fsouza/fake-gcs-server@v1.56.1"
+from tests import tools
+from tests.storage_emulator import GcsEmulator, running_emulator
+from tests.summary import write_summary
+
+_TEMPORARY_BYTES: Final = 2 << 30
+"""What the tests write at a time; where the folder for temporary files has less room, they use the checkout's."""
 
 
-@dataclass(frozen=True)
-class GcsEmulator:
-    """A running GCS emulator with one bucket.
+# A property holds whatever the machine is busy with. Those that need more examples say so where they stand.
+settings.register_profile("tests", deadline=None, max_examples=50)
+settings.load_profile("tests")
 
-    Attributes:
-        endpoint: ``http://127.0.0.1:PORT``; also in STORAGE_EMULATOR_HOST.
-        bucket: Name of the bucket.
-    """
 
-    endpoint: str
-    bucket: str
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--need-all-tools", action="store_true", help="fail instead of skip where a tool is missing")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line("markers", "needs(*tools): tools of tests/tools.py without which the test is skipped")
+    tools.need_all = config.getoption("need_all_tools")
+    tools.set_proxies_aside()
+    _make_room()
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    for mark in item.iter_markers("needs"):
+        for name in mark.args:
+            tools.get(name)
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    write_summary(terminalreporter)
+
+
+def _make_room() -> None:
+    """Chooses a folder for temporary files that has room."""
+    if shutil.disk_usage(tempfile.gettempdir()).free >= _TEMPORARY_BYTES:
+        return
+    folder = tools.ROOT / "build/tmp"
+    folder.mkdir(parents=True, exist_ok=True)
+    os.environ["TMPDIR"] = str(folder)
+    tempfile.tempdir = None
 
 
 @pytest.fixture(scope="session")
 def gcs_emulator() -> Iterator[GcsEmulator]:
     """The emulator, running; skips where it is not installed."""
-    program = _find_emulator()
-    if program is None:
-        pytest.skip(f"{_EMULATOR} is not installed; get it with: {_HOW_TO_GET_IT}")
-    pytest.importorskip("google.cloud.storage", reason="google-cloud-storage: pip install 'gharchive-etl[gcp]'")
-    address = f"127.0.0.1:{_free_port()}"
-    host, _, port = address.partition(":")
-    process = subprocess.Popen(
-        [program, "-scheme", "http", "-host", host, "-port", port, "-public-host", address, "-backend", "memory"],
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    )
-    endpoint = f"http://{address}"
-    try:
-        _await(f"{endpoint}/_internal/healthcheck", process)
-        bucket = f"test-{uuid4().hex}"
-        made = requests.post(f"{endpoint}/storage/v1/b", params={"project": "test"}, json={"name": bucket}, timeout=10)
-        made.raise_for_status()
-        with pytest.MonkeyPatch.context() as patch:
-            patch.setenv("STORAGE_EMULATOR_HOST", endpoint)
-            yield GcsEmulator(endpoint, bucket)
-    finally:
-        process.kill()
-        process.wait()
+    bucket = f"test-{uuid4().hex}"
+    with running_emulator(bucket) as emulator, pytest.MonkeyPatch.context() as patch:
+        patch.setenv("STORAGE_EMULATOR_HOST", emulator.endpoint)
+        yield GcsEmulator(emulator.endpoint, bucket)
 
 
 @pytest.fixture
@@ -70,33 +74,12 @@ def gcs_address(gcs_emulator: GcsEmulator) -> str:
 
 @pytest.fixture(scope="session")
 def real_data() -> Path:
-    """The folder with real hours of the archive; skips where there is none. It holds e-mails: print nothing of it."""
-    if not _REAL_DATA.is_dir():
-        pytest.skip("no real data: put hours of https://www.gharchive.org into ../shared/data/archive")
-    return _REAL_DATA.resolve()
+    """The folder with real hours in ``archive``; skips where there is none. It holds e-mails: print nothing of it."""
+    return tools.get("real-hours")
 
 
-def _find_emulator() -> str | None:
-    named = os.environ.get("FAKE_GCS_SERVER")
-    if named:
-        return named
-    return shutil.which(_EMULATOR) or shutil.which(_EMULATOR, path=Path.home() / "go/bin")
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
-
-
-def _await(url: str, process: subprocess.Popen[bytes]) -> None:
-    for _ in range(500):
-        if process.poll() is not None:
-            pytest.fail(f"{_EMULATOR} ended with code {process.returncode}")
-        try:
-            if requests.get(url, timeout=1).ok:
-                return
-        except requests.ConnectionError:
-            time.sleep(0.02)
-    pytest.fail(f"{_EMULATOR} does not answer at {url}")
+@pytest.fixture(scope="session")
+def real_records(real_data: Path) -> Path:
+    """The same folder, if it also holds records of all years and what GH Archive's own transformer makes of them."""
+    tools.get("real-records")
+    return real_data

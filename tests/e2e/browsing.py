@@ -1,35 +1,25 @@
-"""Opens pages in the system's own Chromium, cut off from any network."""
+"""Opens pages in Chromium, cut off from any network."""
 
 from __future__ import annotations
 
-import os
-import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import pytest
 from playwright.sync_api import Browser, Page, sync_playwright
 
-_NAMES = ("chromium", "chromium-browser", "google-chrome")
-
-
-def find_chromium() -> str | None:
-    """Where the browser is; None where none is installed."""
-    return next(filter(None, map(shutil.which, _NAMES)), None)
+from tests import tools
 
 
 @contextmanager
 def chromium() -> Iterator[Browser]:
-    """A running browser; skips where none is installed."""
-    program = find_chromium()
-    if program is None:
-        pytest.skip("no Chromium; get it with: apt-get install --no-install-recommends chromium")
-    # Chromium refuses its sandbox to root, which is who runs tests in a container; it opens our own pages only.
-    arguments = ["--no-sandbox"] if os.geteuid() == 0 else []
+    """A running browser; skips where none can be used."""
+    found = tools.browser()
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=program, args=arguments)
+        browser = playwright.chromium.launch(
+            executable_path=found.program, args=list(found.arguments), env=dict(found.env)
+        )
         try:
             yield browser
         finally:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -15,25 +14,17 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
-import pytest
-
 from etl.lake.lake import Lake
 from etl.mage.client import MageClient
+from tests import tools
 from tests.e2e.processes import await_end, kill_group
 from tests.e2e.running import ROOT, clean_environment
+from tests.network import free_port
 
 OWNER: Final = "owner@localhost"
 PASSWORD: Final = "a password of these tests"  # noqa: S105
 SECONDS: Final = 150.0
 """How long anything of a server may take on a machine that does other things besides."""
-
-NEEDS_MAGE: Final = "Mage is not installed: pip install 'gharchive-etl[mage]' with Python 3.11 or 3.12"
-
-
-def needs_mage() -> None:
-    """Skips where Mage is not installed."""
-    if not Path(sys.executable).with_name("mage").is_file():
-        pytest.skip(NEEDS_MAGE)
 
 
 def project_copy(folder: Path) -> Path:
@@ -97,7 +88,7 @@ class Server:
 
     def start(self) -> None:
         """Starts it, and waits until its owner can sign in."""
-        self.port = self.port or _free_port()
+        self.port = self.port or free_port()
         self._client = None
         project = self.folder / "mage_pipeline"
         command = [
@@ -154,7 +145,7 @@ def serving(
     folder: Path, sources: str, *words: str, env: Mapping[str, str] | None = None, project: Path | None = None
 ) -> Iterator[Server]:
     """A running server; skips where Mage is not installed."""
-    needs_mage()
+    tools.get("mage")
     if project is None:
         project_copy(folder)
     server = Server(folder, sources, words, dict(env or {}))
@@ -181,10 +172,3 @@ def tree(leader: int) -> list[int]:
 def living(processes: list[int]) -> list[int]:
     """Those of some processes that are there still."""
     return [process for process in processes if Path(f"/proc/{process}/stat").exists()]
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port

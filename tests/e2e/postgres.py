@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import os
 import shutil
-import socket
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
-import pytest
+from tests import tools
+from tests.network import free_port
 
-_HOW_TO_GET_IT: Final = "no Postgres; get it with: apt-get install --no-install-recommends postgresql"
 _USER: Final = "mage"
 
 
@@ -24,10 +23,7 @@ def postgres(folder: Path) -> Iterator[str]:
     Args:
         folder: Where it puts its files; every folder above it has to let others in.
     """
-    tools = _tools()
-    if tools is None:
-        pytest.skip(_HOW_TO_GET_IT)
-    pytest.importorskip("psycopg2", reason="psycopg2-binary: pip install 'gharchive-etl[mage]'")
+    programs = tools.get("postgres")
     folder.mkdir()
     # Postgres refuses to run as root, which is who runs tests in a container.
     as_other: list[str | Path] = (
@@ -35,28 +31,18 @@ def postgres(folder: Path) -> Iterator[str]:
     )
     if as_other:
         shutil.chown(folder, "postgres", "postgres")
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
+    port = free_port()
     data = folder / "data"
     subprocess.run(
-        [*as_other, tools / "initdb", "--username", _USER, "--auth", "trust", "--encoding", "UTF8", "-D", data],
+        [*as_other, programs / "initdb", "--username", _USER, "--auth", "trust", "--encoding", "UTF8", "-D", data],
         cwd=folder,
         check=True,
         stdout=subprocess.DEVNULL,
     )
     options = f"-c listen_addresses=127.0.0.1 -c port={port} -c unix_socket_directories='' -c fsync=off"
-    control = [*as_other, tools / "pg_ctl", "-D", data, "-w"]
+    control = [*as_other, programs / "pg_ctl", "-D", data, "-w"]
     subprocess.run([*control, "-l", folder / "log", "-o", options, "start"], cwd=folder, check=True, timeout=60)
     try:
         yield f"postgresql+psycopg2://{_USER}@127.0.0.1:{port}/postgres"
     finally:
         subprocess.run([*control, "-m", "immediate", "stop"], cwd=folder, check=False, timeout=60)
-
-
-def _tools() -> Path | None:
-    """Where Debian puts them, the newest version first, or the PATH has them."""
-    for found in sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb"), reverse=True):
-        return found.parent
-    on_path = shutil.which("initdb")
-    return None if on_path is None else Path(on_path).parent

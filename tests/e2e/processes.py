@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Final, NamedTuple
 
 PROC: Final = Path("/proc")
-NEEDS_PROC: Final = "it looks for worker processes in /proc, which only Linux has"
 _PATIENCE_SECONDS: Final = 30
 _FORKING: Final = b"multiprocessing.forkserver"
 
@@ -20,11 +19,6 @@ class _Process(NamedTuple):
     number: int
     parent: int
     group: int
-
-
-def has_proc() -> bool:
-    """Whether this system tells of its processes."""
-    return (PROC / "self" / "stat").is_file()
 
 
 def group(leader: int) -> list[int]:

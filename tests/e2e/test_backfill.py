@@ -239,7 +239,7 @@ def _to_group(number: signal.Signals) -> Callable[[int], None]:
     return lambda leader: os.killpg(leader, number)
 
 
-@pytest.mark.skipif(not processes.has_proc(), reason=processes.NEEDS_PROC)
+@pytest.mark.needs("linux")
 @pytest.mark.parametrize(
     "send",
     [
@@ -266,7 +266,7 @@ def test_stopped_it_ends_at_once_and_goes_on_when_run_again(
     assert counts(again) == {"stored": 4}
 
 
-@pytest.mark.skipif(not processes.has_proc(), reason=processes.NEEDS_PROC)
+@pytest.mark.needs("linux")
 def test_its_workers_end_with_it_when_it_is_killed(tmp_path: Path, archive: Archive) -> None:
     hours = HourRange(FIRST, FIRST + 3)
     with _begin(tmp_path, archive, hours) as process:

@@ -50,7 +50,6 @@ class Cloud:
 
 @pytest.fixture
 def cloud(tmp_path: Path, gcs_address: str) -> Iterator[Cloud]:
-    pytest.importorskip("google.cloud.bigquery", reason="google-cloud-bigquery: pip install 'gharchive-etl[gcp]'")
     with serving_bigquery(tmp_path / "google") as google:
         google.create_dataset("gharchive")
         google.create_dataset("gharchive_reporting")

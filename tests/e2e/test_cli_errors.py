@@ -334,7 +334,7 @@ def test_a_reader_that_goes_away_is_no_error(program: Program) -> None:
     assert not err
 
 
-@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full, which Linux has")
+@pytest.mark.needs("linux")  # /dev/full
 @pytest.mark.parametrize("where", ["> /dev/full", ">&-", "2>&-", ">&- 2>&-"])
 @pytest.mark.parametrize("words", ["schema", "status", "--help", "stauts"])
 def test_output_that_cannot_be_written_gives_no_traceback(where: str, words: str, tmp_path: Path) -> None:

@@ -8,18 +8,14 @@ from pathlib import Path
 from typing import Any, Final
 
 import pytest
+from playwright.sync_api import Browser, Page, expect
 
 from etl.hours import Hour
 from etl.practice.generator import write_hour
 from etl.report.coverage_page import render
-from tests.unit.report.samples import NOW, history, row, table
-
-pytest.importorskip("playwright.sync_api", reason="playwright drives the browser: pip install playwright")
-
-from playwright.sync_api import Browser, Page, expect
-
 from tests.e2e.browsing import chromium, opened
 from tests.e2e.running import etl
+from tests.unit.report.samples import NOW, history, row, table
 
 HOSTILE: Final = '</script><script>window.hacked = 1</script><img src=x onerror="window.hacked = 1">'
 FIRST: Final = Hour.of(2020, 7, 1, 0)

@@ -11,21 +11,15 @@ from typing import Any, Final
 
 import duckdb
 import pytest
+from playwright.sync_api import Browser, Page, expect
 
 from etl.hours import Hour, HourRange
 from etl.practice.generator import write_archive
 from etl.report.dashboard import render
-from tests.unit.report.cubes import cube_of, event
-
-pytest.importorskip("playwright.sync_api", reason="playwright drives the browser: pip install playwright")
-pytest.importorskip("vl_convert", reason="vl-convert-python holds the chart library: pip install vl-convert-python")
-
-from playwright.sync_api import Browser, Page, expect
-
 from tests.e2e.browsing import chromium, opened
 from tests.e2e.running import etl
+from tests.unit.report.cubes import cube_of, event
 
-REAL: Final = Path(__file__).parents[2] / "../shared/data/archive"
 NOW: Final = datetime(2026, 11, 21, 12, 30, tzinfo=UTC)
 MISSING: Final = Hour.of(2024, 5, 14, 7)
 HOSTILE: Final = '</script><script>window.hacked = 1</script><img src=x onerror="window.hacked = 1">'
@@ -93,12 +87,11 @@ def practice(tmp_path_factory: pytest.TempPathFactory) -> Made:
 
 
 @pytest.fixture(scope="module")
-def real(tmp_path_factory: pytest.TempPathFactory) -> Made:
+def real(tmp_path_factory: pytest.TempPathFactory, real_data: Path) -> Made:
     """The five real hours, of three of the eras; those of 2015 can be read without knowing any history."""
-    if not REAL.is_dir():
-        pytest.skip(f"no real hours in {REAL}; they are not part of the project")
-    hours = [Hour.parse(path.name.removesuffix(".json.gz")) for path in sorted(REAL.glob("*.json.gz"))]
-    return made(tmp_path_factory.mktemp("real"), REAL, hours, day=date(2015, 1, 1), complete=3)
+    archive = real_data / "archive"
+    hours = [Hour.parse(path.name.removesuffix(".json.gz")) for path in sorted(archive.glob("*.json.gz"))]
+    return made(tmp_path_factory.mktemp("real"), archive, hours, day=date(2015, 1, 1), complete=3)
 
 
 def made(folder: Path, archive: Path, hours: list[Hour], *, day: date, complete: int) -> Made:

@@ -12,9 +12,9 @@ import pytest
 from etl import doctor
 from etl.cli.doctor import CHECKS
 from etl.errors import ExitCode
-from tests.conftest import _free_port
 from tests.e2e.running import Done, etl
 from tests.integration.google import ACCOUNT, metadata_server, serving_dataset
+from tests.network import free_port
 
 NO_GOOGLE: Final = {
     "GOOGLE_APPLICATION_CREDENTIALS": "",
@@ -71,7 +71,7 @@ def test_a_table_says_what_to_do(tmp_path: Path) -> None:
 
 
 def test_the_exit_code_is_that_of_what_failed_first(tmp_path: Path) -> None:
-    down = f"http://127.0.0.1:{_free_port()}"
+    down = f"http://127.0.0.1:{free_port()}"
     done = etl(tmp_path, "doctor", "--source", down, "--format", "json", env=NO_GOOGLE)
     assert done.code == ExitCode.SOURCE_UNREACHABLE
     assert states(done)[f"source {down}"] == "fail"
@@ -83,7 +83,7 @@ def test_the_exit_code_is_that_of_what_failed_first(tmp_path: Path) -> None:
 
 
 def test_without_credentials_the_first_thing_to_mend_is_told_first(tmp_path: Path) -> None:
-    env = {**NO_GOOGLE, "GCE_METADATA_HOST": f"127.0.0.1:{_free_port()}", "CLOUDSDK_CONFIG": str(tmp_path / "none")}
+    env = {**NO_GOOGLE, "GCE_METADATA_HOST": f"127.0.0.1:{free_port()}", "CLOUDSDK_CONFIG": str(tmp_path / "none")}
     done = etl(tmp_path, "doctor", "--source", tmp_path, "--lake", "gs://a-bucket/lake", env=env)
     assert done.code == ExitCode.STORE_FAILED
     failed = [line.split("  ")[0].strip() for line in done.out.splitlines() if " fail " in line]

@@ -13,7 +13,7 @@ import pytest
 from etl.errors import ExitCode
 from etl.hours import Hour, HourRange
 from etl.practice.server import Generated, PracticeServer
-from tests.e2e.mage_server import Server, living, needs_mage, serving, tree, until
+from tests.e2e.mage_server import Server, living, serving, tree, until
 from tests.e2e.postgres import postgres
 from tests.integration.running import sound
 
@@ -25,7 +25,6 @@ EVENTS: Final = 100
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    needs_mage()
     # Not below pytest's own folder, which lets nobody else in.
     with tempfile.TemporaryDirectory(prefix="mage-postgres-") as open_folder:
         Path(open_folder).chmod(0o755)

@@ -23,15 +23,15 @@ from etl.practice.faults import FaultyServer, Plan, Slow, Stalled
 from etl.practice.generator import write_archive
 from etl.practice.server import Generated, PracticeServer
 from tests.e2e import processes
-from tests.e2e.emulator import lasting_emulator
 from tests.e2e.running import Done, etl, start
+from tests.storage_emulator import running_emulator
 
 HOURS: Final = HourRange(Hour.of(2015, 1, 1, 0), Hour.of(2015, 1, 1, 11))
 EVENTS: Final = 150
 _PATIENCE_SECONDS: Final = 120
 _OUTAGE_SECONDS: Final = 1
 
-needs_proc = pytest.mark.skipif(not processes.has_proc(), reason=processes.NEEDS_PROC)
+needs_proc = pytest.mark.needs("linux")
 
 
 @pytest.fixture(scope="module")
@@ -268,9 +268,8 @@ def test_the_newest_hours_are_those_of_utc(zone: str, command: tuple[str, ...], 
 
 
 def test_a_bucket_that_goes_away_and_comes_back(archive: Path, tmp_path: Path) -> None:
-    pytest.importorskip("google.cloud.storage", reason="google-cloud-storage: pip install 'gharchive-etl[gcp]'")
-    with lasting_emulator(tmp_path / "bucket") as emulator:
-        lake = f"gs://{emulator.bucket}/lake"
+    with running_emulator("lasting", tmp_path / "bucket") as emulator:
+        lake = "gs://lasting/lake"
         env = {"STORAGE_EMULATOR_HOST": emulator.endpoint}
         with FaultyServer(archive, Plan(faults=(Slow(seconds=0.5),))) as server:
             process = start(tmp_path, *words(server.address, "--lake", lake), env=env)

@@ -16,6 +16,7 @@ import pytest
 
 from etl.hours import Hour
 from etl.practice.generator import write_archive
+from tests import tools
 
 ROOT: Final = Path(__file__).parents[2]
 HOURS: Final = ("2015-01-01-15", "2013-02-15-0")
@@ -112,21 +113,7 @@ def test_the_pandas_snippet_runs(place: Path, archive: Path) -> None:
     assert "/" in run_python(snippet, place, archive)
 
 
-def test_the_spark_snippet_runs(place: Path, archive: Path) -> None:
-    pytest.importorskip("pyspark", reason="pyspark is not installed; get it with: pip install 'gharchive-etl[spark]'")
-    if java_version() < LEAST_JAVA:
-        pytest.skip(f"no Java {LEAST_JAVA} or newer; get it with: apt-get install openjdk-17-jre-headless")
+def test_the_spark_snippet_runs(place: Path, archive: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("JAVA_HOME", str(tools.get("java")))
     (snippet,) = (text for text in blocks("README.md", "python") if "import SparkSession" in text)
     assert "repo_name|count" in run_python(snippet, place, archive).replace(" ", "")
-
-
-def java_version() -> int:
-    """The major version of the Java that Spark would start; 0 without one."""
-    home = os.environ.get("JAVA_HOME")
-    program = str(Path(home) / "bin" / "java") if home else "java"
-    try:
-        said = subprocess.run([program, "-version"], capture_output=True, text=True, check=False).stderr
-    except OSError:
-        return 0
-    found = re.search(r'version "(\d+)', said)
-    return int(found[1]) if found else 0

@@ -59,11 +59,9 @@ def checkout(real_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Itera
     place = tmp_path_factory.mktemp("beside")
     folder = place / "checkout"
     folder.mkdir()
-    (place / "shared").symlink_to(real_data.parent)
+    (place / "archive").symlink_to(real_data / "archive")
     (folder / "etl").symlink_to(ROOT / "etl")
-    said = {
-        hour: etl(folder, *parts(hour), "--source", "../shared/data/archive", "--lake", "lake") for hour in REAL_EVENTS
-    }
+    said = {hour: etl(folder, *parts(hour), "--source", "../archive", "--lake", "lake") for hour in REAL_EVENTS}
     yield Checkout(folder, said)
     shutil.rmtree(folder)  # it holds what was made of real addresses
 
@@ -96,7 +94,7 @@ def test_the_hour_of_the_documentation_holds_its_types(checkout: Checkout) -> No
 def test_a_second_run_does_nothing_and_says_so(checkout: Checkout) -> None:
     before = {path: path.stat() for path in checkout.folder.rglob("lake/*/*/*/*")}
     for hour, events in REAL_EVENTS.items():
-        done = etl(checkout.folder, *parts(hour), "--source", "../shared/data/archive", "--lake", "lake")
+        done = etl(checkout.folder, *parts(hour), "--source", "../archive", "--lake", "lake")
         assert done.code == ExitCode.OK
         assert done.out.startswith(f"{hour} is complete already with {events:,} events; nothing was done"), hour
     after = {path: path.stat() for path in checkout.folder.rglob("lake/*/*/*/*")}
@@ -233,9 +231,7 @@ def test_no_log_and_no_output_has_a_clear_address(checkout: Checkout, addresses:
     said = [checkout.said[WITH_ADDRESSES]]
     for form in ("plain", "json"):
         flags = ("--log-level", "debug", "--log-format", form)
-        said.append(
-            etl(checkout.folder, *parts(WITH_ADDRESSES), "--source", "../shared/data/archive", "--force", *flags)
-        )
+        said.append(etl(checkout.folder, *parts(WITH_ADDRESSES), "--source", "../archive", "--force", *flags))
         said.append(etl(checkout.folder, "show", WITH_ADDRESSES, "--events", "500", "--quarantine", "500", *flags))
         said.append(etl(checkout.folder, "status", "--format", "json", *flags))
     assert [done.code for done in said] == [ExitCode.OK] * len(said)

@@ -15,7 +15,6 @@ from etl.lake.lake import Lake
 from etl.practice import history
 from etl.practice.faults import KINDS
 from etl.practice.generator import write_archive
-from tests.e2e import processes
 from tests.e2e.running import ROOT
 from tests.e2e.soak import EVENTS, Soak, SoakError, draw_hours
 from tests.integration.running import run
@@ -23,7 +22,7 @@ from tests.integration.running import run
 SEED: Final = 4
 HOURS: Final = 200
 
-pytestmark = pytest.mark.skipif(not processes.has_proc(), reason=processes.NEEDS_PROC)
+pytestmark = pytest.mark.needs("linux")
 
 
 @pytest.mark.timeout(900)

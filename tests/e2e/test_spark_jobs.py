@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import pyarrow as pa
 import pyarrow.parquet as pq
+import pyspark
 import pytest
 
 from etl.errors import ExitCode
@@ -25,11 +26,12 @@ from etl.lake.lake import Lake
 from etl.lake.layout import events_key, manifest_key
 from etl.practice.generator import provide_hour
 from etl.warehouse.tables import Warehouse
-from tests.conftest import GcsEmulator
+from tests import tools
 from tests.e2e import processes
 from tests.e2e.running import ROOT, clean_environment, etl
-from tests.integration.sparking import for_emulator, needed_connector, needed_spark
+from tests.integration.sparking import for_emulator
 from tests.integration.warehouse.comparing import differences
+from tests.storage_emulator import GcsEmulator
 
 if TYPE_CHECKING:
     from google.cloud.dataproc_v1 import Batch
@@ -75,16 +77,20 @@ class Packed:
     def environment(self) -> dict[str, str]:
         """Where Spark finds this Python, and Python nothing of the checkout."""
         kept = {name: value for name, value in clean_environment().items() if name != "PYTHONPATH"}
-        return kept | {"PYSPARK_PYTHON": str(self.python), "PYSPARK_DRIVER_PYTHON": str(self.python)}
+        return kept | {
+            "JAVA_HOME": str(tools.get("java")),
+            "PYSPARK_PYTHON": str(self.python),
+            "PYSPARK_DRIVER_PYTHON": str(self.python),
+        }
 
 
 @pytest.fixture(scope="module")
 def packed(tmp_path_factory: pytest.TempPathFactory) -> Packed:
     """Makes the wheel, and a Python that has it beside the libraries of this one."""
-    pyspark = needed_spark()
+    tools.get("java")
     folder = tmp_path_factory.mktemp("packed")
     uv = [sys.executable, "-m", "uv", "--quiet"]
-    locked = [ROOT / "requirements" / name for name in ("bootstrap.txt", "compiler.txt")]
+    locked = [ROOT / "requirements" / name for name in ("bootstrap.txt", "build.txt")]
     constraints = [word for lock in locked for word in ("--build-constraints", str(lock))]
     _run([*uv, "build", "--wheel", *constraints, "--out-dir", str(folder), str(ROOT)], folder)
     (wheel,) = folder.glob("*.whl")
@@ -130,7 +136,7 @@ def run_batch(packed: Packed, gcs_emulator: GcsEmulator, tmp_path: Path) -> Call
     from tests.e2e.dataproc import Ended  # noqa: PLC0415 -- an extra
 
     connector = {f"spark.hadoop.{name}": value for name, value in for_emulator(gcs_emulator.endpoint).items()}
-    connector["spark.jars"] = str(needed_connector())
+    connector["spark.jars"] = str(tools.get("gcs-connector"))
 
     def run(batch: Batch, write: Callable[[str], None]) -> Ended:
         script = batch.pyspark_batch.main_python_file_uri.removeprefix("file:///opt/gharchive/spark_jobs/")
@@ -152,10 +158,10 @@ def run_batch(packed: Packed, gcs_emulator: GcsEmulator, tmp_path: Path) -> Call
 def archive(gcs_address: str, tmp_path: Path) -> str:
     """An archive in a bucket with some of the hours: practice hours, and real ones where there are any."""
     there = Lake.at(f"{gcs_address}/archive").store
-    real = ROOT / "../shared/data/archive"
+    real = tools.get("real-hours") / "archive" if tools.has("real-hours") else None
     for hour in HOURS:
-        path = _practice(hour, tmp_path) if hour in MADE else real / f"{hour}.json.gz"
-        if path.is_file():
+        path = _practice(hour, tmp_path) if hour in MADE else real and real / f"{hour}.json.gz"
+        if path is not None and path.is_file():
             there.write(path.name, path.read_bytes())
     return there.address
 
@@ -169,7 +175,6 @@ def _practice(hour: Hour, folder: Path) -> Path:
 @pytest.fixture
 def place(run_batch: Callable[..., Any], gcs_emulator: GcsEmulator) -> Iterator[dict[str, str]]:
     """The environment of a program that sends batches to this machine."""
-    pytest.importorskip("google.cloud.dataproc_v1", reason="google-cloud-dataproc: pip install 'gharchive-etl[gcp]'")
     from tests.e2e.dataproc import dataproc  # noqa: PLC0415 -- an extra
 
     with dataproc(run_batch, gcs_emulator.endpoint, gcs_emulator.bucket) as service:
@@ -215,8 +220,8 @@ def test_hours_and_tables_of_a_cluster_are_those_of_one_machine(
     assert differences(Warehouse.at(str(tmp_path / "warehouse")), copy) == {}
 
 
+@pytest.mark.needs("java")
 def test_hours_by_a_spark_of_this_machine(tmp_path: Path) -> None:
-    needed_spark()
     hour = HOURS.first
     _practice(hour, tmp_path)
     done = etl(tmp_path, "backfill", hour, hour, "--source", "practice", "--engine", "spark", "--log-level", "error")
@@ -225,7 +230,7 @@ def test_hours_by_a_spark_of_this_machine(tmp_path: Path) -> None:
     assert told(Lake.at(str(tmp_path / "lake")), hour)["status"] == "complete"
 
 
-@pytest.mark.skipif(not processes.has_proc(), reason=processes.NEEDS_PROC)
+@pytest.mark.needs("linux")
 def test_an_executor_that_is_killed_costs_nothing_but_time(packed: Packed, tmp_path: Path) -> None:
     archive, hours = tmp_path / "archive", HourRange(HOURS.first, HOURS.first + 3)
     archive.mkdir()

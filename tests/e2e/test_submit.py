@@ -13,12 +13,9 @@ from typing import Any, Final
 import pytest
 
 from etl.errors import ExitCode
-from tests.conftest import GcsEmulator
-from tests.e2e.running import Done, etl, start
-
-pytest.importorskip("google.cloud.dataproc_v1", reason="google-cloud-dataproc: pip install 'gharchive-etl[gcp]'")
-
 from tests.e2e.dataproc import Dataproc, Ended, dataproc
+from tests.e2e.running import Done, etl, start
+from tests.storage_emulator import GcsEmulator
 
 IMAGE: Final = "us-central1-docker.pkg.dev/my-project/gharchive/spark:0.1.0"
 PLACE: Final = ("--project", "my-project", "--region", "us-central1", "--image", IMAGE)

@@ -1,4 +1,4 @@
-"""A server for each test, and no proxy but the test's own."""
+"""An archive for each test, and one Spark for all tests of a process."""
 
 from __future__ import annotations
 
@@ -12,13 +12,6 @@ from tests.integration.sparking import small_session
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
-
-
-@pytest.fixture(autouse=True)
-def no_proxy_from_outside(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("http_proxy", "https_proxy", "all_proxy", "no_proxy"):
-        monkeypatch.delenv(name, raising=False)
-        monkeypatch.delenv(name.upper(), raising=False)
 
 
 @pytest.fixture

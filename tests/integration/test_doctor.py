@@ -18,10 +18,11 @@ from etl.errors import ExitCode
 from etl.hours import newest_finished_hour
 from etl.settings import Settings
 from etl.warehouse.models import Kind, models
-from tests.conftest import GcsEmulator, _free_port
 from tests.integration.archive.server import Answer, Archive, File, Handler
 from tests.integration.google import ACCOUNT, Dataset, answering, refusing, serving_dataset
 from tests.integration.running import QUICK
+from tests.network import free_port
+from tests.storage_emulator import GcsEmulator
 
 NOW: Final = datetime(2026, 11, 21, 12, 40, tzinfo=UTC)
 TABLES: Final = [model.name for model in models() if model.kind is not Kind.VIEW]
@@ -33,7 +34,7 @@ def nothing_of_this_machine(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> 
     for name in ("GOOGLE_APPLICATION_CREDENTIALS", "STORAGE_EMULATOR_HOST", "BIGQUERY_EMULATOR_HOST"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("CLOUDSDK_CONFIG", str(tmp_path / "no-gcloud"))
-    monkeypatch.setenv("GCE_METADATA_HOST", f"127.0.0.1:{_free_port()}")
+    monkeypatch.setenv("GCE_METADATA_HOST", f"127.0.0.1:{free_port()}")
     monkeypatch.setenv("GCE_METADATA_TIMEOUT", "1")
     monkeypatch.setenv("GCE_METADATA_DETECT_RETRIES", "1")
 
@@ -134,7 +135,7 @@ def test_a_source_that_is_late_is_told(tmp_path: Path, archive: Archive) -> None
 
 
 def test_a_source_that_is_down_fails_only_when_no_other_is_up(tmp_path: Path, archive: Archive) -> None:
-    down = f"http://127.0.0.1:{_free_port()}"
+    down = f"http://127.0.0.1:{free_port()}"
     alone = found(plan(tmp_path, sources=[down]), "source")
     assert (alone.state, alone.code) == (State.FAIL, ExitCode.SOURCE_UNREACHABLE)
     beside = found(plan(tmp_path, sources=[down, has_newest(archive).url]), f"source {down}")

@@ -38,6 +38,7 @@ from etl.lake.lake import Lake
 from etl.lake.layout import events_key, manifest_key
 from etl.lake.manifest import Status
 from etl.pipeline import Outcome
+from tests import tools
 from tests.integration.archive.server import Answer, Archive, File, Handler, cut, page, status
 from tests.integration.events.reading import canonical, parse
 from tests.integration.running import (
@@ -822,9 +823,7 @@ def test_a_large_quarantine_of_a_failed_run_is_let_go_of(ending: str, served: Ar
 
 def _open_files() -> list[str]:
     """The files this process holds open, where the system lists them."""
-    folder = Path("/proc/self/fd")
-    if not folder.is_dir():
-        pytest.skip("no /proc/self/fd: this test needs Linux")
+    folder = tools.get("linux") / "self/fd"
     found = []
     for link in folder.iterdir():
         try:

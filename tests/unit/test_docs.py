@@ -125,10 +125,10 @@ def test_the_readme_names_every_command() -> None:
 
 
 def test_every_make_target_that_pages_name_exists() -> None:
-    targets = set(re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE))
+    targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE))
     for page in PAGES:
         text = page.read_text(encoding="utf-8")
-        named = re.findall(r"`make ([a-z]+)|^make ([a-z]+)", text, re.MULTILINE)
+        named = re.findall(r"`make ([a-z-]+)|^make ([a-z-]+)", text, re.MULTILINE)
         assert {first or second for first, second in named} <= targets, page.name
 
 

@@ -22,7 +22,7 @@ def test_signals_wait_within_and_not_afterwards() -> None:
     assert not signal.pthread_sigmask(signal.SIG_BLOCK, ()) & STOP_SIGNALS
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere they are spawned in any case")
+@pytest.mark.needs("linux")  # elsewhere workers are spawned in any case
 @pytest.mark.parametrize(("limit", "method"), [("unlimited", "forkserver"), ("0", "spawn")])
 def test_without_room_for_a_socket_they_are_spawned(limit: str, method: str) -> None:
     """Python finds no folder for temporary files where no file may have a byte."""

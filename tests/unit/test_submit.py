@@ -74,7 +74,6 @@ def test_an_unknown_code_is_a_failure_of_the_batch() -> None:
 
 @pytest.mark.parametrize("job", JOBS)
 def test_the_script_lies_in_the_image(job: JobName) -> None:
-    pytest.importorskip("google.cloud.dataproc_v1", reason="google-cloud-dataproc: pip install 'gharchive-etl[gcp]'")
     main = request_of(PLACE, order("a-name", job=job)).batch.pyspark_batch.main_python_file_uri
     folder = re.search(r"^ARG VENV=(\S+)$", text := (ROOT / "Dockerfile").read_text(encoding="utf-8"), re.MULTILINE)
     assert folder is not None
@@ -84,7 +83,6 @@ def test_the_script_lies_in_the_image(job: JobName) -> None:
 
 
 def test_terraform_means_the_same_script_and_runtime() -> None:
-    pytest.importorskip("google.cloud.dataproc_v1", reason="google-cloud-dataproc: pip install 'gharchive-etl[gcp]'")
     batch = request_of(PLACE, order("a-name")).batch
     stack = (ROOT / "terraform/variables.tf").read_text(encoding="utf-8")
     module = (ROOT / "terraform/modules/spark/variables.tf").read_text(encoding="utf-8")
@@ -93,7 +91,6 @@ def test_terraform_means_the_same_script_and_runtime() -> None:
 
 
 def test_a_request_names_no_account_unless_told() -> None:
-    pytest.importorskip("google.cloud.dataproc_v1", reason="google-cloud-dataproc: pip install 'gharchive-etl[gcp]'")
     settings = request_of(PLACE, order("a-name")).batch.environment_config.execution_config
     assert (settings.service_account, settings.subnetwork_uri, settings.staging_bucket) == ("", "", "")
     with pytest.raises(UsageError, match="14 days at most"):

@@ -138,15 +138,15 @@ RULES: Final[dict[str, Callable[[Difference], bool]]] = {
 
 
 @pytest.fixture(scope="module")
-def differences(real_data: Path) -> list[Difference]:
+def differences(real_records: Path) -> list[Difference]:
     found = []
     for hour in GOLDEN_HOURS:
-        lines = reading.archive_lines(real_data / f"archive/{hour}.json.gz")
-        golden = reading.archive_lines(real_data / f"golden/{hour}.transformed.json.gz")
+        lines = reading.archive_lines(real_records / f"archive/{hour}.json.gz")
+        golden = reading.archive_lines(real_records / f"golden/{hour}.transformed.json.gz")
         assert len(lines) == len(golden)
         found += list(_compare(lines, golden))
     lines, golden = Lines(), Lines()
-    for file in sorted(real_data.glob("fixtures/*/*_raw.json")):
+    for file in sorted(real_records.glob("fixtures/*/*_raw.json")):
         lines.append(reading.compact(file.read_bytes()))
         golden.append(file.with_name(file.name.replace("_raw", "_transformed")).read_bytes())
     assert len(lines) == 77
@@ -169,9 +169,9 @@ def test_the_document_lists_the_rules() -> None:
     assert re.findall(r"^### (.+)$", chapter, re.MULTILINE) == list(RULES)
 
 
-def test_the_comparison_sees_every_column(real_data: Path) -> None:
+def test_the_comparison_sees_every_column(real_records: Path) -> None:
     # A comparison that looked away would pass as well.
-    line = reading.compact((real_data / "fixtures/2015/PullRequestEvent_raw.json").read_bytes())
+    line = reading.compact((real_records / "fixtures/2015/PullRequestEvent_raw.json").read_bytes())
     (row,) = reading.read([line], "hash")
     row["org_id"], row["other"] = row["actor_id"], '{"other":1}'
     golden = _as_official(row)

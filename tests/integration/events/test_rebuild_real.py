@@ -27,8 +27,8 @@ PRACTICE = {
 
 
 @pytest.fixture(scope="module")
-def records(real_data: Path) -> dict[str, Lines]:
-    return reading.real_lines(real_data)
+def records(real_records: Path) -> dict[str, Lines]:
+    return reading.real_lines(real_records)
 
 
 def test_every_real_record_is_rebuilt_from_its_row(records: dict[str, Lines]) -> None:

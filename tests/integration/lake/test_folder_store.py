@@ -81,7 +81,7 @@ def test_a_folder_where_a_file_is_needed(tmp_path: Path) -> None:
     assert "a folder is where a file is needed" in (caught.value.hint or "")
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="needs /sys, where even root may make no folder: run it on Linux")
+@pytest.mark.needs("linux")  # even root may make no folder in /sys
 def test_a_place_where_nobody_may_write() -> None:
     store = FolderStore(Path("/sys/lake"))
     assert store.read(KEY) is None

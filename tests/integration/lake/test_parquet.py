@@ -6,7 +6,6 @@ import io
 import json
 import os
 import re
-import shutil
 import subprocess
 import sys
 import threading
@@ -36,6 +35,7 @@ from etl.lake.lake import Lake
 from etl.lake.layout import events_key
 from etl.lake.manifest import CONTENT_KEY, Content, Manifest, decode_content
 from etl.lake.parquet import QUARANTINE_SCHEMA, EventsWriter, Quarantine
+from tests import tools
 from tests.integration.lake.samples import Sample
 from tests.integration.running import ERAS, documents, metadata_of, packed, put, run, sound, stored_rows
 
@@ -233,24 +233,12 @@ session.stop()
 """
 
 
-def _java() -> str:
-    """A Java that Spark 4.0 runs on: 17 or 21."""
-    home = os.environ.get("JAVA_HOME")
-    program = str(Path(home) / "bin/java") if home else shutil.which("java")
-    if program is not None:
-        done = subprocess.run([program, "-version"], capture_output=True, text=True, check=False)
-        if re.search(r'version "(17|21)\b', done.stderr):
-            return str(Path(program).resolve().parents[1])
-    pytest.skip("no Java 17 or 21, which Spark needs: apt-get install openjdk-17-jre-headless (or set JAVA_HOME)")
-
-
 def test_spark_reads_the_types_as_they_are(filled: Lake, tmp_path: Path) -> None:
-    pytest.importorskip("pyspark", reason="no pyspark: pip install 'gharchive-etl[spark]'")
     file = path_of(filled, events_key(MODERN))
     done = subprocess.run(
         [sys.executable, "-c", _SPARK, f"{filled.address}/events", str(file)],
         cwd=tmp_path,
-        env=os.environ | {"JAVA_HOME": _java(), "SPARK_LOCAL_IP": "127.0.0.1"},
+        env=os.environ | {"JAVA_HOME": str(tools.get("java")), "SPARK_LOCAL_IP": "127.0.0.1"},
         capture_output=True,
         text=True,
         check=False,

@@ -11,7 +11,7 @@ import yaml
 
 from etl.hours import Hour, HourRange
 from etl.mage.times import hour_of_run
-from tests.e2e.mage_server import needs_mage
+from tests import tools
 from tests.e2e.running import ROOT
 from tests.orders import Orders, taking_orders
 
@@ -22,7 +22,7 @@ TRIGGER: dict[str, Any] = yaml.safe_load((ROOT / "mage_pipeline/pipelines/gharch
 
 @pytest.fixture(scope="module")
 def mage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Orders]:
-    needs_mage()
+    tools.get("mage")
     folder = tmp_path_factory.mktemp("mage")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("MAGE_DATA_DIR", str(folder))

@@ -6,13 +6,12 @@ from pathlib import Path
 
 import pytest
 
-from tests.e2e.mage_server import needs_mage
 from tests.e2e.running import ROOT
 from tests.orders import taking_orders
 
 
+@pytest.mark.needs("mage")
 def test_a_job_that_was_left_in_the_queue_is_done(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    needs_mage()
     monkeypatch.setenv("MAGE_DATA_DIR", str(tmp_path))
     monkeypatch.setenv("MAGE_REPO_PATH", str(tmp_path / "project"))
     monkeypatch.setenv("PYTHONPATH", str(ROOT))

@@ -1,4 +1,4 @@
-"""Terraform or a reason why not, and the plans that several tests look at."""
+"""The plans that several tests look at."""
 
 from __future__ import annotations
 
@@ -34,12 +34,6 @@ BOOTSTRAP: dict[str, object] = {
     "region": "europe-west1",
     "github": {"repository": "example/gharchive-etl", "repository_id": "123456"},
 }
-
-
-@pytest.fixture(scope="session", autouse=True)
-def terraform() -> None:
-    """Skips all of these tests where there is no Terraform."""
-    terraforming.skip_without_terraform()
 
 
 class Plans(dict[str, dict[str, Any]]):

@@ -1,4 +1,4 @@
-"""Runs Terraform on a copy of a module, with Google's provider or, where its registry is out of reach, a stand-in."""
+"""Runs Terraform on a copy of a module, with Google's provider or a stand-in for it (tests/tools.py)."""
 
 from __future__ import annotations
 
@@ -8,17 +8,13 @@ import shutil
 import subprocess
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
 from typing import Any, Final
 
-import pytest
+from tests import tools
 
 CHECKOUT: Final = Path(__file__).parents[3]
 ROOT: Final = CHECKOUT / "terraform"
-STAND_IN: Final = CHECKOUT / "../shared/terraform/check"
-_HOW_TO_GET_IT: Final = "https://developer.hashicorp.com/terraform/install (1.11 or newer), or make terraform"
-_GO_BIN: Final = Path.home() / "go/bin"
 _LEFT_BEHIND: Final = shutil.ignore_patterns(
     ".terraform*", "*.tfstate*", "backend.tf", "*.auto.tfvars", "terraform.tfvars"
 )
@@ -58,13 +54,13 @@ def copied(module: Path, folder: Path) -> Path:
 
 
 def run(folder: Path, *words: str) -> Done:
-    """Runs Terraform in a folder that ``prepared`` has seen, or that needs nothing prepared."""
+    """Runs Terraform in a folder that ``prepared`` has seen, or that needs none of it; skips without Terraform."""
     done = subprocess.run(
-        ["terraform", f"-chdir={folder}", *words],
+        [tools.get("terraform"), f"-chdir={folder}", *words],
         capture_output=True,
         text=True,
         check=False,
-        env=_environment(),
+        env=tools.terraform_environment(),
         timeout=_PATIENCE_SECONDS,
     )
     return Done(done.returncode, done.stdout + done.stderr)
@@ -72,7 +68,7 @@ def run(folder: Path, *words: str) -> Done:
 
 def prepared(folder: Path) -> Path:
     """Gets the folder's modules and provider, and gives the folder."""
-    if not STAND_IN.is_file():
+    if tools.TERRAFORM_STAND_IN not in os.environ:
         words: tuple[str, ...] = ("init", "-backend=false", "-input=false")
     elif any('module "' in file.read_text(encoding="utf-8") for file in folder.glob("*.tf")):
         words = ("get",)
@@ -123,42 +119,6 @@ def texts(value: object) -> Iterator[str]:
                 yield from texts(part)
         case _:  # A number, a truth, nothing.
             return
-
-
-@cache
-def skip_without_terraform() -> None:
-    """Skips where Terraform, or what it needs without a registry, is not installed."""
-    if shutil.which("terraform", path=_environment()["PATH"]) is None:
-        pytest.skip(f"terraform is not installed; get it from {_HOW_TO_GET_IT}")
-    if STAND_IN.is_file() and not _stand_in_built():
-        pytest.skip("the stand-in for Google's provider cannot be built: install Go 1.24 or newer")
-
-
-def _stand_in_built() -> bool:
-    """Lets the stand-in's own script check a module, which builds it the first time."""
-    done = subprocess.run(
-        [STAND_IN.resolve(), ROOT / "modules/services", "validate"],
-        capture_output=True,
-        text=True,
-        check=False,
-        env=_environment(),
-        timeout=_PATIENCE_SECONDS,
-    )
-    if done.returncode != 0 and shutil.which("go") is None:
-        return False
-    assert done.returncode == 0, done.stdout + done.stderr
-    return True
-
-
-def _environment() -> dict[str, str]:
-    theirs = ("TF_", "GOOGLE_", "GCLOUD_", "CLOUDSDK_")
-    environment = {name: value for name, value in os.environ.items() if not name.startswith(theirs)}
-    environment["PATH"] = f"{environment.get('PATH', os.defpath)}{os.pathsep}{_GO_BIN}"
-    environment |= {"CHECKPOINT_DISABLE": "1", "TF_IN_AUTOMATION": "1", "GOOGLE_OAUTH_ACCESS_TOKEN": "opens-nothing"}
-    if STAND_IN.is_file():
-        cache_folder = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-        environment["TF_CLI_CONFIG_FILE"] = str(cache_folder / "terraform-google-stand-in/terraformrc")
-    return environment
 
 
 def _hcl(value: object) -> str:

@@ -15,7 +15,6 @@ from tests.integration.warehouse.bigquery_server import BigQuery, serving_bigque
 @pytest.fixture
 def google(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[BigQuery]:
     """A server that stands in for BigQuery, with a dataset for tables and one for reports."""
-    pytest.importorskip("google.cloud.bigquery", reason="google-cloud-bigquery: pip install 'gharchive-etl[gcp]'")
     with serving_bigquery(tmp_path / "google") as server:
         monkeypatch.setenv("BIGQUERY_EMULATOR_HOST", server.url)
         server.create_dataset("gharchive")

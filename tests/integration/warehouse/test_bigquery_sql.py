@@ -17,11 +17,11 @@ from etl.warehouse.bigquery import create, create_all, create_sources, filled, r
 from etl.warehouse.bigquery_engine import Place, build
 from etl.warehouse.build import BuildOptions, taken_back
 from etl.warehouse.models import Kind, Model, by_name, models
+from tests import tools
 from tests.integration.warehouse.bigquery_server import BigQuery
 from tests.integration.warehouse.comparing import stored
 from tests.integration.warehouse.test_build import event
 
-CHECK: Final = Path(__file__).parents[3] / "../shared/bigquery/check"
 STORED: Final = [model for model in models() if model.query]
 STAGED: Final = re.compile(r"staged_(\w+)_[0-9a-f]{12}")
 PARTITIONS: Final = """CREATE TABLE `my-project`.gharchive.INFORMATION_SCHEMA.PARTITIONS (
@@ -42,10 +42,12 @@ def analysed(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Any]]:
 
 def checked(files: list[Path]) -> list[dict[str, Any]]:
     """Has the analyzer look at files in their order; skips where there is none."""
-    if not CHECK.is_file():
-        pytest.skip("no SQL analyzer: put the BigQuery SQL check into ../shared/bigquery (needs Java 17 and Maven)")
     done = subprocess.run(
-        [CHECK.resolve(), "--columns", "--json", *files], capture_output=True, text=True, check=False, timeout=280
+        [tools.get("sql-analyzer"), "--columns", "--json", *files],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=280,
     )
     return [json.loads(line) for line in done.stdout.splitlines()]
 

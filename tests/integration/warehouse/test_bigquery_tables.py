@@ -176,7 +176,6 @@ def test_a_dataset_for_reports_has_to_be_in_the_same_project(jobs: Jobs) -> None
 
 
 def test_a_server_that_does_not_answer(monkeypatch: pytest.MonkeyPatch) -> None:
-    pytest.importorskip("google.cloud.bigquery", reason="google-cloud-bigquery: pip install 'gharchive-etl[gcp]'")
     with socket.socket() as taken:
         # Bound and not listening: nobody answers there, and nobody else can take it meanwhile.
         taken.bind(("127.0.0.1", 0))

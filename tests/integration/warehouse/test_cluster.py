@@ -15,11 +15,12 @@ from etl.warehouse.cluster import ClusterMaker, cluster_maker
 from etl.warehouse.models import Model, models
 from etl.warehouse.spark_engine import SparkEngine, partitions_of
 from etl.warehouse.tables import ALL, Warehouse
-from tests.conftest import GcsEmulator
+from tests import tools
 from tests.integration.running import documents
-from tests.integration.sparking import for_emulator, needed_connector
+from tests.integration.sparking import for_emulator
 from tests.integration.warehouse.comparing import built, differences, files, outcomes, stored
 from tests.integration.warehouse.test_build import event
+from tests.storage_emulator import GcsEmulator
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
@@ -35,7 +36,7 @@ HOUR: Final = Hour.of(2019, 1, 2, 3)
 @pytest.fixture
 def bucket(spark: SparkSession, gcs_emulator: GcsEmulator, gcs_address: str) -> str:
     """A place in the emulator's bucket that Spark can read and write."""
-    needed_connector()
+    tools.get("gcs-connector")
     for name, value in for_emulator(gcs_emulator.endpoint).items():
         spark.sparkContext._jsc.hadoopConfiguration().set(name, value)
     return gcs_address

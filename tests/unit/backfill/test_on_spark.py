@@ -6,8 +6,6 @@ import pytest
 
 from etl.backfill.on_spark import MOST_AT_ONCE, places
 
-pyspark = pytest.importorskip("pyspark", reason="pyspark: pip install 'gharchive-etl[spark]'")
-
 
 @pytest.mark.parametrize(
     ("settings", "parallelism", "expected"),
@@ -32,7 +30,9 @@ pyspark = pytest.importorskip("pyspark", reason="pyspark: pip install 'gharchive
 def test_a_cluster_that_may_grow_is_given_what_it_may_grow_to(
     settings: dict[str, str], parallelism: int, expected: int
 ) -> None:
-    conf = pyspark.SparkConf(loadDefaults=False)
+    from pyspark import SparkConf  # noqa: PLC0415 -- takes a while
+
+    conf = SparkConf(loadDefaults=False)
     for name, value in settings.items():
         conf.set(name, value)
     assert places(conf, parallelism) == expected

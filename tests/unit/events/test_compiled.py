@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -23,6 +22,7 @@ from etl.events.compiled import scanner
 from etl.events.compiling import SOURCE, compile_scan, library
 from etl.events.decode import Decoder
 from etl.events.emails import EmailPolicy
+from tests import tools
 
 MEMBERS: Final = (
     *(b'"id":"7"', b'"type":"WatchEvent"', b'"actor":{"id":1}', b'"repo":{"id":2}', b'"payload":{"action":"started"}'),
@@ -193,9 +193,7 @@ def test_another_source_has_another_library(monkeypatch: pytest.MonkeyPatch, tmp
 @pytest.fixture
 def watch(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[[Path], subprocess.CompletedProcess[str]]:
     """Compiles a source so that every access is checked, and gives it changed texts to read."""
-    compiler = shutil.which("gcc")
-    if compiler is None:
-        pytest.skip("gcc is not installed (Debian: apt-get install gcc libc6-dev); it has what watches every access")
+    compiler = str(tools.get("sanitizers"))
     runtime = subprocess.run([compiler, "-print-file-name=libasan.so"], check=True, capture_output=True, text=True)
     # Python lets go of little when it ends, which is no error here.
     watching = {"LD_PRELOAD": runtime.stdout.strip(), "ASAN_OPTIONS": "detect_leaks=0", "PYTHONMALLOC": "malloc"}

@@ -6,7 +6,6 @@ import json
 from typing import Final
 
 import pyarrow as pa
-import pytest
 
 from etl.events import schema
 from etl.events.columns import PARQUET_SCHEMA
@@ -83,7 +82,8 @@ def test_spark() -> None:
 
 
 def test_spark_takes_it() -> None:
-    types = pytest.importorskip("pyspark.sql.types", reason="pyspark: pip install 'gharchive-etl[spark]'")
+    from pyspark.sql import types  # noqa: PLC0415 -- takes a while
+
     struct = types.StructType.fromJson(json.loads(schema.spark_json()))
     assert struct.fieldNames() == list(COLUMNS)
     assert struct["created_at"].dataType == types.TimestampType()

@@ -18,7 +18,7 @@ from etl.hours import Hour
 from etl.lake.manifest import Status
 from etl.report.coverage_page import MEANINGS, render, totals_by_year
 from etl.report.packing import STATUSES
-from tests.unit.report.samples import NOW, history, row, table
+from tests.unit.report.samples import NOW, every_hour, history, row, table
 
 HOSTILE: Final = "</script><script>alert(1)</script><img src=x onerror=alert(1)>{{ 7 * 7 }}&amp;\"'"
 MIB: Final = 1024 * 1024
@@ -139,7 +139,7 @@ def test_the_same_coverage_gives_the_same_page() -> None:
 
 
 def test_fifteen_years_fit_into_a_page_of_five_megabytes() -> None:
-    sample = history()
+    sample = every_hour()
 
     page = render(sample, lake="gs://bucket/lake", now=NOW)
 
