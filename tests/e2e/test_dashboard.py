@@ -15,7 +15,7 @@ import pytest
 from etl.hours import Hour, HourRange
 from etl.practice.generator import write_archive
 from etl.report.dashboard import render
-from tests.unit.report.cubes import cube_of, event
+from tests.unit.report.cubes import HOUR, cube_of, event
 
 pytest.importorskip("playwright.sync_api", reason="playwright drives the browser: pip install playwright")
 pytest.importorskip("vl_convert", reason="vl-convert-python holds the chart library: pip install vl-convert-python")
@@ -351,6 +351,24 @@ def test_nothing_of_the_warehouse_runs(browser: Browser, tmp_path: Path) -> None
         assert figures(page, "contributors")[1] == [HOSTILE, "1"]
         assert page.evaluate("window.hacked") is None
         assert page.locator("img").count() == 0
+
+
+def test_the_hours_of_the_week_are_means_of_stored_hours(browser: Browser, tmp_path: Path) -> None:
+    statuses = ["complete", "missing", "partial", *["absent"] * 165, "complete"]
+    cube = cube_of(
+        *(event(number, hour=HOUR + step) for number, step in ((6, 0), (5, 1), (3, 2), (4, 168), (9, 169))),
+        statuses=tuple(statuses),
+        days=8,
+    )
+    file = tmp_path / "week.html"
+    file.write_text(render(cube, warehouse="warehouse", now=NOW), encoding="utf-8")
+
+    with opened(browser, file) as tab:
+        page = ready(tab.page)
+        # 2015 began on a Thursday; its second hour has late events only, and so has the hour after the last.
+        assert figures(page, "week") == [["Thu", "0", "10", "2", "5"], ["Thu", "2", "3", "1", "3"]]
+        assert "Left out: 14 events of hours that are not stored." in text(page, "#week .aside")
+        assert text(page, "#total") == "27"
 
 
 def test_without_its_script_the_page_has_events_by_type(browser: Browser, practice: Made) -> None:
