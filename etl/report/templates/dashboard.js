@@ -299,7 +299,7 @@
   const fill = { field: "fill", type: "nominal", scale: null };
   const tooltip = { field: "tip", type: "nominal" };
   const time = (axis) => ({ field: "start", type: "temporal", scale: { type: "utc" }, axis: { title: null, grid: false, labelSeparation: 10, tickCount: 8, format: CLOCK, ...axis } });
-  const events = (axis = {}) => ({ type: "quantitative", axis: { title: null, tickCount: 4, labelExpr: "format(datum.value, '~s')", domain: false, ticks: false, ...axis } });
+  const events = (axis = {}) => ({ type: "quantitative", axis: { title: null, tickCount: 4, labelOverlap: "greedy", labelSeparation: 8, labelExpr: "datum.value % 1 ? '' : format(datum.value, '~s')", domain: false, ticks: false, ...axis } });
   const overTime = (tall, layers) => ({
     height: tall,
     layer: [
@@ -317,7 +317,7 @@
       {
         mark: { type: "bar", height: 17, cornerRadius: 2 },
         encoding: {
-          y: { field: "name", type: "nominal", sort: null, axis: { title: null, labelLimit: 170, domain: false, ticks: false, labelColor: "var(--ink)", labelPadding: 6 } },
+          y: { field: "name", type: "nominal", sort: null, axis: { title: null, labelLimit: { expr: "min(170, 0.4 * containerSize()[0])" }, domain: false, ticks: false, labelColor: "var(--ink)", labelPadding: 6 } },
           x: { field: "from", ...events(labels) }, x2: { field: "to" }, fill, tooltip,
         },
       },
@@ -346,13 +346,13 @@
       height: 260,
       mark: { type: "rect", cornerRadius: 3, strokeWidth: 1 },
       encoding: {
-        x: { field: "hour", type: "ordinal", axis: { title: null, labelAngle: 0, domain: false, ticks: false }, scale: { paddingInner: 0.06 } },
+        x: { field: "hour", type: "ordinal", axis: { title: null, labelAngle: 0, labelOverlap: "parity", labelSeparation: 4, domain: false, ticks: false }, scale: { paddingInner: 0.06 } },
         y: { field: "day", type: "ordinal", sort: WEEKDAYS, axis: { title: null, domain: false, ticks: false }, scale: { paddingInner: 0.08 } },
         fill, stroke: { field: "stroke", type: "nominal", scale: null },
         fillOpacity: { field: "strength", type: "quantitative", scale: null }, tooltip,
       },
     },
-    bots: bars({ labelExpr: "format(datum.value, '~%')", tickCount: 3, labelSeparation: 8, labelOverlap: "greedy" }),
+    bots: bars({ labelExpr: "format(datum.value, '~%')", tickCount: 3 }),
     contributors: bars(),
     actions: bars(),
     repos: bars(),
