@@ -188,7 +188,7 @@ def await_health(plan: Plan, process: subprocess.Popen[bytes]) -> None:
         if process.poll() is not None:
             raise StoreError(f"the Mage server ended with code {process.returncode}", hint="its output says why")
         with suppress(requests.RequestException):
-            if requests.get(f"{plan.address}/api/status", timeout=5).ok and _knows_its_clients(plan):
+            if requests.get(f"{plan.address}/api/status", timeout=5).json()["status"]["ready"]:
                 return
         time.sleep(_LOOK_SECONDS)
     raise StoreError(f"the Mage server does not answer at {plan.address}", hint="its output says why")
@@ -237,14 +237,6 @@ def clean(plan: Plan, *, older_than: float = RETENTION_SECONDS) -> int:
     return len(old)
 
 
-def _knows_its_clients(plan: Plan) -> bool:
-    """Whether its own page is a client it knows, which it makes some seconds after it begins to answer."""
-    from etl.mage.client import API_KEY  # noqa: PLC0415 -- the client is no part of a start without a question
-
-    answer = requests.get(f"{plan.address}/api/pipelines", headers={"X-API-KEY": API_KEY}, timeout=5)
-    return "Invalid API key" not in answer.text
-
-
 def _environment(plan: Plan, given: Mapping[str, str]) -> dict[str, str]:
     data = plan.folder.absolute()
     chosen = {
@@ -259,7 +251,6 @@ def _environment(plan: Plan, given: Mapping[str, str]) -> dict[str, str]:
         "SCHEDULER_TRIGGER_INTERVAL": "1",
         "SERVER_LOGGING_FORMAT": "json" if plan.schedules else "plaintext",
         "SERVER_VERBOSITY": "info" if plan.schedules else "warning",
-        "DISABLE_TERMINAL": "1",
         "GHARCHIVE_SPOOL": str(plan.spool.absolute()),
     }
     # A variable that is set to nothing is not set.
@@ -271,13 +262,14 @@ def _environment(plan: Plan, given: Mapping[str, str]) -> dict[str, str]:
         "HIDE_API_TRIGGER_TOKEN": "1",
         "DISABLE_AUTO_BROWSER_OPEN": "1",
         "DISABLE_AUTORELOAD": "1",
+        "DISABLE_TERMINAL": "1",
         "ENABLE_OPEN_AI": "0",
         "ENABLE_HUGGING_FACE": "0",
         "TZ": "UTC",
         "ENV": "prod" if plan.schedules else "dev",
     }
     if plan.schedules:
-        chosen |= {"DISABLE_NOTEBOOK_EDIT_ACCESS": "1", "DISABLE_TERMINAL": "1"}
+        chosen |= {"DISABLE_NOTEBOOK_EDIT_ACCESS": "1"}
     chosen[_KEY] = chosen[_KEY] or _kept_secret(plan.folder / "jwt-secret")
     return chosen
 
