@@ -59,7 +59,7 @@ _COVERAGE_PATH: Final = "/coverage"
     help="With --looker-studio: one link, to a copy of your own report whose data sources have the marts' names.",
 )
 @with_session("lake", "warehouse")
-def report(  # noqa: PLR0913 -- the arguments of a command are its flags
+def report(
     session: Session,
     first: date | None,
     last: date | None,
