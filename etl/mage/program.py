@@ -21,6 +21,7 @@ import structlog
 import tornado.web
 from mage_ai.cli.main import app
 from mage_ai.orchestration.queue.queue_factory import QueueFactory
+from sqlalchemy.exc import SQLAlchemyError
 from tornado.httputil import HTTPHeaders, HTTPServerRequest
 from typing_extensions import override
 
@@ -105,7 +106,7 @@ class _Refused(tornado.web.RequestHandler):
         self.set_header("Content-Type", "application/json")
         for name, value in self._answer.headers.items():
             self.set_header(name, value)
-        self.finish(self._answer.body)
+        _ = self.finish(self._answer.body)
 
 
 class _Transform(tornado.web.OutputTransform):
@@ -132,10 +133,11 @@ def _is_signed_in(request: Asked) -> bool:
     """Whether a request has a login of Mage's that is still valid."""
     from mage_ai.api.utils import authenticate_client_and_token  # noqa: PLC0415 -- needs the server's environment
 
-    client = _frontend()
+    tokens = list(_tokens(request))
+    client = _frontend() if tokens else None
     if client is None:
         return False
-    for token in _tokens(request):
+    for token in tokens:
         login, is_valid = authenticate_client_and_token(client.id, token)
         if is_valid and login.user is not None:
             return True
@@ -163,7 +165,15 @@ def _tokens(request: Asked) -> Iterator[str]:
 
 def _is_ready() -> bool:
     """Whether the server knows its own page as a client, which it does some seconds after it begins to answer."""
-    return _frontend() is not None
+    from mage_ai.orchestration.db import db_connection  # noqa: PLC0415 -- as above
+
+    try:
+        return _frontend() is not None
+    except SQLAlchemyError as error:
+        # The tables may not have been created yet.
+        _log.warning("Mage's database cannot be asked", error=type(error).__name__)
+        db_connection.session.rollback()
+        return False
 
 
 def _frontend() -> Any:  # noqa: ANN401 -- Mage is untyped

@@ -7,6 +7,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass, field
+from http.client import HTTPConnection
 
 import pytest
 import requests
@@ -122,12 +123,13 @@ def test_an_idle_connection_is_closed_without_a_word(
 
 
 def test_a_connection_is_kept_for_the_next_request(server: PageServer) -> None:
-    with requests.Session() as session:
-        ports = []
-        for _ in range(3):
-            answer = session.get(server.address, timeout=10, stream=True)
-            ports.append(answer.raw.connection.sock.getsockname()[1])
-            assert answer.text == "<h1>version 1</h1>"
+    connection = HTTPConnection("127.0.0.1", port_of(server), timeout=10)
+    ports = []
+    for _ in range(3):
+        connection.request("GET", "/")
+        assert connection.getresponse().read() == b"<h1>version 1</h1>"
+        ports.append(connection.sock.getsockname()[1])
+    connection.close()
 
     assert len(set(ports)) == 1
 
