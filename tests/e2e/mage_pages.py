@@ -73,7 +73,7 @@ class Pages:
     def await_done(self, runs: int) -> None:
         """Waits until the page of the backfill shows so many runs that are done, and that nothing is left to cancel."""
         self.page.get_by_text("3 / 3").nth(runs - 1).wait_for()
-        # The scheduler notes a backfill's end after that of its runs, and the button stays until the page is loaded again.
+        # The scheduler notes a backfill's end after that of its runs, and the page has to be loaded again to show it.
         for _ in range(_RELOADS):
             self.page.reload()
             self.page.get_by_text("3 / 3").nth(runs - 1).wait_for()
