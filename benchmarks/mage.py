@@ -130,7 +130,12 @@ def _measured(folder: Path, many: HourRange, singles: HourRange) -> tuple[list[t
     all_of_them = _bare(folder, "many", "backfill", many.first, many.last, "--workers", _AT_ONCE)[0]
     modern, modern_peak = _bare(folder, "modern", "run", "--at", _MODERN)
     plan = server.Plan(
-        project=server.find_project(), folder=folder / "server", port=16_799, schedules=True, spool=folder / "spool"
+        project=server.find_project(),
+        folder=folder / "server",
+        port=16_799,
+        schedules=True,
+        spool=folder / "spool",
+        log=folder / "log",
     )
     given = environment() | {
         "GHARCHIVE_SOURCES": str(folder / "files"),
@@ -138,7 +143,7 @@ def _measured(folder: Path, many: HourRange, singles: HourRange) -> tuple[list[t
         "GHARCHIVE_WAREHOUSE": str(folder / "warehouse"),
         "DEFAULT_OWNER_PASSWORD": "of this measurement",
     }
-    with (folder / "log").open("wb") as log, server.serving(plan, given, output=log) as (_, process):
+    with server.serving(plan, given) as (_, process):
         server.await_health(plan, process)
         client = MageClient(plan.address, server.OWNER, given["DEFAULT_OWNER_PASSWORD"])
         by_mage = [_backfill(client, HourRange(hour, hour)) for hour in singles]

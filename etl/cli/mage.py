@@ -5,10 +5,10 @@ from __future__ import annotations
 import json
 import os
 import tempfile
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NoReturn
 
 import rich_click as click
 
@@ -19,6 +19,8 @@ from etl.hours import Hour, HourRange, newest_finished_hour
 from etl.memory import keep_memory
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
     from etl.mage.client import RunCounts
     from etl.mage.server import Plan, Ready
     from etl.settings import Loaded
@@ -82,8 +84,9 @@ def serve(
 ) -> None:
     """Start a Mage server with this project, until Ctrl-C.
 
-    The first start makes an owner and shows the password once. What flags say of lake and sources holds for the
-    server's runs.
+    The first start creates an owner and shows the password once. Flags for lake and sources also hold for the server's
+    runs. What the server itself writes goes to server.log in its folder; with --schedules, as in a container, to the
+    standard streams.
     """
     keep_memory()
     from etl.mage import server
@@ -96,14 +99,13 @@ def serve(
         port=port,
         schedules=schedules,
         spool=Path(settings.spool),
+        log=None if schedules else folder / "server.log",
     )
     environment = dict(os.environ) | environment_of(session.loaded)
     try:
-        code = _demo(session, plan, environment) if demo else _serve(session, plan, environment)
+        (_demo if demo else _serve)(session, plan, environment)
     except KeyboardInterrupt:
         session.out.print("Mage has ended")
-        return
-    raise StoreError(f"the Mage server ended by itself, with code {code}", hint="what it wrote before says why")
 
 
 @mage.command(
@@ -154,7 +156,7 @@ def backfill(  # noqa: PLR0913 -- the arguments of a command are its flags
         session.out.print(f"backfill {number} of {hours}: {len(hours):,} hours; its page is {page}")
     if not follow:
         return
-    counts = client.follow(number, lambda seen: _say_counts(session, seen))
+    counts = client.follow(number, _telling(session))
     if as_json:
         session.out.print_json(data={"backfill": number, "page": page, "hours": len(hours), "runs": counts.statuses})
     else:
@@ -168,17 +170,17 @@ def backfill(  # noqa: PLR0913 -- the arguments of a command are its flags
         )
 
 
-def _serve(session: Session, plan: Plan, environment: dict[str, str]) -> int:
-    """Starts a server and stays with it to its end, whose exit code it gives."""
+def _serve(session: Session, plan: Plan, environment: dict[str, str]) -> NoReturn:
+    """Starts a server and stays with it until it ends, which is an error."""
     from etl.mage import server
 
     with server.serving(plan, environment) as (ready, process):
         server.await_health(plan, process)
         _say_ready(session, plan, ready)
-        return server.tend(plan, process)
+        raise _ended(plan, server.tend(plan, process))
 
 
-def _demo(session: Session, plan: Plan, environment: dict[str, str]) -> int:
+def _demo(session: Session, plan: Plan, environment: dict[str, str]) -> NoReturn:
     """The same with a made-up archive and a lake of its own, both new, and a backfill of some hours."""
     from etl.mage import server
     from etl.mage.client import MageClient
@@ -189,7 +191,8 @@ def _demo(session: Session, plan: Plan, environment: dict[str, str]) -> int:
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="gharchive-mage-")))
         archive = stack.enter_context(PracticeServer(Generated(hours, events=_DEMO_EVENTS), manifests=True))
-        plan = replace(plan, folder=folder / "mage", spool=folder / "spool")
+        log = None if plan.log is None else stack.enter_context(_temporary_log())
+        plan = replace(plan, folder=folder / "mage", spool=folder / "spool", log=log)
         environment |= {
             "GHARCHIVE_SOURCES": archive.address,
             "GHARCHIVE_LAKE": str(folder / "lake"),
@@ -202,23 +205,50 @@ def _demo(session: Session, plan: Plan, environment: dict[str, str]) -> int:
         client = MageClient(plan.address, server.OWNER, ready.environment["DEFAULT_OWNER_PASSWORD"])
         number = client.start_backfill(hours)
         session.out.print(f"demo: backfill {number} of {hours}, of a made-up archive, into {folder / 'lake'}")
-        counts = client.follow(number, lambda seen: _say_counts(session, seen))
+        counts = client.follow(number, _telling(session))
         session.out.print(f"demo: {_words(counts)}; see {plan.address}/pipelines/gharchive_hour/backfills/{number}")
-        session.out.print("demo: the server goes on until Ctrl-C; all of it is removed then")
-        return process.wait()
+        raise _ended(plan, process.wait())
+
+
+def _ended(plan: Plan, code: int) -> StoreError:
+    from etl.mage.server import log_hint
+
+    return StoreError(f"the Mage server ended by itself, with code {code}", hint=log_hint(plan))
 
 
 def _say_ready(session: Session, plan: Plan, ready: Ready) -> None:
     from etl.mage.server import OWNER
 
     session.out.print(f"Mage is at {plan.address} until Ctrl-C; its triggers are {'on' if plan.schedules else 'off'}")
+    if plan.log is not None:
+        session.out.print(f"the server's log is {plan.log}", soft_wrap=True)
     if ready.new_password is not None:
         session.out.print(f"sign in as {OWNER} with the password {ready.new_password} (it is shown this once)")
 
 
-def _say_counts(session: Session, counts: RunCounts) -> None:
-    if session.err.is_terminal:
-        session.err.print(_words(counts), style="dim")
+@contextmanager
+def _temporary_log() -> Iterator[Path]:
+    """A log outside the folder that the demo removes; Ctrl-C removes it too, an error leaves it to be read."""
+    handle, name = tempfile.mkstemp(prefix="gharchive-mage-", suffix=".log")
+    os.close(handle)
+    try:
+        yield Path(name)
+    except KeyboardInterrupt:
+        Path(name).unlink()
+        raise
+
+
+def _telling(session: Session) -> Callable[[RunCounts], None]:
+    """Returns what tells a terminal how far a backfill is, whenever that has changed."""
+    told = ""
+
+    def tell(counts: RunCounts) -> None:
+        nonlocal told
+        if session.err.is_terminal and (words := _words(counts)) != told:
+            told = words
+            session.err.print(words, style="dim")
+
+    return tell
 
 
 def _words(counts: RunCounts) -> str:

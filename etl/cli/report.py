@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
+from urllib.parse import quote
 
 import rich_click as click
 
@@ -20,6 +22,7 @@ if TYPE_CHECKING:
     from etl.report.server import LivePage
 
 _OUT: Final = Path("report.html")
+_COVERAGE_PATH: Final = "/coverage"
 
 
 @click.command(
@@ -27,6 +30,7 @@ _OUT: Final = Path("report.html")
     examples=(
         ("report", "all that is in the warehouse, as report.html"),
         ("report 2015-01-01 2015-01-31 --out january.html", "a month"),
+        ("report --coverage coverage.html", "with the lake's coverage as a second page; each links to the other"),
         ("report --looker-studio my-project.gharchive", "links that open the marts in Looker Studio"),
     ),
 )
@@ -39,6 +43,12 @@ _OUT: Final = Path("report.html")
     help=f"Where to write the page; {_OUT} if not given.",
 )
 @click.option(
+    "--coverage",
+    type=click.Path(dir_okay=False, path_type=Path),
+    metavar="FILE",
+    help="Write the lake's coverage page there too; the two pages link to each other.",
+)
+@click.option(
     "--looker-studio",
     metavar="PROJECT.DATASET",
     help="Write no page: print links that open reports on the tables of this dataset in BigQuery.",
@@ -48,12 +58,13 @@ _OUT: Final = Path("report.html")
     metavar="REPORT_ID",
     help="With --looker-studio: one link, to a copy of your own report whose data sources have the marts' names.",
 )
-@with_session("warehouse")
+@with_session("lake", "warehouse")
 def report(
     session: Session,
     first: date | None,
     last: date | None,
     out: Path | None,
+    coverage: Path | None,
     looker_studio: str | None,
     template: str | None,
 ) -> None:
@@ -62,8 +73,8 @@ def report(
     FROM and TO are days, both included. Run `build` first. docs/dashboard.md says how each figure is counted.
     """
     if looker_studio is not None:
-        if out is not None or first is not None:
-            raise UsageError("--looker-studio writes no page", hint="leave out --out, FROM and TO")
+        if out is not None or coverage is not None or first is not None:
+            raise UsageError("--looker-studio writes no page", hint="leave out --out, --coverage, FROM and TO")
         _print_links(session, looker_studio, template)
         return
     if template is not None:
@@ -73,9 +84,15 @@ def report(
     from etl.cli.tables import size_text
 
     path = _OUT if out is None else out
-    content = dashboard_page(session.settings.warehouse, first, last).encode()
+    if coverage is not None and coverage.absolute() == path.absolute():
+        raise UsageError(f"both pages cannot be in {path}", hint="name another file with --coverage")
+    link = None if coverage is None else _link(path, coverage)
+    content = dashboard_page(session.settings.warehouse, first, last, coverage=link).encode()
     write_whole(path, content)
     session.out.print(f"the dashboard is in {path} ({size_text(len(content))}); open it in a browser")
+    if coverage is not None:
+        write_whole(coverage, _coverage_page(session, dashboard=_link(coverage, path)).encode())
+        session.out.print(f"the lake's coverage is in {coverage}")
 
 
 @click.command(
@@ -96,20 +113,52 @@ def serve(session: Session, first: date | None, last: date | None, port: int) ->
     """
     from etl.report.server import PageServer
 
-    server = PageServer({"/": _live_dashboard(session, first, last), "/coverage": _live_coverage(session)}, port)
+    _require_dashboard(session.settings.warehouse)
+    server = PageServer({"/": _live_dashboard(session, first, last), _COVERAGE_PATH: _live_coverage(session)}, port)
     session.out.print(f"the dashboard is at {server.address}, the lake's coverage at {server.address}coverage")
     session.out.file.flush()
     server.serve()
 
 
-def dashboard_page(address: str, first: date | None, last: date | None) -> str:
-    """Makes the dashboard of the warehouse at an address, from one day to another, both included."""
+def dashboard_page(address: str, first: date | None, last: date | None, *, coverage: str | None = None) -> str:
+    """Renders the dashboard of a warehouse.
+
+    Args:
+        address: The warehouse.
+        first: The first day.
+        last: The last day, included.
+        coverage: The link to the coverage page; none if None.
+    """
     from etl.report import cube, dashboard
     from etl.warehouse.tables import Warehouse
 
     warehouse = Warehouse.at(address)
     counts = cube.read(warehouse, first, last)
-    return dashboard.render(counts, warehouse=warehouse.address, now=datetime.now(UTC))
+    return dashboard.render(counts, warehouse=warehouse.address, now=datetime.now(UTC), coverage=coverage)
+
+
+def _require_dashboard(address: str) -> None:
+    """Raises at the start what would make every request for the dashboard fail: no library, or no local warehouse."""
+    from etl.report import charting
+    from etl.warehouse.reading import opened
+    from etl.warehouse.tables import Warehouse
+
+    with opened(Warehouse.at(address)):
+        charting.library()
+
+
+def _coverage_page(session: Session, *, dashboard: str) -> str:
+    from etl.lake.coverage import coverage
+    from etl.report import coverage_page
+
+    lake, now = session.lake(), datetime.now(UTC)
+    table = coverage(lake, None, thresholds=session.thresholds(), now=now)
+    return coverage_page.render(table, lake=lake.address, now=now, dashboard=dashboard)
+
+
+def _link(page: Path, other: Path) -> str:
+    """Returns the relative link from one file to another."""
+    return quote(Path(os.path.relpath(other.absolute(), page.absolute().parent)).as_posix())
 
 
 def _live_dashboard(session: Session, first: date | None, last: date | None) -> LivePage:
@@ -119,22 +168,15 @@ def _live_dashboard(session: Session, first: date | None, last: date | None) -> 
     store = Warehouse.at(session.settings.warehouse).store
     return LivePage(
         version=lambda: [(info.key, info.generation) for info in store.list(f"{TABLES}/")],
-        render=lambda: dashboard_page(session.settings.warehouse, first, last),
+        render=lambda: dashboard_page(session.settings.warehouse, first, last, coverage=_COVERAGE_PATH),
     )
 
 
 def _live_coverage(session: Session) -> LivePage:
-    from etl.lake.coverage import coverage
-    from etl.report import coverage_page
     from etl.report.server import LivePage
 
-    def render() -> str:
-        lake, now = session.lake(), datetime.now(UTC)
-        table = coverage(lake, None, thresholds=session.thresholds(), now=now)
-        return coverage_page.render(table, lake=lake.address, now=now)
-
-    # What is due, and what is late, changes with the clock, so this page is made for each request.
-    return LivePage(version=lambda: datetime.now(UTC), render=render)
+    # What is due, and what is late, changes with the clock, so this page is rendered for each request.
+    return LivePage(version=lambda: datetime.now(UTC), render=lambda: _coverage_page(session, dashboard="/"))
 
 
 def _print_links(session: Session, dataset: str, template: str | None) -> None:

@@ -48,6 +48,8 @@ _END_SECONDS: Final = 10.0
 _LOOK_SECONDS: Final = 0.25
 _DAY_SECONDS: Final = 86_400.0
 _DATA: Final = "data"
+_TAIL_LINES: Final = 20
+_TAIL_BYTES: Final = 8192
 RETENTION_SECONDS: Final = 30 * _DAY_SECONDS
 """How long logs and outputs of a run are kept; the same stands in the project's metadata."""
 
@@ -65,6 +67,7 @@ class Plan:
         port: The port to listen on.
         schedules: Whether triggers fire and nothing can be edited.
         spool: The spool of the settings, which is emptied.
+        log: Where the server writes what it has to say; where this process does when None.
     """
 
     project: Path
@@ -73,6 +76,7 @@ class Plan:
     port: int = DEFAULT_PORT
     schedules: bool = False
     spool: Path
+    log: Path | None = None
 
     @property
     def address(self) -> str:
@@ -137,15 +141,12 @@ def prepare(plan: Plan, given: Mapping[str, str]) -> Ready:
 
 
 @contextmanager
-def serving(
-    plan: Plan, given: Mapping[str, str], *, output: IO[bytes] | None = None
-) -> Iterator[tuple[Ready, subprocess.Popen[bytes]]]:
+def serving(plan: Plan, given: Mapping[str, str]) -> Iterator[tuple[Ready, subprocess.Popen[bytes]]]:
     """Runs a server while the block does, and ends all its processes with it.
 
     Args:
         plan: How to start it.
         given: The environment to begin with.
-        output: Where it writes; where this process does when None.
 
     Raises:
         UsageError: If another server works with the folder, or as ``prepare`` says; nothing of the other's is touched.
@@ -163,14 +164,17 @@ def serving(
         raise _unwritable(plan, error) from error
     with lock:
         ready = prepare(plan, given)
-        with subprocess.Popen(  # noqa: S603 -- Mage's program, by this Python
-            ready.command,
-            env=ready.environment,
-            stdout=output,
-            stderr=output,
-            stdin=subprocess.DEVNULL,
-            process_group=0,
-        ) as process:
+        with (
+            _opened_log(plan) as output,
+            subprocess.Popen(  # noqa: S603 -- Mage's program, by this Python
+                ready.command,
+                env=ready.environment,
+                stdout=output,
+                stderr=output,
+                stdin=subprocess.DEVNULL,
+                process_group=0,
+            ) as process,
+        ):
             try:
                 yield ready, process
             finally:
@@ -186,12 +190,38 @@ def await_health(plan: Plan, process: subprocess.Popen[bytes]) -> None:
     until = time.monotonic() + _START_SECONDS
     while time.monotonic() < until:
         if process.poll() is not None:
-            raise StoreError(f"the Mage server ended with code {process.returncode}", hint="its output says why")
+            raise StoreError(f"the Mage server ended with code {process.returncode}", hint=log_hint(plan))
         with suppress(requests.RequestException):
-            if requests.get(f"{plan.address}/api/status", timeout=5).ok and _knows_its_clients(plan):
+            if requests.get(f"{plan.address}/api/status", timeout=5).json()["status"]["ready"]:
                 return
         time.sleep(_LOOK_SECONDS)
-    raise StoreError(f"the Mage server does not answer at {plan.address}", hint="its output says why")
+    raise StoreError(f"the Mage server does not answer at {plan.address}", hint=log_hint(plan))
+
+
+def log_hint(plan: Plan) -> str:
+    """Says where a server's log is, and how it ends."""
+    if plan.log is None:
+        return "what it wrote before says why"
+    with plan.log.open("rb") as file:
+        file.seek(-min(_TAIL_BYTES, plan.log.stat().st_size), os.SEEK_END)
+        lines = file.read().decode(errors="replace").splitlines()[-_TAIL_LINES:]
+    return "\n".join((f"its log is {plan.log}, which ends with:", *lines))
+
+
+@contextmanager
+def _opened_log(plan: Plan) -> Iterator[IO[bytes] | None]:
+    """Opens the log for this user only; that of the start before is kept beside it."""
+    if plan.log is None:
+        yield None
+        return
+    try:
+        if plan.log.exists() and plan.log.stat().st_size:
+            plan.log.replace(plan.log.with_name(f"{plan.log.name}.before"))
+        handle = os.open(plan.log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    except OSError as error:
+        raise _unwritable(plan, error) from error
+    with os.fdopen(handle, "wb") as file:
+        yield file
 
 
 def tend(plan: Plan, process: subprocess.Popen[bytes], *, every: float = _DAY_SECONDS) -> int:
@@ -206,8 +236,8 @@ def tend(plan: Plan, process: subprocess.Popen[bytes], *, every: float = _DAY_SE
         Its exit code.
     """
     while True:
-        removed = clean(plan)
-        _log.info("logs and outputs of old runs removed", runs=removed)
+        if removed := clean(plan):
+            _log.info("logs and outputs of old runs removed", runs=removed)
         with suppress(subprocess.TimeoutExpired):
             return process.wait(every)
 
@@ -237,14 +267,6 @@ def clean(plan: Plan, *, older_than: float = RETENTION_SECONDS) -> int:
     return len(old)
 
 
-def _knows_its_clients(plan: Plan) -> bool:
-    """Whether its own page is a client it knows, which it makes some seconds after it begins to answer."""
-    from etl.mage.client import API_KEY  # noqa: PLC0415 -- the client is no part of a start without a question
-
-    answer = requests.get(f"{plan.address}/api/pipelines", headers={"X-API-KEY": API_KEY}, timeout=5)
-    return "Invalid API key" not in answer.text
-
-
 def _environment(plan: Plan, given: Mapping[str, str]) -> dict[str, str]:
     data = plan.folder.absolute()
     chosen = {
@@ -259,7 +281,6 @@ def _environment(plan: Plan, given: Mapping[str, str]) -> dict[str, str]:
         "SCHEDULER_TRIGGER_INTERVAL": "1",
         "SERVER_LOGGING_FORMAT": "json" if plan.schedules else "plaintext",
         "SERVER_VERBOSITY": "info" if plan.schedules else "warning",
-        "DISABLE_TERMINAL": "1",
         "GHARCHIVE_SPOOL": str(plan.spool.absolute()),
     }
     # A variable that is set to nothing is not set.
@@ -271,13 +292,14 @@ def _environment(plan: Plan, given: Mapping[str, str]) -> dict[str, str]:
         "HIDE_API_TRIGGER_TOKEN": "1",
         "DISABLE_AUTO_BROWSER_OPEN": "1",
         "DISABLE_AUTORELOAD": "1",
+        "DISABLE_TERMINAL": "1",
         "ENABLE_OPEN_AI": "0",
         "ENABLE_HUGGING_FACE": "0",
         "TZ": "UTC",
         "ENV": "prod" if plan.schedules else "dev",
     }
     if plan.schedules:
-        chosen |= {"DISABLE_NOTEBOOK_EDIT_ACCESS": "1", "DISABLE_TERMINAL": "1"}
+        chosen |= {"DISABLE_NOTEBOOK_EDIT_ACCESS": "1"}
     chosen[_KEY] = chosen[_KEY] or _kept_secret(plan.folder / "jwt-secret")
     return chosen
 

@@ -63,13 +63,14 @@ class Totals:
         return self.counts[Status.COMPLETE]
 
 
-def render(table: pa.Table, *, lake: str, now: datetime) -> str:
-    """Makes the page.
+def render(table: pa.Table, *, lake: str, now: datetime, dashboard: str | None = None) -> str:
+    """Renders the page.
 
     Args:
         table: The coverage of the lake, one row an hour (``etl.lake.coverage.COVERAGE_SCHEMA``), in any order.
         lake: The lake's address, as people know it.
         now: When the coverage was looked up, an aware instant; what is due is judged by it.
+        dashboard: The link to the dashboard; none if None.
 
     Returns:
         The text of one HTML file. The same arguments give the same text.
@@ -84,6 +85,7 @@ def render(table: pa.Table, *, lake: str, now: datetime) -> str:
     style, script = page.source("page.css", "coverage.css"), page.source("coverage.js")
     return page.template("coverage.html.j2").render(
         all=_sum("all", years),
+        dashboard=dashboard,
         due=_due(table, now),
         lake=page.printable(lake),
         meanings=MEANINGS,

@@ -111,6 +111,19 @@ QUALIFY ROW_NUMBER() OVER (PARTITION BY hours.start ORDER BY coverage.status = '
 ORDER BY hours.start
 """
 
+_STORED: Final = [status.value for status in Status if status.has_events]
+
+_DAYS: Final = """
+WITH days AS (
+  SELECT DISTINCT hour::DATE AS day FROM activity_hourly
+), stored AS (
+  SELECT DISTINCT window_start::DATE AS day FROM coverage WHERE status IN (SELECT UNNEST($stored))
+)
+SELECT MIN(days.day), MAX(days.day), MIN(stored.day), MAX(stored.day)
+FROM days
+LEFT JOIN stored ON stored.day = days.day
+"""
+
 _Kind = Literal["actor", "repository"]
 
 
@@ -167,8 +180,8 @@ def read(
 
     Args:
         warehouse: A warehouse in a folder.
-        first: The first day, in UTC; the first that has events when None.
-        last: The last day; the last that has events when None.
+        first: The first day, in UTC; by default the first of which an hour is stored and has events.
+        last: The last day; by default the last such day.
         max_rows: How many rows of counts are few enough.
 
     Raises:
@@ -243,13 +256,16 @@ class _Numbers:
 def _days(
     connection: duckdb.DuckDBPyConnection, warehouse: Warehouse, first: date | None, last: date | None
 ) -> tuple[date, date]:
-    """The days that were asked for; where none were, those that have events."""
-    found = connection.execute("SELECT MIN(hour)::DATE, MAX(hour)::DATE FROM activity_hourly").fetchone()
-    if found is None or found[0] is None:
+    """Returns the days that were asked for; by default those of which an hour is stored and has events.
+
+    Late events reach back to days of which no hour is stored. Such a day is shown only if it is asked for.
+    """
+    ((*found, first_stored, last_stored),) = connection.execute(_DAYS, {"stored": _STORED}).fetchall()
+    if found[0] is None:
         raise UsageError(
             f"there are no events in the warehouse {warehouse.address}", hint="run `python etl build` first"
         )
-    days = (first or found[0], last or found[1])
+    days = (first or first_stored or found[0], last or last_stored or found[1])
     if days[1] < days[0] or days[1] < found[0] or found[1] < days[0]:
         raise UsageError(
             f"there are no events from {days[0]} to {days[1]} in the warehouse {warehouse.address}",

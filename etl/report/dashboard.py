@@ -16,13 +16,14 @@ from etl.report import page, vega_bundle
 from etl.report.cube import Cube, columns
 
 
-def render(cube: Cube, *, warehouse: str, now: datetime) -> str:
-    """Makes the page.
+def render(cube: Cube, *, warehouse: str, now: datetime, coverage: str | None = None) -> str:
+    """Renders the page.
 
     Args:
         cube: The counts.
         warehouse: The warehouse's address, as people know it.
         now: When it was read, an aware instant.
+        coverage: The link to the coverage page; none if None.
 
     Returns:
         The text of one HTML file. The same arguments give the same text.
@@ -36,6 +37,7 @@ def render(cube: Cube, *, warehouse: str, now: datetime) -> str:
     style, script = page.source("page.css", "dashboard.css"), page.source("dashboard.js")
     library = vega_bundle.library()
     return page.template("dashboard.html.j2").render(
+        coverage=coverage,
         credit=vega_bundle.credit(),
         cube=cube,
         library=page.deflated(library.encode(), level=9),

@@ -1,13 +1,18 @@
 """Shows the pages live on this machine, and to nobody else.
 
-Each is made anew when what it shows has changed since it was last made. Requests that reach the server under another
-name than this machine's own are refused, so that no site a person visits can read the pages by a name that leads here.
+A page is rendered again when its data has changed. Requests under another host name than this machine's own are
+refused, so that no site a person visits can read the pages through a name that resolves to this machine. A connection
+that sends no request is closed after a few seconds, the oldest first when there are many.
 """
 
 from __future__ import annotations
 
+import socket
+import sys
 import threading
+import time
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -21,7 +26,11 @@ from etl.errors import EtlError, UsageError
 
 _HOST: Final = "127.0.0.1"
 _NAMES: Final = ("127.0.0.1", "localhost")
-_IDLE_SECONDS: Final = 30
+_IDLE_SECONDS: Final = 5.0
+"""How long a connection may take to send the head of a request, and to take the next piece of an answer."""
+_MOST_IDLE: Final = 64
+"""Connections that may wait for a request at a time, each with a thread; browsers open six."""
+_BACKLOG: Final = 512
 
 _log: structlog.stdlib.BoundLogger = structlog.get_logger()
 
@@ -96,15 +105,65 @@ class PageServer:
 class _HttpServer(ThreadingHTTPServer):
     daemon_threads = True
     block_on_close = False
+    request_queue_size = _BACKLOG
 
     def __init__(self, address: tuple[str, int], pages: Mapping[str, _Kept]) -> None:
         self.pages = pages
+        self._idle: dict[socket.socket, float] = {}
+        self._idle_lock = threading.Lock()
         super().__init__(address, _Handler)
+
+    def note_idle(self, connection: socket.socket) -> None:
+        """Notes that a connection waits for its next request from now on; the oldest give way when there are many."""
+        with self._idle_lock:
+            self._idle.pop(connection, None)
+            self._idle[connection] = time.monotonic()
+            excess = list(self._idle)[:-_MOST_IDLE]
+        self._hang_up(excess)
+
+    def note_request(self, connection: socket.socket) -> None:
+        """Notes that the head of a request has arrived, or that the connection was closed."""
+        with self._idle_lock:
+            self._idle.pop(connection, None)
+
+    @override
+    def process_request(self, request: socket.socket | tuple[bytes, socket.socket], client_address: object) -> None:
+        assert isinstance(request, socket.socket)  # noqa: S101 -- the other form is that of UDP
+        self.note_idle(request)
+        super().process_request(request, client_address)
+
+    @override
+    def shutdown_request(self, request: socket.socket | tuple[bytes, socket.socket]) -> None:
+        assert isinstance(request, socket.socket)  # noqa: S101 -- as above
+        self.note_request(request)
+        super().shutdown_request(request)
+
+    @override
+    def service_actions(self) -> None:
+        """Closes connections that have been idle for too long; called several times a second."""
+        before = time.monotonic() - _IDLE_SECONDS
+        with self._idle_lock:
+            late = [connection for connection, since in self._idle.items() if since < before]
+        self._hang_up(late)
+
+    @override
+    def handle_error(self, request: object, client_address: object) -> None:
+        """Logs what ended a connection: nothing to worry about if the client hung up or stopped reading."""
+        error = sys.exception()
+        say = _log.debug if isinstance(error, OSError) else _log.error
+        say("connection ended", error=type(error).__name__)
+
+    def _hang_up(self, connections: list[socket.socket]) -> None:
+        """Shuts connections down, so that the threads that wait for their requests read an end, and end."""
+        for connection in connections:
+            self.note_request(connection)
+            with suppress(OSError):
+                connection.shutdown(socket.SHUT_RDWR)
 
 
 class _Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
-    # Head and body go in two pieces, of which the second would wait for word of the first.
+    # Head and body are sent in two pieces; without this the second waits for the acknowledgement of the first.
     disable_nagle_algorithm = True
     timeout = _IDLE_SECONDS
     server: _HttpServer
@@ -117,7 +176,14 @@ class _Handler(BaseHTTPRequestHandler):
         """Answers with the headers of a page."""
         self._answer(with_body=False)
 
+    @override
+    def handle_one_request(self) -> None:
+        super().handle_one_request()
+        if not self.close_connection:
+            self.server.note_idle(self.connection)
+
     def _answer(self, *, with_body: bool) -> None:
+        self.server.note_request(self.connection)
         status, kind, text = self._found()
         body = text.encode()
         self.send_response(status)
@@ -148,4 +214,4 @@ class _Handler(BaseHTTPRequestHandler):
 
     @override
     def log_message(self, format: str, *args: object) -> None:
-        _log.debug("request", line=self.requestline)
+        _log.debug("request", message=format % args)

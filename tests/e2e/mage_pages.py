@@ -20,6 +20,7 @@ from tests.e2e.mage_server import OWNER, PASSWORD, serving
 
 SIZE: Final = {"width": 1440, "height": 900}
 _PATIENCE: Final = 90_000
+_RELOADS: Final = 40
 _DATE: Final = "YYYY-MM-DD HH:MM"
 
 
@@ -70,8 +71,16 @@ class Pages:
         self.page.get_by_text("Start backfill").click()
 
     def await_done(self, runs: int) -> None:
-        """Waits until the page of the backfill shows so many runs that are done."""
+        """Waits until the page of the backfill shows so many runs that are done, and that nothing is left to cancel."""
         self.page.get_by_text("3 / 3").nth(runs - 1).wait_for()
+        # The scheduler notes a backfill's end after that of its runs, and the page has to be loaded again to show it.
+        for _ in range(_RELOADS):
+            self.page.reload()
+            self.page.get_by_text("3 / 3").nth(runs - 1).wait_for()
+            if not self.page.get_by_text("Cancel backfill").count():
+                return
+            self.page.wait_for_timeout(2_000)
+        raise AssertionError("the backfill can be cancelled still")
 
     def _pick(self, place: int, date: str, hour: int) -> None:
         year, month, day = map(int, date.split("-"))

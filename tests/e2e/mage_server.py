@@ -74,7 +74,9 @@ class Server:
 
     @property
     def log(self) -> str:
-        return (self.folder / "server.log").read_text(encoding="utf-8", errors="replace")
+        """What the command printed, and what the server wrote."""
+        files = (self.folder / "server.log", self.folder / "server/server.log")
+        return "".join(file.read_text(encoding="utf-8", errors="replace") for file in files if file.exists())
 
     def client(self) -> MageClient:
         """One who is signed in; once for each start, as that takes the server seconds when the machine is busy."""

@@ -287,9 +287,28 @@ def test_nothing_of_the_lake_runs(browser: Browser, tmp_path: Path) -> None:
 def test_without_its_script_the_page_still_has_its_totals(browser: Browser, file: Path) -> None:
     with opened(browser, file, options={"java_script_enabled": False}) as tab:
         expect(tab.page.locator("#totals tbody tr")).to_have_count(2)
-        expect(tab.page.locator("#trouble")).to_contain_text("did not run here")
+        expect(tab.page.locator("#trouble noscript p")).to_contain_text("turned off")
         expect(tab.page.locator("#trouble")).to_be_visible()
         expect(tab.page.locator("#map")).to_be_hidden()
+
+
+def test_the_page_claims_no_failure_while_it_loads(browser: Browser, file: Path, tmp_path: Path) -> None:
+    loading = tmp_path / "loading.html"
+    loading.write_text(file.read_text(encoding="utf-8").partition('<script type="application')[0], encoding="utf-8")
+
+    with opened(browser, loading) as tab:
+        expect(tab.page.locator("#trouble")).to_contain_text("are drawn by this page's own script")
+        expect(tab.page.locator("#trouble noscript p")).to_have_count(0)
+
+
+@pytest.mark.parametrize("width", [320, 400])
+def test_a_narrow_window_needs_no_sideways_scrolling(browser: Browser, tmp_path: Path, width: int) -> None:
+    page = tmp_path / "narrow.html"
+    text = render(history(FIRST, LAST), lake="gs://bucket/" + "long/" * 20, now=NOW, dashboard="report.html")
+    page.write_text(text, encoding="utf-8")
+
+    with opened(browser, page, options={"viewport": {"width": width, "height": 800}}) as tab:
+        assert ready(tab.page).evaluate("document.documentElement.scrollWidth") <= width
 
 
 def test_a_page_that_was_cut_short_says_so(browser: Browser, file: Path, tmp_path: Path) -> None:

@@ -18,7 +18,7 @@ from etl.practice.generator import write_archive
 from etl.report.dashboard import render
 from tests.e2e.browsing import chromium, opened
 from tests.e2e.running import etl
-from tests.unit.report.cubes import cube_of, event
+from tests.unit.report.cubes import HOUR, cube_of, event
 
 NOW: Final = datetime(2026, 11, 21, 12, 30, tzinfo=UTC)
 MISSING: Final = Hour.of(2024, 5, 14, 7)
@@ -26,6 +26,14 @@ HOSTILE: Final = '</script><script>window.hacked = 1</script><img src=x onerror=
 PHONE: Final = {"viewport": {"width": 390, "height": 844}, "device_scale_factor": 3, "has_touch": True}
 WEEKDAYS: Final = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
 TOP: Final = 10
+
+OVERLAPS: Final = """() => [...document.querySelectorAll(".chart .role-axis-label")].flatMap((axis) => {
+  const shown = [...axis.querySelectorAll("text")].filter((label) => getComputedStyle(label).opacity > 0);
+  const boxes = shown.map((label) => [label.textContent, label.getBoundingClientRect()]);
+  return boxes.flatMap(([one, a], i) => boxes.slice(i + 1)
+    .filter(([, b]) => a.left < b.right && b.left < a.right && a.top + 2 < b.bottom && b.top + 2 < a.bottom)
+    .map(([other]) => [one, other]));
+})"""
 
 RAW: Final = """
 CREATE TABLE raw AS
@@ -346,9 +354,39 @@ def test_nothing_of_the_warehouse_runs(browser: Browser, tmp_path: Path) -> None
         assert page.locator("img").count() == 0
 
 
+def test_the_hours_of_the_week_are_means_of_stored_hours(browser: Browser, tmp_path: Path) -> None:
+    statuses = ["complete", "missing", "partial", *["absent"] * 165, "complete"]
+    cube = cube_of(
+        *(event(number, hour=HOUR + step) for number, step in ((6, 0), (5, 1), (3, 2), (4, 168), (9, 169))),
+        statuses=tuple(statuses),
+        days=8,
+    )
+    file = tmp_path / "week.html"
+    file.write_text(render(cube, warehouse="warehouse", now=NOW), encoding="utf-8")
+
+    with opened(browser, file) as tab:
+        page = ready(tab.page)
+        # 2015 began on a Thursday; its second hour has late events only, and so has the hour after the last.
+        assert figures(page, "week") == [["Thu", "0", "10", "2", "5"], ["Thu", "2", "3", "1", "3"]]
+        assert "Left out: 14 events of hours that are not stored." in text(page, "#week .aside")
+        assert text(page, "#total") == "27"
+
+
+def test_the_page_claims_no_failure_while_it_loads(browser: Browser, practice: Made, tmp_path: Path) -> None:
+    # The page as it is before its script has run: all of it but the script.
+    loading = tmp_path / "loading.html"
+    whole = practice.file.read_text(encoding="utf-8")
+    loading.write_text(whole.partition('<script type="application/octet-stream"')[0], encoding="utf-8")
+
+    with opened(browser, loading) as tab:
+        expect(tab.page.locator("#trouble")).to_have_text(re.compile("are drawn by this page's own script"))
+        expect(tab.page.locator("#trouble noscript p")).to_have_count(0)
+
+
 def test_without_its_script_the_page_has_events_by_type(browser: Browser, practice: Made) -> None:
     with opened(browser, practice.file, options={"java_script_enabled": False}) as tab:
         expect(tab.page.locator("#trouble")).to_contain_text("PushEvent")
+        expect(tab.page.locator("#trouble noscript p")).to_contain_text("turned off")
         expect(tab.page.locator("#cards")).to_be_hidden()
 
 
@@ -360,6 +398,23 @@ def test_a_page_that_was_cut_short_says_so(browser: Browser, practice: Made, tmp
     with opened(browser, short) as tab:
         expect(tab.page.locator("#trouble")).to_contain_text("changed or cut short")
         expect(tab.page.locator("#trouble")).to_contain_text("PushEvent")
+
+
+@pytest.mark.parametrize("width", [320, 400, 1000])
+def test_a_narrow_window_needs_no_sideways_scrolling_and_no_labels_overlap(
+    browser: Browser, tmp_path: Path, width: int
+) -> None:
+    hours = [
+        event(step % 24 + 1, hour=HOUR + step, outcome="merged", repository=f"{'long' * step}/x") for step in range(48)
+    ]
+    file = tmp_path / "narrow.html"
+    cube = cube_of(*hours, statuses=("complete",) * 48, days=2)
+    file.write_text(render(cube, warehouse="gs://bucket/" + "long/" * 20, now=NOW, coverage="c.html"), encoding="utf-8")
+
+    with opened(browser, file, options={"viewport": {"width": width, "height": 800}}) as tab:
+        page = ready(tab.page)
+        assert page.evaluate("document.documentElement.scrollWidth") <= width
+        assert page.evaluate(OVERLAPS) == []
 
 
 def test_a_telephone_needs_no_sideways_scrolling(browser: Browser, practice: Made) -> None:

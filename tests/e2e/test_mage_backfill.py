@@ -204,21 +204,13 @@ def test_without_a_login_the_api_answers_401(server: Server) -> None:
         assert requests.get(f"{server.address}/api/{path}", timeout=20).status_code == 401, path
     # The key of Mage's own page is no login: it is the same everywhere.
     for path in ("pipelines", "backfills", "files", "kernels", "pipeline_runs", "secrets"):
-        answer = requests.get(
-            f"{server.address}/api/{path}", params={"_http_error_codes": 1}, headers={"X-API-KEY": API_KEY}, timeout=20
-        )
-        assert answer.status_code == 403, path
+        answer = requests.get(f"{server.address}/api/{path}", headers={"X-API-KEY": API_KEY}, timeout=20)
+        assert answer.status_code == 401, path
         assert list(answer.json()) == ["error", "status"]
     posted = requests.post(f"{server.address}/api/pipelines/gharchive_hour/backfills", json={}, timeout=20)
     assert posted.status_code == 401
     with pytest.raises(UsageError, match="says no"):
         MageClient(server.address, "admin", "admin")
-
-
-def test_what_answers_without_a_login_is_known_and_harmless(server: Server) -> None:
-    # Mage leaves these open (docs/mage.md); no pipeline here is started by an event.
-    assert requests.get(f"{server.address}/api/status", timeout=20).status_code == 200
-    assert requests.get(f"{server.address}/api/event_matchers", timeout=20).json() == {"event_matchers": []}
 
 
 def test_secrets_are_neither_in_the_log_nor_on_other_addresses(server: Server) -> None:

@@ -58,6 +58,33 @@ def test_what_makes_no_sense_is_refused(tmp_path: Path, words: tuple[str, ...]) 
     assert done.hint or "ends" in done.error
 
 
+def test_the_two_pages_link_to_each_other(tmp_path: Path) -> None:
+    bring(tmp_path, HOUR)
+    (tmp_path / "a b").mkdir()
+    done = etl(tmp_path, "report", "--out", "a b/report.html", "--coverage", "coverage.html")
+    alone = etl(tmp_path, "report", "--out", "alone.html")
+
+    assert (done.code, alone.code) == (0, 0), done.err
+    assert '<a href="../coverage.html">Coverage</a>' in (tmp_path / "a b/report.html").read_text(encoding="utf-8")
+    assert '<a href="a%20b/report.html">Dashboard</a>' in (tmp_path / "coverage.html").read_text(encoding="utf-8")
+    assert ">Coverage</a>" not in (tmp_path / "alone.html").read_text(encoding="utf-8")
+    assert etl(tmp_path, "report", "--out", "x.html", "--coverage", "x.html").code == 2
+
+
+@pytest.mark.parametrize("missing", ["duckdb", "sqlglot", "vl_convert"])
+def test_serve_refuses_to_start_without_a_library(tmp_path: Path, missing: str) -> None:
+    folder = tmp_path / "libraries"
+    folder.mkdir()
+    # A module of that name that raises what Python raises where there is none.
+    (folder / f"{missing}.py").write_text(f"raise ModuleNotFoundError('no', name='{missing}')\n", encoding="utf-8")
+
+    done = etl(tmp_path, "serve", "--port", "0", env={"PYTHONPATH": str(folder)})
+
+    assert done.code == 2
+    assert "http://" not in done.out
+    assert "install" in done.hint
+
+
 def test_pages_are_live(tmp_path: Path) -> None:
     bring(tmp_path, HOUR)
     with start(tmp_path, "serve", "--port", 0) as process:
@@ -73,3 +100,5 @@ def test_pages_are_live(tmp_path: Path) -> None:
     (before,), (after,) = (re.findall(r'id="total">(\d+)<', page) for page in (first, second))
     assert 0 < int(before) < int(after)
     assert "2 of 2 hours" in coverage
+    assert '<a href="/coverage">Coverage</a>' in second
+    assert '<a href="/">Dashboard</a>' in coverage

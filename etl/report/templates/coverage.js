@@ -31,16 +31,15 @@
     return new Response(stream).json();
   }
 
-  $("trouble").hidden = true;
   performance.mark("unpack");
   let data;
   try {
     data = await unpack();
   } catch (error) {
-    $("trouble").textContent = "The squares cannot be drawn: this browser is too old, or the file was changed or cut short. The totals below hold.";
-    $("trouble").hidden = false;
+    $("trouble").querySelector("p").textContent = "The squares cannot be drawn: this browser is too old, or the file was changed or cut short. The totals below hold.";
     return;
   }
+  $("trouble").hidden = true;
   const count = data.count;
   const status = new Uint8Array(count);
   for (let i = 0; i < count; i++) {

@@ -52,6 +52,7 @@
   const rowHour = cumulated(rows.hour);
   const coverHour = cumulated(data.coverage.hour);
   const coverStatus = [...data.coverage.status].map((digit) => data.statuses[Number(digit)]);
+  const stored = new Set(coverHour.filter((_, i) => IN_LAKE.has(coverStatus[i])));
 
   function cumulated(steps) {
     let sum = 0;
@@ -200,6 +201,7 @@
       closed: [0, 0, 0],
       opened: 0,
       ofWeekHour: new Float64Array(WEEK_HOURS),
+      notStored: 0,
       ofActor: new Map(),
       actionsOf: new Map(),
       ofRepository: new Map(),
@@ -234,7 +236,9 @@
       sums.ofTypeByBots[type] += events;
     }
     grow(sums.ofBin[bin], type);
-    sums.ofWeekHour[weekHour(hour)] += events;
+    // A mean is that of stored hours: late events also reach hours of which nothing else is there.
+    if (stored.has(hour)) sums.ofWeekHour[weekHour(hour)] += events;
+    else sums.notStored += events;
     grow(sums.ofActor, actor);
     if (actions.names[actions.of[kind]] !== null) {
       if (!sums.actionsOf.has(actor)) sums.actionsOf.set(actor, new Map());
@@ -260,7 +264,7 @@
   function covered(want, bins) {
     const ofStatus = new Map(data.statuses.map((status) => [status, 0]));
     const ofBin = bins.starts.map(() => ({ hours: 0, complete: 0, there: 0 }));
-    const known = new Set();
+    const storedOfWeekHour = new Float64Array(WEEK_HOURS);
     let hours = 0;
     for (let i = 0; i < coverHour.length; i++) {
       const hour = coverHour[i];
@@ -271,15 +275,12 @@
       bin.hours++;
       ofStatus.set(status, ofStatus.get(status) + 1);
       if (status === "complete") bin.complete++;
-      if (IN_LAKE.has(status)) {
+      if (stored.has(hour)) {
         bin.there++;
-        known.add(hour);
+        storedOfWeekHour[weekHour(hour)]++;
       }
     }
-    for (let i = 0; i < count; i++) if (rowHour[i] >= want.from && rowHour[i] <= want.to) known.add(rowHour[i]);
-    const knownOfWeekHour = new Float64Array(WEEK_HOURS);
-    for (const hour of known) knownOfWeekHour[weekHour(hour)]++;
-    return { hours, ofStatus, coverOfBin: ofBin, knownOfWeekHour };
+    return { hours, ofStatus, coverOfBin: ofBin, storedOfWeekHour };
   }
 
   // ------------------------------------------------------------------------------------------------------- charts
@@ -298,7 +299,7 @@
   const fill = { field: "fill", type: "nominal", scale: null };
   const tooltip = { field: "tip", type: "nominal" };
   const time = (axis) => ({ field: "start", type: "temporal", scale: { type: "utc" }, axis: { title: null, grid: false, labelSeparation: 10, tickCount: 8, format: CLOCK, ...axis } });
-  const events = (axis = {}) => ({ type: "quantitative", axis: { title: null, tickCount: 4, labelExpr: "format(datum.value, '~s')", domain: false, ticks: false, ...axis } });
+  const events = (axis = {}) => ({ type: "quantitative", axis: { title: null, tickCount: 4, labelOverlap: "greedy", labelSeparation: 8, labelExpr: "datum.value % 1 ? '' : format(datum.value, '~s')", domain: false, ticks: false, ...axis } });
   const overTime = (tall, layers) => ({
     height: tall,
     layer: [
@@ -316,7 +317,7 @@
       {
         mark: { type: "bar", height: 17, cornerRadius: 2 },
         encoding: {
-          y: { field: "name", type: "nominal", sort: null, axis: { title: null, labelLimit: 170, domain: false, ticks: false, labelColor: "var(--ink)", labelPadding: 6 } },
+          y: { field: "name", type: "nominal", sort: null, axis: { title: null, labelLimit: { expr: "min(170, 0.4 * containerSize()[0])" }, domain: false, ticks: false, labelColor: "var(--ink)", labelPadding: 6 } },
           x: { field: "from", ...events(labels) }, x2: { field: "to" }, fill, tooltip,
         },
       },
@@ -345,13 +346,13 @@
       height: 260,
       mark: { type: "rect", cornerRadius: 3, strokeWidth: 1 },
       encoding: {
-        x: { field: "hour", type: "ordinal", axis: { title: null, labelAngle: 0, domain: false, ticks: false }, scale: { paddingInner: 0.06 } },
+        x: { field: "hour", type: "ordinal", axis: { title: null, labelAngle: 0, labelOverlap: "parity", labelSeparation: 4, domain: false, ticks: false }, scale: { paddingInner: 0.06 } },
         y: { field: "day", type: "ordinal", sort: WEEKDAYS, axis: { title: null, domain: false, ticks: false }, scale: { paddingInner: 0.08 } },
         fill, stroke: { field: "stroke", type: "nominal", scale: null },
         fillOpacity: { field: "strength", type: "quantitative", scale: null }, tooltip,
       },
     },
-    bots: bars({ labelExpr: "format(datum.value, '~%')", tickCount: 3, labelSeparation: 8, labelOverlap: "greedy" }),
+    bots: bars({ labelExpr: "format(datum.value, '~%')", tickCount: 3 }),
     contributors: bars(),
     actions: bars(),
     repos: bars(),
@@ -403,23 +404,27 @@
     },
 
     week(sums) {
-      const means = [...sums.ofWeekHour].map((value, i) => (sums.knownOfWeekHour[i] ? value / sums.knownOfWeekHour[i] : null));
+      const means = [...sums.ofWeekHour].map((value, i) => (sums.storedOfWeekHour[i] ? value / sums.storedOfWeekHour[i] : null));
       const most = Math.max(...means.map((mean) => mean ?? 0));
       const drawn = means.map((mean, i) => {
         const [day, hour] = [WEEKDAYS[Math.floor(i / DAY_HOURS)], i % DAY_HOURS];
-        const known = plural(sums.knownOfWeekHour[i], "hour");
+        const hours = plural(sums.storedOfWeekHour[i], "stored hour");
         return {
           day, hour, fill: mean === null ? "transparent" : "var(--blue)", stroke: mean === null ? "var(--line)" : "transparent",
           strength: mean === null ? 1 : most ? 0.06 + (0.94 * mean) / most : 0.06,
-          tip: lines(`${day} ${hour}:00`, mean === null ? "no such hour is there" : `${rough(mean)} events an hour`, mean === null ? "" : `${number(sums.ofWeekHour[i])} events in ${known}`),
+          tip: lines(`${day} ${hour}:00`, mean === null ? "no such hour is stored" : `${rough(mean)} events an hour`, mean === null ? "" : `${number(sums.ofWeekHour[i])} events in ${hours}`),
         };
       });
       const missing = means.filter((mean) => mean === null).length;
       return {
         rows: drawn, empty: sums.total === 0,
-        aside: `Strongest colour: ${rough(most)} events an hour. ${missing ? `${missing} of ${WEEK_HOURS} hours of the week have no hour here (outlined).` : "Every hour of the week is there."}`,
-        head: ["day", "hour", "events", "hours there", "mean"],
-        table: means.map((mean, i) => [WEEKDAYS[Math.floor(i / DAY_HOURS)], i % DAY_HOURS, sums.ofWeekHour[i], sums.knownOfWeekHour[i], mean === null ? "–" : rough(mean)]).filter((row) => row[3]),
+        aside: [
+          `Strongest colour: ${rough(most)} events an hour.`,
+          missing ? `${missing} of ${WEEK_HOURS} hours of the week have no stored hour (outlined).` : "Every hour of the week has a stored hour.",
+          sums.notStored ? `Left out: ${plural(sums.notStored, "event")} of hours that are not stored.` : "",
+        ].filter(Boolean).join(" "),
+        head: ["day", "hour", "events", "stored hours", "mean"],
+        table: means.map((mean, i) => [WEEKDAYS[Math.floor(i / DAY_HOURS)], i % DAY_HOURS, sums.ofWeekHour[i], sums.storedOfWeekHour[i], mean === null ? "–" : rough(mean)]).filter((row) => row[3]),
       };
     },
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import date
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from etl.errors import UsageError
@@ -53,6 +54,39 @@ def test_days_are_chosen_with_both_ends(warehouse: Warehouse) -> None:
 
     assert cube.total == total(warehouse, "action_time < TIMESTAMPTZ '2019-01-04 00:00:00+00'")
     assert cube.coverage.num_rows == 3 * 24
+
+
+def test_late_events_add_no_days_before_the_first_stored_hour(tmp_path: Path) -> None:
+    # Since May 2025 a file also holds events of the hours before its own.
+    lake, warehouse = Lake.at(str(tmp_path / "lake")), Warehouse.at(str(tmp_path / "warehouse"))
+    day = [Hour.of(2026, 9, 7, hour) for hour in range(24)]
+    for hour in day:
+        stored(lake, tmp_path / "source", hour, lines=[line_of(hour, 0), line_of(hour - 1, 1), line_of(hour - 30, 2)])
+    built(warehouse, lake)
+
+    cube = read(warehouse)
+
+    assert (cube.first, cube.last) == (date(2026, 9, 7), date(2026, 9, 7))
+    assert (cube.complete, cube.coverage.num_rows) == (24, 24)
+    assert cube.total == total(warehouse, "action_time >= TIMESTAMPTZ '2026-09-07 00:00:00+00'") == 24 + 23
+    assert total(warehouse) == 3 * 24
+    # Who asks for the day before sees its late events, and that none of its hours is stored.
+    before = read(warehouse, date(2026, 9, 6), date(2026, 9, 6))
+    assert (before.total, before.complete, before.coverage.num_rows) == (1 + 18, 0, 24)
+
+
+def line_of(hour: Hour, number: int) -> bytes:
+    """A record of an event that happened in an hour."""
+    event = {
+        "id": f"{int(hour.start.timestamp()) * 10 + number}",
+        "type": "WatchEvent",
+        "actor": {"id": 1, "login": "ann"},
+        "repo": {"id": 2, "name": "ann/tool"},
+        "payload": {"action": "started"},
+        "public": True,
+        "created_at": hour.start.strftime("%Y-%m-%dT%H:%M:%SZ"),
+    }
+    return msgspec.json.encode(event) + b"\n"
 
 
 def test_hours_of_which_nothing_is_known_are_absent(warehouse: Warehouse) -> None:

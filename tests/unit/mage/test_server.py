@@ -61,7 +61,7 @@ def test_without_schedules_pipelines_can_be_edited_in_place_and_no_trigger_fires
     ready = prepare(plan, {})
     assert ready.environment["ENV"] == "dev"
     assert "DISABLE_NOTEBOOK_EDIT_ACCESS" not in ready.environment
-    assert ready.environment["DISABLE_TERMINAL"] == "1"
+    assert prepare(plan, {"DISABLE_TERMINAL": "0"}).environment["DISABLE_TERMINAL"] == "1"
     assert ready.command[4] == str(plan.project)
 
 
@@ -168,6 +168,23 @@ def test_a_folder_that_cannot_be_is_told(plan: Plan, tmp_path: Path) -> None:
         server.serving(replace(plan, folder=tmp_path / "file" / "server"), {}),
     ):
         pytest.fail("it was not refused")
+
+
+def test_the_log_keeps_the_noise_and_its_end_is_told(plan: Plan, tmp_path: Path) -> None:
+    program = tmp_path / "bin" / "python"
+    program.write_text("#!/bin/sh\nseq 1000\necho the reason >&2\nexit 3\n")
+    program.chmod(0o755)
+    logged = replace(plan, log=plan.folder / "server.log")
+    for _ in range(2):
+        with server.serving(logged, {}) as (_ready, process), pytest.raises(StoreError, match="code 3") as ended:
+            process.wait(30)
+            server.await_health(logged, process)
+        hint = str(ended.value.hint)
+        assert str(logged.log) in hint
+        assert hint.endswith("\n1000\nthe reason")
+        assert len(hint.splitlines()) == 21
+    assert stat.S_IMODE((plan.folder / "server.log").stat().st_mode) == 0o600
+    assert (plan.folder / "server.log.before").exists()
 
 
 def test_a_folder_that_is_no_project_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import date
+from datetime import date, timedelta
 from typing import Any, Final
 
 import pyarrow as pa
@@ -29,8 +29,8 @@ def event(events: int, **others: Any) -> dict[str, Any]:
     return dict.fromkeys(SCHEMA.names) | blank | {"events": events} | others
 
 
-def cube_of(*rows: dict[str, Any], statuses: tuple[str, ...] = ("complete", "missing")) -> Cube:
-    """The counts of one day, with the statuses of its first hours."""
+def cube_of(*rows: dict[str, Any], statuses: tuple[str, ...] = ("complete", "missing"), days: int = 1) -> Cube:
+    """The counts of some days, with the statuses of their first hours."""
     events = pa.Table.from_pylist(list(rows), schema=SCHEMA)
     hours = pa.table({"hour": [HOUR + step for step in range(len(statuses))], "status": list(statuses)})
     listings = (
@@ -38,4 +38,5 @@ def cube_of(*rows: dict[str, Any], statuses: tuple[str, ...] = ("complete", "mis
     )
     actors, repositories = listings
     day = date(2015, 1, 1)
-    return Cube(day, day, events=events, actors=actors, repositories=repositories, coverage=hours)
+    last = day + timedelta(days=days - 1)
+    return Cube(day, last, events=events, actors=actors, repositories=repositories, coverage=hours)
