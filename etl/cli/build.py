@@ -6,15 +6,15 @@ from itertools import groupby
 from typing import TYPE_CHECKING, Any
 
 import rich_click as click
-from typing_extensions import override
 
 from etl.cli.front import Command
-from etl.cli.session import DAY_FORM, Session, with_session
+from etl.cli.ranges import takes_days
+from etl.cli.session import Session, with_session
 from etl.errors import EtlError, UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
-    from datetime import date, datetime
+    from datetime import datetime
 
     from etl.settings import Settings
     from etl.warehouse.bigquery_engine import Place
@@ -22,28 +22,6 @@ if TYPE_CHECKING:
     from etl.warehouse.inputs import Days
     from etl.warehouse.making import Entry
     from etl.warehouse.plan import Piece
-
-
-class DayType(click.ParamType):
-    """A day as a person types it; gives a ``date``."""
-
-    name = "day"
-
-    @override
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> date:
-        from datetime import date as calendar_date
-
-        if isinstance(value, calendar_date):
-            return value
-        text = str(value).strip()
-        if not DAY_FORM.fullmatch(text):
-            raise UsageError(
-                f"{text!r} is not a day", hint="write it as 2015-01-01; events are sorted by their UTC day"
-            )
-        try:
-            return calendar_date(*map(int, text.split("-")))
-        except ValueError as error:
-            raise UsageError(f"there is no day {text}: {error}") from None
 
 
 @click.command(
@@ -60,8 +38,7 @@ class DayType(click.ParamType):
         ),
     ),
 )
-@click.argument("first", metavar="[FROM", required=False, type=DayType())
-@click.argument("last", metavar="[TO]]", required=False, type=DayType())
+@takes_days
 @click.option(
     "--engine",
     type=click.Choice(("duckdb", "spark", "bigquery")),
@@ -73,13 +50,11 @@ class DayType(click.ParamType):
 @click.option("--dry-run", is_flag=True, help="List the partitions that would be made, with the bytes they read.")
 @click.option("--json", "as_json", is_flag=True, help="Print one partition a line as JSON.")
 @with_session("lake", "warehouse", "dataset", "reporting_dataset", "events_by")
-def build(
-    session: Session, first: date | None, last: date | None, engine: str, *, full: bool, dry_run: bool, as_json: bool
-) -> None:
+def build(session: Session, days: Days, engine: str, *, full: bool, dry_run: bool, as_json: bool) -> None:
     """Build the warehouse's tables from the lake: only what changed since the last time, each partition replaced whole.
 
-    FROM and TO are days, both included. A partition whose new rows break a check that must hold stays as it was, and
-    the exit code is 10. Stopping it at any instant does no harm; run it again.
+    A partition whose new rows break a check that must hold stays as it was, and the exit code is 10. It may be stopped
+    at any time: rerun to resume.
     """
     from datetime import UTC, datetime
 
@@ -87,7 +62,7 @@ def build(
 
     options = BuildOptions(
         engine="spark" if engine == "spark" else "duckdb",
-        days=days_between(first, last),
+        days=days,
         full=full,
         thresholds=session.thresholds(),
     )
@@ -96,19 +71,6 @@ def build(
         _print_plan(session, _planned(session, place, options, datetime.now(UTC)), as_json=as_json)
         return
     _build(session, place, options, as_json=as_json)
-
-
-def days_between(first: date | None, last: date | None) -> Days:
-    """Gives the days from one to another, both included.
-
-    Raises:
-        UsageError: If the last comes before the first.
-    """
-    from etl.warehouse.inputs import Days
-
-    if first is not None and last is not None and last < first:
-        raise UsageError(f"the range ends ({last}) before it begins ({first})")
-    return Days(first, last)
 
 
 def in_bigquery(settings: Settings) -> Place:

@@ -7,14 +7,15 @@ from typing import TYPE_CHECKING
 
 import rich_click as click
 
-from etl.cli.build import DayType, days_between, in_bigquery, print_lines
+from etl.cli.build import in_bigquery, print_lines
 from etl.cli.front import Command
+from etl.cli.ranges import takes_days
 from etl.cli.session import Session, with_session
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from datetime import date
 
+    from etl.warehouse.inputs import Days
     from etl.warehouse.loading import Loaded, Step
 
 
@@ -29,19 +30,17 @@ if TYPE_CHECKING:
         ("load 2015-01-01 2015-01-31", "only days of that month"),
     ),
 )
-@click.argument("first", metavar="[FROM", required=False, type=DayType())
-@click.argument("last", metavar="[TO]]", required=False, type=DayType())
+@takes_days
 @click.option(
     "--dry-run", is_flag=True, help="List the partitions that would be loaded, with the bytes of their files."
 )
 @click.option("--json", "as_json", is_flag=True, help="Print one partition a line as JSON.")
 @with_session("warehouse", "dataset", "reporting_dataset", "events_by")
-def load(session: Session, first: date | None, last: date | None, *, dry_run: bool, as_json: bool) -> None:
+def load(session: Session, days: Days, *, dry_run: bool, as_json: bool) -> None:
     """Load the tables that DuckDB or Spark built into BigQuery: only what changed, each partition replaced whole.
 
-    FROM and TO are days, both included. The warehouse has to lie in a bucket. Loading costs nothing. Tables and views
-    are created where there are none, gain columns where a model has, and are never dropped. Stopping it at any instant
-    does no harm; run it again.
+    The warehouse has to lie in a bucket. Loading costs nothing. Tables and views are created where there are none, gain
+    columns where a model has, and are never dropped. It may be stopped at any time: rerun to resume.
     """
     from etl.warehouse.bigquery_engine import alone
     from etl.warehouse.bigquery_tables import ensure
@@ -49,7 +48,6 @@ def load(session: Session, first: date | None, last: date | None, *, dry_run: bo
     from etl.warehouse.loading import steps
     from etl.warehouse.tables import Warehouse
 
-    days = days_between(first, last)
     place = in_bigquery(session.settings)
     warehouse = Warehouse.at(session.settings.warehouse)
     dataset = place.opened()

@@ -13,9 +13,10 @@ from typing import TYPE_CHECKING, Final
 import rich_click as click
 
 from etl.cli.front import Command, Group
-from etl.cli.session import Bound, Session, with_session
-from etl.errors import IncompleteError, StoreError, UsageError
-from etl.hours import Hour, HourRange, newest_finished_hour
+from etl.cli.ranges import takes_hours
+from etl.cli.session import Session, with_session
+from etl.errors import IncompleteError, StoreError
+from etl.hours import Hour, HourRange
 from etl.memory import keep_memory
 
 if TYPE_CHECKING:
@@ -114,8 +115,7 @@ def serve(
         ("mage backfill 2015-01-01 2015-01-01 --no-follow", "only ask for it"),
     ),
 )
-@click.argument("first", metavar="FROM", type=Bound(0))
-@click.argument("last", metavar="TO", type=Bound(23))
+@takes_hours(required=True)
 @click.option("--address", default="http://127.0.0.1:6789", show_default=True, metavar="URL", help="The server.")
 @click.option(
     "--user", default="owner@localhost", show_default=True, metavar="NAME", help="Who asks; somebody who may edit."
@@ -129,8 +129,7 @@ def serve(
 @with_session()
 def backfill(  # noqa: PLR0913 -- the arguments of a command are its flags
     session: Session,
-    first: Hour,
-    last: Hour,
+    hours: HourRange,
     address: str,
     user: str,
     *,
@@ -141,12 +140,10 @@ def backfill(  # noqa: PLR0913 -- the arguments of a command are its flags
 ) -> None:
     """Have a Mage server bring all hours of a range, and follow it.
 
-    FROM and TO are hours (2015-01-01-15) or days (2015-01-01), both included. The password is taken from the
-    environment variable MAGE_PASSWORD, or asked for.
+    The password is taken from the environment variable MAGE_PASSWORD, or asked for.
     """
     from etl.mage.client import MageClient
 
-    hours = _range(first, last)
     client = MageClient(address, user, _password(user))
     number = client.start_backfill(hours, variables={"refresh": refresh, "accept_partial": accept_partial})
     page = f"{client.address}/pipelines/gharchive_hour/backfills/{number}"
@@ -223,13 +220,6 @@ def _say_counts(session: Session, counts: RunCounts) -> None:
 
 def _words(counts: RunCounts) -> str:
     return ", ".join(f"{count:,} {status}" for status, count in sorted(counts.statuses.items()))
-
-
-def _range(first: Hour, last: Hour) -> HourRange:
-    newest = newest_finished_hour()
-    if first > newest:
-        raise UsageError(f"hour {first} is not over yet", hint=f"the newest hour that is over is {newest}")
-    return HourRange(first, min(last, newest) if last >= first else last)
 
 
 def _password(user: str) -> str:

@@ -8,16 +8,15 @@ from typing import TYPE_CHECKING, Final
 
 import rich_click as click
 
-from etl.cli.build import DayType
 from etl.cli.front import Command
+from etl.cli.ranges import takes_days
 from etl.cli.session import Session, with_session
 from etl.cli.status import write_whole
 from etl.errors import UsageError
 
 if TYPE_CHECKING:
-    from datetime import date
-
     from etl.report.server import LivePage
+    from etl.warehouse.inputs import Days
 
 _OUT: Final = Path("report.html")
 
@@ -30,8 +29,7 @@ _OUT: Final = Path("report.html")
         ("report --looker-studio my-project.gharchive", "links that open the marts in Looker Studio"),
     ),
 )
-@click.argument("first", metavar="[FROM", required=False, type=DayType())
-@click.argument("last", metavar="[TO]]", required=False, type=DayType())
+@takes_days
 @click.option(
     "--out",
     type=click.Path(dir_okay=False, path_type=Path),
@@ -51,29 +49,26 @@ _OUT: Final = Path("report.html")
 @with_session("warehouse")
 def report(
     session: Session,
-    first: date | None,
-    last: date | None,
+    days: Days,
     out: Path | None,
     looker_studio: str | None,
     template: str | None,
 ) -> None:
     """Write the dashboard: one HTML file that needs no network, with filters by day, type, user and repository.
 
-    FROM and TO are days, both included. Run `build` first. docs/dashboard.md says how each figure is counted.
+    Run `build` first. docs/dashboard.md says how each figure is counted.
     """
     if looker_studio is not None:
-        if out is not None or first is not None:
+        if out is not None or days.first is not None:
             raise UsageError("--looker-studio writes no page", hint="leave out --out, FROM and TO")
         _print_links(session, looker_studio, template)
         return
     if template is not None:
         raise UsageError("--template is for --looker-studio", hint="name the dataset with --looker-studio")
-    if first is not None and last is not None and last < first:
-        raise UsageError(f"the range ends ({last}) before it begins ({first})")
     from etl.cli.tables import size_text
 
     path = _OUT if out is None else out
-    content = dashboard_page(session.settings.warehouse, first, last).encode()
+    content = dashboard_page(session.settings.warehouse, days).encode()
     write_whole(path, content)
     session.out.print(f"the dashboard is in {path} ({size_text(len(content))}); open it in a browser")
 
@@ -85,41 +80,40 @@ def report(
         ("serve 2015-01-01 2015-01-31 --port 0", "a month, wherever there is room"),
     ),
 )
-@click.argument("first", metavar="[FROM", required=False, type=DayType())
-@click.argument("last", metavar="[TO]]", required=False, type=DayType())
+@takes_days
 @click.option("--port", type=click.IntRange(0, 65535), default=8000, show_default=True, help="0 takes a free one.")
 @with_session("lake", "warehouse")
-def serve(session: Session, first: date | None, last: date | None, port: int) -> None:
+def serve(session: Session, days: Days, port: int) -> None:
     """Show the dashboard and the lake's coverage on this machine, to nobody else, until Ctrl-C.
 
     Reload the page to see what `build` has changed since.
     """
     from etl.report.server import PageServer
 
-    server = PageServer({"/": _live_dashboard(session, first, last), "/coverage": _live_coverage(session)}, port)
+    server = PageServer({"/": _live_dashboard(session, days), "/coverage": _live_coverage(session)}, port)
     session.out.print(f"the dashboard is at {server.address}, the lake's coverage at {server.address}coverage")
     session.out.file.flush()
     server.serve()
 
 
-def dashboard_page(address: str, first: date | None, last: date | None) -> str:
-    """Makes the dashboard of the warehouse at an address, from one day to another, both included."""
+def dashboard_page(address: str, days: Days) -> str:
+    """Makes the dashboard of the warehouse at an address, of these days."""
     from etl.report import cube, dashboard
     from etl.warehouse.tables import Warehouse
 
     warehouse = Warehouse.at(address)
-    counts = cube.read(warehouse, first, last)
+    counts = cube.read(warehouse, days.first, days.last)
     return dashboard.render(counts, warehouse=warehouse.address, now=datetime.now(UTC))
 
 
-def _live_dashboard(session: Session, first: date | None, last: date | None) -> LivePage:
+def _live_dashboard(session: Session, days: Days) -> LivePage:
     from etl.report.server import LivePage
     from etl.warehouse.tables import TABLES, Warehouse
 
     store = Warehouse.at(session.settings.warehouse).store
     return LivePage(
         version=lambda: [(info.key, info.generation) for info in store.list(f"{TABLES}/")],
-        render=lambda: dashboard_page(session.settings.warehouse, first, last),
+        render=lambda: dashboard_page(session.settings.warehouse, days),
     )
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 import os
-import re
 import sys
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
@@ -28,8 +27,6 @@ if TYPE_CHECKING:
     from etl.pipeline import RunOptions
     from etl.settings import Loaded, Settings
 
-DAY_FORM: Final = re.compile(r"\d{4}-\d{1,2}-\d{1,2}", re.ASCII)
-"""How a day is typed."""
 _PIPE_WIDTH: Final = 200
 """Columns to write for when standard output is no terminal, so that no path is broken in two."""
 _EVERYWHERE: Final = ("log_format", "log_level", "secrets_file")
@@ -50,21 +47,6 @@ class HourType(click.ParamType):
 
 
 HOUR: Final = HourType()
-
-
-class Bound(click.ParamType):
-    """An hour, or a whole day in the place of its first or last hour."""
-
-    name = "hour"
-
-    def __init__(self, hour_of_day: int) -> None:
-        self._hour_of_day = hour_of_day
-
-    @override
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Hour:
-        if isinstance(value, str) and DAY_FORM.fullmatch(value.strip()):
-            return Hour.parse(f"{value.strip()}-0") + self._hour_of_day
-        return value if isinstance(value, Hour) else Hour.parse(value)
 
 
 def _flag(*names: str, default: str, help: str, **attributes: Any) -> Callable[..., Any]:  # noqa: A002, ANN401

@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Final
 import rich_click as click
 
 from etl.cli.front import Command
-from etl.cli.session import Bound, Session, with_session
+from etl.cli.ranges import takes_hours
+from etl.cli.session import Session, with_session
 from etl.errors import UsageError
-from etl.hours import Hour, HourRange, newest_finished_hour
 from etl.memory import share_memory
 
 if TYPE_CHECKING:
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
     import pyarrow as pa
 
+    from etl.hours import HourRange
 
 _FORMATS: Final = ("table", "json", "csv", "parquet")
 
@@ -30,15 +31,16 @@ _FORMATS: Final = ("table", "json", "csv", "parquet")
     cls=Command,
     examples=(
         ("status", "all hours from the first in the lake to the last"),
-        ("status 2015-01-01", "from that day on"),
+        ("status 2015-01-01", "one day"),
         ("status 2015-01-01 2015-01-31", "a month"),
+        ("status 2015-01-01 now", "from that day on"),
+        ("status --last 3d", "the last three days"),
         ("status --html coverage.html", "a page with a square for each hour"),
         ("status --format json | jq -r 'select(.status != \"complete\") | .hour'", "the hours to look after"),
         ("status 2015-01-01 --out coverage.parquet", "the same as a table for other tools"),
     ),
 )
-@click.argument("first", metavar="[FROM", required=False, type=Bound(0))
-@click.argument("last", metavar="[TO]]", required=False, type=Bound(23))
+@takes_hours()
 @click.option(
     "--format",
     "form",
@@ -57,17 +59,13 @@ _FORMATS: Final = ("table", "json", "csv", "parquet")
 @with_session("lake")
 def status(
     session: Session,
-    first: Hour | None,
-    last: Hour | None,
+    hours: HourRange | None,
     form: str | None,
     out: Path | None,
     html: Path | None,
     rebuild: bool,  # noqa: FBT001
 ) -> None:
-    """Tell which hours are in the lake, which are not and why, and when they are tried again.
-
-    FROM and TO are hours (2015-01-01-15) or days (2015-01-01), both included.
-    """
+    """Tell which hours are in the lake, which are not and why, and when they are tried again."""
     share_memory()
     from etl.cli.calendar import SHOWN, print_coverage
     from etl.lake.coverage import COVERAGE_SCHEMA, coverage
@@ -75,7 +73,6 @@ def status(
     form = _form(form, out)
     columns = SHOWN if form == "table" and html is None else COVERAGE_SCHEMA.names
     now = datetime.now(UTC)
-    hours = None if first is None else HourRange(first, last or newest_finished_hour())
     lake = session.lake()
     table = coverage(lake, hours, thresholds=session.thresholds(), now=now, columns=columns, rebuild=rebuild)
     if html is not None:

@@ -8,16 +8,16 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
 import rich_click as click
-from typing_extensions import override
 
 from etl.cli.front import Command
-from etl.cli.session import Bound, Session, with_session
+from etl.cli.ranges import takes_hours
+from etl.cli.session import Session, with_session
 from etl.errors import ShrinkRefusedError, StoreError, VerifyError
-from etl.hours import Hour, HourRange
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
+    from etl.hours import Hour, HourRange
     from etl.lake.checking import Verdict
     from etl.lake.lake import Lake
     from etl.lake.orphans import Inventory, Orphan
@@ -26,18 +26,6 @@ if TYPE_CHECKING:
 
 _MOST_WORKERS: Final = 32
 _UNFINISHED: Final = "a killed run left it unfinished"
-
-
-class Span(click.ParamType):
-    """An hour, or all hours of a day, as a range."""
-
-    name = "hour"
-
-    @override
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> HourRange:
-        if isinstance(value, HourRange):
-            return value
-        return HourRange(*(Bound(hour).convert(value, param, ctx) for hour in (0, 23)))
 
 
 @dataclass
@@ -73,8 +61,7 @@ class _Findings:
         ("verify --prune", "and remove what belongs to no hour"),
     ),
 )
-@click.argument("first", metavar="[FROM", required=False, type=Span())
-@click.argument("last", metavar="[TO]]", required=False, type=Span())
+@takes_hours()
 @click.option("--deep", is_flag=True, help="Also decode every value of every file.")
 @click.option(
     "--repair",
@@ -91,18 +78,13 @@ class _Findings:
     help="Hours to read at a time.",
 )
 @with_session("sources", "lake", "emails", "max_damage")
-def verify(session: Session, first: HourRange | None, last: HourRange | None, **how: Any) -> None:  # noqa: ANN401
+def verify(session: Session, hours: HourRange | None, **how: Any) -> None:  # noqa: ANN401
     """Check stored hours byte for byte: sizes, checksums, rows and schema.
 
-    FROM and TO are hours (2015-01-01-15) or days (2015-01-01), both included; FROM alone is that hour or day, and
-    neither is the whole lake. Nothing is changed without --repair or --prune. Files that belong to no hour are
-    listed; they harm nobody and do not count as bad.
+    Without a range, the whole lake is checked. Nothing is changed without --repair or --prune. Files that belong to no
+    hour are listed; they do no harm and do not count as bad.
     """
-    _Verification(session, _hours(first, last), **how).run()
-
-
-def _hours(first: HourRange | None, last: HourRange | None) -> HourRange | None:
-    return None if first is None else HourRange(first.first, (last or first).last)
+    _Verification(session, hours, **how).run()
 
 
 class _Verification:

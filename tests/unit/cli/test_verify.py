@@ -1,4 +1,4 @@
-"""The range that ``verify`` is given, and what it shows while it reads."""
+"""What ``verify`` shows while it reads."""
 
 from __future__ import annotations
 
@@ -12,33 +12,10 @@ from structlog.testing import capture_logs
 
 from etl.cli import progress, verify
 from etl.cli.session import Session
-from etl.cli.verify import Span
-from etl.errors import UsageError
-from etl.hours import Hour, HourRange
+from etl.hours import Hour
 from etl.lake.checking import Verdict
 
 HOUR = Hour.of(2015, 1, 1, 15)
-
-
-@pytest.mark.parametrize(
-    ("word", "first", "last"),
-    [
-        ("2015-01-01-15", "2015-01-01-15", "2015-01-01-15"),
-        ("2015-01-01T15", "2015-01-01-15", "2015-01-01-15"),
-        ("2015-01-01", "2015-01-01-0", "2015-01-01-23"),
-        (" 2015-1-1 ", "2015-01-01-0", "2015-01-01-23"),
-    ],
-)
-def test_a_word_is_an_hour_or_a_day(word: str, first: str, last: str) -> None:
-    made = Span().convert(word, None, None)
-    assert made == HourRange(Hour.parse(first), Hour.parse(last))
-    assert Span().convert(made, None, None) == made
-
-
-@pytest.mark.parametrize("word", ["", "2015", "2015-01", "2015-02-30", "1999-01-01"])
-def test_another_word_is_refused(word: str) -> None:
-    with pytest.raises(UsageError):
-        Span().convert(word, None, None)
 
 
 def _session(*, terminal: bool) -> tuple[Session, io.StringIO]:
