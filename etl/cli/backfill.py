@@ -12,10 +12,12 @@ import rich_click as click
 from typing_extensions import override
 
 from etl.cli.front import Command
+from etl.cli.output import JSON, print_json, takes_format
 from etl.cli.ranges import hours_back_from, takes_hours
 from etl.cli.session import Session, scrub_of, with_session
 from etl.errors import IncompleteError, UsageError
 from etl.memory import keep_memory
+from etl.plural import plural
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -72,7 +74,7 @@ def _how(command: Callable[..., None]) -> Callable[..., None]:
                 help="Who brings the hours: processes of this machine, or the executors of Spark.",
             ),
             click.option("--dry-run", is_flag=True, help="Only say what would be done, and about what it would cost."),
-            click.option("--json", "as_json", is_flag=True, help="Print the summary as JSON."),
+            takes_format(),
         )
     ):
         command = option(command)
@@ -180,7 +182,7 @@ def _run(
     job: Job,
     *,
     dry_run: bool,
-    as_json: bool,
+    form: str,
     counted: bool = False,
     **how: Any,  # noqa: ANN401
 ) -> None:
@@ -190,17 +192,18 @@ def _run(
     todo = plan(session.lake(), hours, policy=job.tries, now=datetime.now(UTC), redo=job.redo)
     if dry_run:
         at_once = max(1, min(how["workers"] or _processors(), len(todo.due)))
-        _print_plan(session, todo, workers=at_once, max_rate=how["max_rate"], as_json=as_json)
+        _print_plan(session, todo, workers=at_once, max_rate=how["max_rate"], form=form)
         return
     summary = _done(session, todo, job, **how)
     if counted:
         logs.count("hours looked at", range=str(hours), hours=len(summary.reports), not_complete=len(summary.left))
-    _print_summary(session, summary, ran=len(todo.due), as_json=as_json)
+    _print_summary(session, summary, ran=len(todo.due), form=form)
     if summary.stopped is not None:
         raise summary.stopped
     if summary.left:
+        hours_are = plural(len(summary.reports), "hour is", "hours are")
         raise IncompleteError(
-            f"{len(summary.left):,} of {len(summary.reports):,} hours are not complete: {summary.counts()}",
+            f"{len(summary.left):,} of {hours_are} not complete: {summary.counts()}",
             hint="run the same again later: it asks only for what is due then",
         )
 
@@ -241,14 +244,14 @@ def _processors() -> int:
     return os.cpu_count() or 1
 
 
-def _print_plan(session: Session, todo: Plan, *, workers: int, max_rate: int | None, as_json: bool) -> None:
+def _print_plan(session: Session, todo: Plan, *, workers: int, max_rate: int | None, form: str) -> None:
     from etl.backfill import Summary, estimate
 
     cost = estimate(session.lake(), todo, workers=workers, max_rate=max_rate)
     rest = Summary(hours=todo.hours, reports=todo.settled, seconds=0, workers=workers)
-    if as_json:
-        session.out.print_json(
-            data={
+    if form == JSON:
+        print_json(
+            {
                 "from": str(todo.hours.first),
                 "to": str(todo.hours.last),
                 "hours": len(todo.hours),
@@ -267,17 +270,18 @@ def _print_plan(session: Session, todo: Plan, *, workers: int, max_rate: int | N
 
     rows = [("to be run", f"{cost.hours:,}", size_text(cost.source_bytes))]
     rows += [(f"left alone: {ending}", f"{share.hours:,}", "") for ending, share in rest.shares().items()]
-    session.out.print(f"{todo.hours}: {len(todo.hours):,} hours")
+    session.out.print(f"{todo.hours}: {plural(len(todo.hours), 'hour')}")
     session.out.print(listing(("what", "hours", "to fetch, about"), rows, right=("hours", "to fetch, about")))
     session.out.print(
-        f"About {_duration(cost.seconds)} with {workers} workers. Sizes: {cost.like_neighbours:,} hours by others of "
-        f"their time in the lake, {cost.hours - cost.like_neighbours:,} by their year. Nothing was done."
+        f"About {_duration(cost.seconds)} with {plural(workers, 'worker')}. Sizes:"
+        f" {plural(cost.like_neighbours, 'hour')} by others of their time in the lake,"
+        f" {cost.hours - cost.like_neighbours:,} by their year. Nothing was done."
     )
 
 
-def _print_summary(session: Session, summary: Summary, *, ran: int, as_json: bool) -> None:
-    if as_json:
-        session.out.print_json(data=summary.as_json())
+def _print_summary(session: Session, summary: Summary, *, ran: int, form: str) -> None:
+    if form == JSON:
+        print_json(summary.as_json())
         return
     from etl.cli.tables import listing, printable, size_text
 
@@ -300,10 +304,14 @@ def _print_summary(session: Session, summary: Summary, *, ran: int, as_json: boo
         ]
         session.out.print(listing(("hour", "is", "because"), shown))
         if more := len(told) - len(shown):
-            session.out.print(f"and {more:,} more (--json lists all of them)")
-    how = f"{ran:,} were run in {_duration(summary.seconds)}, {summary.workers} at once" if ran else "nothing was due"
+            session.out.print(f"and {more:,} more (--format json lists all of them)")
+    how = (
+        f"{plural(ran, 'was', 'were')} run in {_duration(summary.seconds)}, {summary.workers} at once"
+        if ran
+        else "nothing was due"
+    )
     all_of_them, done = len(summary.reports), len(summary.reports) - len(summary.left)
-    session.out.print(f"{summary.hours}: {done:,} of {all_of_them:,} hours are done; {how}")
+    session.out.print(f"{summary.hours}: {done:,} of {plural(all_of_them, 'hour is', 'hours are')} done; {how}")
 
 
 def _duration(seconds: float) -> str:

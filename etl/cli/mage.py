@@ -13,11 +13,13 @@ from typing import TYPE_CHECKING, Final
 import rich_click as click
 
 from etl.cli.front import Command, Group
+from etl.cli.output import JSON, TABLE, print_json, takes_format
 from etl.cli.ranges import takes_hours
 from etl.cli.session import Session, with_session
 from etl.errors import IncompleteError, StoreError
 from etl.hours import Hour, HourRange
 from etl.memory import keep_memory
+from etl.plural import plural
 
 if TYPE_CHECKING:
     from etl.mage.client import RunCounts
@@ -125,7 +127,7 @@ def serve(
     "--accept-partial", is_flag=True, help="Store hours too that are more damaged than allowed, or hold no event."
 )
 @click.option("--follow/--no-follow", default=True, help="Wait until all runs have ended.")
-@click.option("--json", "as_json", is_flag=True, help="Print what became of it as JSON.")
+@takes_format()
 @with_session()
 def backfill(  # noqa: PLR0913 -- the arguments of a command are its flags
     session: Session,
@@ -136,7 +138,7 @@ def backfill(  # noqa: PLR0913 -- the arguments of a command are its flags
     refresh: bool,
     accept_partial: bool,
     follow: bool,
-    as_json: bool,
+    form: str,
 ) -> None:
     """Have a Mage server bring all hours of a range, and follow it.
 
@@ -147,20 +149,22 @@ def backfill(  # noqa: PLR0913 -- the arguments of a command are its flags
     client = MageClient(address, user, _password(user))
     number = client.start_backfill(hours, variables={"refresh": refresh, "accept_partial": accept_partial})
     page = f"{client.address}/pipelines/gharchive_hour/backfills/{number}"
-    if not as_json:
-        session.out.print(f"backfill {number} of {hours}: {len(hours):,} hours; its page is {page}")
+    if form == TABLE:
+        session.out.print(f"backfill {number} of {hours}: {plural(len(hours), 'hour')}; its page is {page}")
     if not follow:
+        if form == JSON:
+            print_json({"backfill": number, "page": page, "hours": len(hours), "runs": None})
         return
     counts = client.follow(number, lambda seen: _say_counts(session, seen))
-    if as_json:
-        session.out.print_json(data={"backfill": number, "page": page, "hours": len(hours), "runs": counts.statuses})
+    if form == JSON:
+        print_json({"backfill": number, "page": page, "hours": len(hours), "runs": counts.statuses})
     else:
         session.out.print(f"{hours}: {_words(counts)}")
     if counts.not_completed:
         failed = client.not_completed(number)
         named = ", ".join(map(str, failed[:_NAMED])) + (" ..." if len(failed) > _NAMED else "")
         raise IncompleteError(
-            f"{len(failed):,} of {counts.total:,} runs did not end well: {named}",
+            f"{len(failed):,} of {plural(counts.total, 'run')} did not end well: {named}",
             hint=f"{page} has their logs, and lets you retry them",
         )
 

@@ -10,6 +10,7 @@ import rich_click as click
 from etl.cli.front import Command, Group
 from etl.cli.ranges import HoursType, takes_hours
 from etl.hours import FIRST_HOUR, HourRange, newest_finished_hour
+from etl.plural import plural
 
 if TYPE_CHECKING:
     from etl.practice.server import PracticeServer
@@ -60,9 +61,9 @@ def make(hours: HourRange, out: Path, events: int | None, seed: int) -> None:
     from etl.practice.generator import write_archive
 
     count = len(write_archive(hours, out, events=events, seed=seed))
-    click.echo(f"{count} hours are in {out}")
+    click.echo(f"{plural(count, 'hour is', 'hours are')} in {out}")
     if count < len(hours):
-        click.echo(f"the other {len(hours) - count} never existed in the real archive either")
+        click.echo(f"{plural(len(hours) - count, 'other hour')} never existed in the real archive either")
 
 
 @practice.command(

@@ -9,10 +9,12 @@ from typing import TYPE_CHECKING, Final
 import rich_click as click
 
 from etl.cli.front import Command
+from etl.cli.output import JSON, print_json, takes_format
 from etl.cli.ranges import takes_days
 from etl.cli.session import Session, with_session
 from etl.cli.status import write_whole
 from etl.errors import UsageError
+from etl.plural import plural
 
 if TYPE_CHECKING:
     from etl.report.server import LivePage
@@ -46,22 +48,25 @@ _OUT: Final = Path("report.html")
     metavar="REPORT_ID",
     help="With --looker-studio: one link, to a copy of your own report whose data sources have the marts' names.",
 )
-@with_session("warehouse")
+@takes_format(help="It says where the page is, or has the links.")
+@with_session("lake", "warehouse")
 def report(
     session: Session,
     days: Days,
     out: Path | None,
     looker_studio: str | None,
     template: str | None,
+    form: str,
 ) -> None:
     """Write the dashboard: one HTML file that needs no network, with filters by day, type, user and repository.
 
-    Run `build` first. docs/dashboard.md says how each figure is counted.
+    Run `build` first; with --lake, this says how much `build` has yet to do. docs/dashboard.md says how each figure is
+    counted.
     """
     if looker_studio is not None:
         if out is not None or days.first is not None:
             raise UsageError("--looker-studio writes no page", hint="leave out --out, FROM and TO")
-        _print_links(session, looker_studio, template)
+        _print_links(session, looker_studio, template, form)
         return
     if template is not None:
         raise UsageError("--template is for --looker-studio", hint="name the dataset with --looker-studio")
@@ -70,7 +75,16 @@ def report(
     path = _OUT if out is None else out
     content = dashboard_page(session.settings.warehouse, days).encode()
     write_whole(path, content)
+    behind = None if session.loaded.origins["lake"] == "default" else _behind(session, days)
+    if form == JSON:
+        print_json({"page": str(path), "bytes": len(content), "partitions_behind": behind})
+        return
     session.out.print(f"the dashboard is in {path} ({size_text(len(content))}); open it in a browser")
+    if behind:
+        session.out.print(
+            f"{plural(behind, 'partition is', 'partitions are')} behind the lake {session.settings.lake};"
+            " `build` updates them"
+        )
 
 
 @click.command(
@@ -106,6 +120,15 @@ def dashboard_page(address: str, days: Days) -> str:
     return dashboard.render(counts, warehouse=warehouse.address, now=datetime.now(UTC))
 
 
+def _behind(session: Session, days: Days) -> int:
+    """Returns how many partitions a build from the lake would make."""
+    from etl.warehouse.build import BuildOptions, planned
+    from etl.warehouse.tables import Warehouse
+
+    options = BuildOptions(days=days, thresholds=session.thresholds())
+    return len(planned(Warehouse.at(session.settings.warehouse), session.lake(), options, now=datetime.now(UTC)))
+
+
 def _live_dashboard(session: Session, days: Days) -> LivePage:
     from etl.report.server import LivePage
     from etl.warehouse.tables import TABLES, Warehouse
@@ -131,12 +154,17 @@ def _live_coverage(session: Session) -> LivePage:
     return LivePage(version=lambda: datetime.now(UTC), render=render)
 
 
-def _print_links(session: Session, dataset: str, template: str | None) -> None:
+def _print_links(session: Session, dataset: str, template: str | None, form: str) -> None:
     from etl.report import looker_studio
 
     if template is not None:
-        session.out.print(looker_studio.link_to_template(dataset, template), soft_wrap=True)
+        link = looker_studio.link_to_template(dataset, template)
+        print_json({"template": link}) if form == JSON else session.out.print(link, soft_wrap=True)
         return
-    for table, link in looker_studio.links(dataset).items():
+    links = looker_studio.links(dataset)
+    if form == JSON:
+        print_json(links)
+        return
+    for table, link in links.items():
         session.out.print(table, style="bold")
         session.out.print(link, soft_wrap=True)

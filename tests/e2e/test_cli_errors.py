@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import os
+import pty
+import re
 import signal
 import socket
 import subprocess
 import sys
 import threading
+from contextlib import suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -240,6 +244,9 @@ def test_damage_is_stored_and_told(program: Program, archive: Path, tmp_path: Pa
     assert done.returncode == ExitCode.DAMAGED, done.stderr
     assert done.stdout.startswith(f"{HOUR} is partial: ")
     assert _last_words(done)
+    again = program("--at", HOUR, "--source", str(broken), "--max-damage", "0")
+    assert again.returncode == ExitCode.DAMAGED, again.stderr
+    assert re.match(rf"{HOUR} is partial already with \d+ events?, and the source has nothing newer;", again.stdout)
     shown = program("show", HOUR, "--quarantine", "3")
     assert shown.returncode == ExitCode.OK, shown.stderr
     assert "partial" in shown.stdout
@@ -409,11 +416,71 @@ def test_show_tells_all_and_some_events(program: Program) -> None:
         assert text in shown.stdout
 
 
+def test_an_hour_without_events_has_no_times_and_no_types(program: Program, tmp_path: Path) -> None:
+    empty = tmp_path / "empty"
+    empty.mkdir()
+    (empty / f"{HOUR}.json.gz").write_bytes(gzip.compress(b""))
+    done = program("--at", HOUR, "--source", str(empty))
+    assert done.stdout.startswith(f"{HOUR} is suspect: 0 events in "), done.stderr
+    for shown in (done, program("show", HOUR)):
+        assert "created" not in shown.stdout
+        assert "events/s" not in shown.stdout
+        assert "share" not in shown.stdout
+
+
+def test_show_for_a_program(program: Program) -> None:
+    assert program.fetch().returncode == ExitCode.OK
+    manifest = json.loads(program("--at", HOUR, "--format", "json").stdout)
+    told = json.loads(program("show", HOUR, "--events", "4", "--quarantine", "4", "--format", "json").stdout)
+    assert told["manifest"] == manifest
+    assert told["events_file"].endswith(f"{HOUR}.parquet")
+    assert len({event["type"] for event in told["events"]}) == 4
+    assert told["events"][0]["created_at"].startswith("2015-01-01T15:")
+    assert told["quarantine"] == []
+
+
+def test_a_terminal_is_shown_a_table_of_the_schema_and_a_pipe_gets_markdown(program: Program) -> None:
+    piped = program("schema")
+    assert piped.stdout.startswith("| column | type | what it holds |\n|---|---|---|\n")
+    primary, secondary = pty.openpty()
+    with subprocess.Popen(
+        [sys.executable, str(ROOT / "etl"), "schema"],
+        cwd=program.folder,
+        env=_clean_environment() | {"TERM": "xterm", "COLUMNS": "120"},
+        stdin=subprocess.DEVNULL,
+        stdout=secondary,
+    ) as process:
+        os.close(secondary)
+        seen = b""
+        with suppress(OSError):  # Linux's way to say that the other side has closed.
+            while piece := os.read(primary, 1 << 16):
+                seen += piece
+    os.close(primary)
+    assert process.returncode == ExitCode.OK
+    assert b"created_at" in seen
+    assert b"|---|" not in seen
+
+
 def test_schema_in_all_words(program: Program) -> None:
-    for form in ("bigquery", "spark"):
+    for form in ("json", "bigquery", "spark"):
         json.loads(program("schema", "--format", form).stdout)
     for form in ("markdown", "arrow"):
         assert "created_at" in program("schema", "--format", form).stdout
+
+
+def test_both_spellings_of_sources_work(program: Program) -> None:
+    for words, env in (
+        (("--source", "a", "--source", "b"), {}),
+        (("--sources", "a,b"), {}),
+        (("--sources", "a", "--source", "b"), {}),
+        ((), {"GHARCHIVE_SOURCE": "a,b"}),
+        ((), {"GHARCHIVE_SOURCES": "a,b"}),
+    ):
+        told = json.loads(program("settings", "--json", *words, env=env).stdout)
+        assert next(each["value"] for each in told if each["name"] == "sources") == ["a", "b"], words
+    both = program("settings", env={"GHARCHIVE_SOURCE": "a", "GHARCHIVE_SOURCES": "b"})
+    assert both.returncode == ExitCode.USAGE
+    assert "has both GHARCHIVE_SOURCE and GHARCHIVE_SOURCES" in _last_words(both)
 
 
 def test_settings_say_where_they_come_from(program: Program) -> None:
