@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
@@ -18,7 +19,6 @@ from etl.plural import plural
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
-    from datetime import datetime
 
     import pyarrow as pa
     from rich.console import Console, RenderableType
@@ -56,6 +56,8 @@ _LEVELS: Final = (
     (0.25, "▒", "dark_orange"),
     (0.0, "░", "red"),
 )
+_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+_NEVER: Final = -1
 _NOTHING: Final = ("·", "bright_black")
 
 
@@ -113,10 +115,8 @@ def _nothing_there(lake: Lake, hours: HourRange | None, now: datetime) -> str:
     known = None if hours is None else extent(lake, now=now)
     if hours is None or known is None:
         return f"no hours in the lake {lake.address}"
-    return (
-        f"no hours in {hours}; the lake {lake.address} holds {plural(known.count, 'hour')}"
-        f" from {known.hours.first} to {known.hours.last}"
-    )
+    span = f", {known.hours.first}" if known.count == 1 else f" from {known.hours.first} to {known.hours.last}"
+    return f"no hours in {hours}; the lake {lake.address} holds {plural(known.count, 'hour')}{span}"
 
 
 def _hour_by_hour(rows: pa.Table) -> RenderableType:
@@ -255,7 +255,7 @@ def _gathered(table: pa.Table, statuses: npt.NDArray[np.object_], chosen: npt.ND
         breaks |= column[1:] != column[:-1]
     starts = [0, *(np.flatnonzero(breaks) + 1).tolist()] if len(odd) else []
     ends = [*starts[1:], len(odd)]
-    tries = table["next_try"]
+    tries = vectors.counts(table["next_try"].cast("int64"), absent=_NEVER)
     return [
         _Span(
             first=table["hour"][int(odd[start])].as_py(),
@@ -264,10 +264,14 @@ def _gathered(table: pa.Table, statuses: npt.NDArray[np.object_], chosen: npt.ND
             status=statuses[odd[start]],
             reason=columns[1][start],
             hole=columns[2][start],
-            next_try=tries[int(odd[start])].as_py(),
+            next_try=_instant(int(tries[odd[start]])),
         )
         for start, end in zip(starts, ends, strict=False)
     ]
+
+
+def _instant(microseconds: int) -> datetime | None:
+    return None if microseconds == _NEVER else _EPOCH + timedelta(microseconds=microseconds)
 
 
 def _spans(spans: list[_Span], now: datetime, *, what: str) -> Iterator[RenderableType]:

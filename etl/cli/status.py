@@ -166,7 +166,7 @@ def _refuse_late(table: pa.Table, statuses: Sequence[str], late_after: int, now:
     rows = late(table, statuses, before=now - timedelta(hours=late_after))
     if not len(rows):
         return
-    named = [f"{row['hour']} ({row['status']})" for row in rows.slice(0, _NAMED).to_pylist()]
+    named = [f"{row['hour']} ({row['status']})" for row in rows.select(["hour", "status"]).slice(0, _NAMED).to_pylist()]
     more = [f"{len(rows) - _NAMED:,} more"] if len(rows) > _NAMED else []
     raise IncompleteError(
         f"{plural(len(rows), 'hour is', 'hours are')} late, {plural(late_after, 'hour')} or more after the end:"

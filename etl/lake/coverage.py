@@ -32,6 +32,8 @@ NOT_THERE: Final = (ABSENT, Status.PENDING.value, Status.MISSING.value, Status.F
 _UTC: Final = pa.timestamp("us", "UTC")
 _MICROSECONDS_AN_HOUR: Final = 3_600_000_000
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+_NEVER: Final = -1
+"""Stands for no time where times are microseconds since then."""
 
 COVERAGE_SCHEMA: Final = pa.schema(
     [
@@ -242,9 +244,11 @@ def _next_tries(
     settled = vectors.are(status, Status.COMPLETE.value) | vectors.are(status, Status.SUSPECT.value)
     if settled.all():
         return pa.nulls(len(settled), _UTC)
+    ends = vectors.counts(finished_at.cast(pa.int64()), absent=_NEVER)
     for place in map(int, np.flatnonzero(~settled & ~vectors.are(status, ABSENT))):
         known = Status(status[place].as_py())
-        due = next_try_of(hours.first + place, known, finished_at[place].as_py(), policy, now)
+        end = None if ends[place] == _NEVER else _EPOCH + timedelta(microseconds=int(ends[place]))
+        due = next_try_of(hours.first + place, known, end, policy, now)
         settled[place] = due is None
         tries[place] = 0 if due is None else int(due.timestamp()) * 1_000_000
     return vectors.integers(tries, absent=settled).cast(_UTC)

@@ -277,7 +277,7 @@ def test_a_stored_hour_that_was_tampered_with(program: Program) -> None:
 
     assert bad.returncode == ExitCode.VERIFY_FAILED
     assert "SHA-256 differs" in bad.stdout
-    assert "1 of 1 hours" in _last_words(bad)
+    assert "1 of 1 hour does not match its manifest" in _last_words(bad)
 
 
 # ---- being stopped

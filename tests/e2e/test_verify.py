@@ -159,7 +159,7 @@ def test_an_hour_that_cannot_be_read_keeps_nobody_from_the_others(lake: Lake, ve
     assert done.code == ExitCode.VERIFY_FAILED
     assert f"{ONE}: left: cannot read " in done.out
     assert f"{THREE}: made anew\n" in done.out
-    assert done.error == "error: 1 of 3 hours do not match their manifests"
+    assert done.error == "error: 1 of 3 hours does not match its manifest"
 
 
 def test_repair_does_not_take_fewer_events(lake: Lake, verify: Verify, tmp_path: Path, sources: Path) -> None:
