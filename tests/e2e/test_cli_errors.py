@@ -244,12 +244,25 @@ def test_damage_is_stored_and_told(program: Program, archive: Path, tmp_path: Pa
     assert done.returncode == ExitCode.DAMAGED, done.stderr
     assert done.stdout.startswith(f"{HOUR} is partial: ")
     assert _last_words(done)
-    again = program("--at", HOUR, "--source", str(broken), "--max-damage", "0")
-    assert again.returncode == ExitCode.DAMAGED, again.stderr
-    assert re.match(rf"{HOUR} is partial already with \d+ events?, and the source has nothing newer;", again.stdout)
     shown = program("show", HOUR, "--quarantine", "3")
     assert shown.returncode == ExitCode.OK, shown.stderr
     assert "partial" in shown.stdout
+
+
+def test_a_partial_hour_whose_file_is_the_same_is_told_to_be_unchanged(
+    program: Program, archive: Path, tmp_path: Path
+) -> None:
+    broken = tmp_path / "broken"
+    broken.mkdir()
+    lines = gzip.decompress((archive / f"{HOUR}.json.gz").read_bytes()).splitlines(keepends=True)
+    (broken / f"{HOUR}.json.gz").write_bytes(gzip.compress(b"".join([*lines[1:], b'{"id": "1", \n'])))
+    words = ("--at", HOUR, "--source", str(broken), "--max-damage", "0")
+    first, again = program(*words), program(*words)
+
+    assert (first.returncode, again.returncode) == (ExitCode.DAMAGED, ExitCode.DAMAGED), again.stderr
+    assert first.stdout.startswith(f"{HOUR} is partial: ")
+    assert re.match(rf"{HOUR} is partial already with \d+ events, and the source has nothing newer;", again.stdout)
+    assert _last_words(again) == _last_words(first)
 
 
 def test_a_smaller_hour_is_refused(program: Program, tmp_path: Path) -> None:
