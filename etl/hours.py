@@ -87,6 +87,11 @@ class Hour:
             )
         return cls.of(*(int(match[part]) for part in ("year", "month", "day", "hour")))
 
+    @staticmethod
+    def is_written(text: str) -> bool:
+        """Whether a text has the form of an hour, be there such an hour or not."""
+        return _NAME.fullmatch(text.strip()) is not None
+
     @classmethod
     def containing(cls, instant: datetime) -> Self:
         """Gives the UTC hour that holds an aware instant."""

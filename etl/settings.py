@@ -47,6 +47,8 @@ DEFAULT_SOURCES: Final = ("https://data.gharchive.org", "https://gharchive.open-
 _SECRETS_FILE_KEY: Final = "secrets_file"
 _MASK: Final = "********"
 _FLAGS: Final = MappingProxyType({"sources": "--source"})
+_ALIASES: Final = MappingProxyType({"source": "sources"})
+"""Other spellings of settings, in every place."""
 _MIN_KEY: Final = 16
 _PLACEHOLDER: Final = "replace-me"
 
@@ -269,6 +271,8 @@ def load(flags: Mapping[str, object] | None = None) -> Loaded:
         UsageError: If a place holds an unknown key, a value is not allowed, or a file cannot be read.
     """
     given = {name: value for name, value in (flags or {}).items() if value not in (None, ())}
+    if isinstance(sources := given.get("sources"), tuple) and len(sources) == 1:
+        given["sources"] = sources[0]  # One text may name several, as it may in a variable.
     environment = EnvSettingsSource(Settings)
     dotenv = _read_dotenv()
     secrets_file = _secrets_file(given.pop(_SECRETS_FILE_KEY, None), environment.env_vars, dotenv.env_vars)
@@ -308,14 +312,15 @@ def _variables(source: EnvSettingsSource, place: str) -> dict[str, str]:
     """Takes the settings out of an environment, where all names are in lower case by now."""
     prefix = ENV_PREFIX.lower()
     ours = {key.removeprefix(prefix): text for key, text in source.env_vars.items() if key.startswith(prefix)}
-    _refuse_unknown(ours, known=[*Settings.model_fields, _SECRETS_FILE_KEY], place=place, as_variables=True)
+    _refuse_unknown(ours, known=[*Settings.model_fields, *_ALIASES, _SECRETS_FILE_KEY], place=place, as_variables=True)
     for name, text in ours.items():
         if not text:
             raise UsageError(
                 f"{_env_name(name)} in {place} is empty",
                 hint="give it a value, or remove it to have the next place's value or the default",
             )
-    return {name: text for name, text in source().items() if name in Settings.model_fields}
+    known = {name: text for name, text in source().items() if name in Settings.model_fields}
+    return known | _aliased(ours, place, as_variables=True)
 
 
 def _secrets_file(flag: object, *variables: Mapping[str, str | None]) -> tuple[Path, str | None]:
@@ -345,8 +350,17 @@ def _read_secrets(path: Path, named_by: str | None) -> dict[str, Any]:
             hint="secrets.example.json shows its form",
         ) from None
     values: dict[str, Any] = source.json_data
-    _refuse_unknown(values, known=Settings.model_fields, place=str(path))
-    return values
+    _refuse_unknown(values, known=[*Settings.model_fields, *_ALIASES], place=str(path))
+    return {name: value for name, value in values.items() if name not in _ALIASES} | _aliased(values, str(path))
+
+
+def _aliased(values: Mapping[str, Any], place: str, *, as_variables: bool = False) -> dict[str, Any]:
+    """Returns what stands under other spellings of settings, by the settings' names."""
+    spell = _env_name if as_variables else str
+    for alias, name in _ALIASES.items():
+        if alias in values and name in values:
+            raise UsageError(f"{place} has both {spell(alias)} and {spell(name)}", hint="remove one of them")
+    return {name: values[alias] for alias, name in _ALIASES.items() if alias in values}
 
 
 def _why(error: Exception) -> str:

@@ -3,48 +3,32 @@
 from __future__ import annotations
 
 import os
-import re
 from contextlib import contextmanager
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final
 
 import rich_click as click
 from typing_extensions import override
 
 from etl.cli.front import Command
-from etl.cli.session import Bound, Session, scrub_of, with_session
+from etl.cli.output import JSON, print_json, takes_format
+from etl.cli.ranges import hours_back_from, takes_hours
+from etl.cli.session import Session, scrub_of, with_session
 from etl.errors import IncompleteError, UsageError
-from etl.hours import FIRST_HOUR, Hour, HourRange, newest_finished_hour
 from etl.memory import keep_memory
+from etl.plural import plural
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from etl.backfill import Hands, Job, Plan, Redo, Summary
+    from etl.hours import HourRange
 
-_SPAN: Final = re.compile(r"(?P<count>\d{1,6})\s*(?P<unit>[hdw])", re.ASCII)
-_HOURS_A_UNIT: Final = {"h": 1, "d": 24, "w": 168}
 _LEAST_RATE: Final = 1000
 MOST_WORKERS: Final = 1024
 _TOLD: Final = 20
 _REASON_WIDTH: Final = 200
-
-
-class Span(click.ParamType):
-    """A length of time as a person types it; gives hours."""
-
-    name = "span"
-
-    @override
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
-        if isinstance(value, int):
-            return value
-        match = _SPAN.fullmatch(str(value).strip())
-        hours = 0 if match is None else int(match["count"]) * _HOURS_A_UNIT[match["unit"]]
-        if not hours:
-            raise UsageError(f"{value!r} is no length of time", hint="write 72h, 3d or 2w")
-        return hours
 
 
 class Rate(click.ParamType):
@@ -90,7 +74,7 @@ def _how(command: Callable[..., None]) -> Callable[..., None]:
                 help="Who brings the hours: processes of this machine, or the executors of Spark.",
             ),
             click.option("--dry-run", is_flag=True, help="Only say what would be done, and about what it would cost."),
-            click.option("--json", "as_json", is_flag=True, help="Print the summary as JSON."),
+            takes_format(),
         )
     ):
         command = option(command)
@@ -101,24 +85,21 @@ def _how(command: Callable[..., None]) -> Callable[..., None]:
     cls=Command,
     examples=(
         ("backfill 2015-01-01 2015-01-03", "three days, both included"),
+        ("backfill 2015-01-01", "one day"),
         ("backfill 2015-01-01-0 2015-01-01-11", "twelve hours"),
         ("backfill --last 72h", "the last three days"),
         ("backfill 2015-01-01 2015-12-31 --dry-run", "what a year would take"),
         ("backfill 2024-01-01 2024-01-31 --workers 8 --max-rate 20MB", "a month, sparing the archive"),
     ),
 )
-@click.argument("first", metavar="[FROM", required=False, type=Bound(0))
-@click.argument("last", metavar="TO]", required=False, type=Bound(23))
-@click.option("--last", "span", type=Span(), metavar="SPAN", help="Instead of FROM and TO: the hours up to now.")
+@takes_hours(required=True)
 @click.option("--refresh", is_flag=True, help="Ask the source for newer versions of hours that are there already.")
 @click.option("--force", is_flag=True, help="Make every hour anew, and replace it even by one with fewer events.")
 @_how
 @with_session("sources", "lake", "emails", "max_damage")
 def backfill(
     session: Session,
-    first: Hour | None,
-    last: Hour | None,
-    span: int | None,
+    hours: HourRange,
     *,
     refresh: bool,
     force: bool,
@@ -126,9 +107,8 @@ def backfill(
 ) -> None:
     """Bring all hours of a range into the lake, several at a time.
 
-    FROM and TO are hours (2015-01-01-15) or days (2015-01-01), both included. Hours that are complete are left
-    alone, so that the same again goes on where it was stopped. An hour that fails stops no other; it is tried
-    again at the end, and told with its reason.
+    Complete hours are left alone: rerun to resume. A failed hour does not stop the others; it is tried again at the
+    end, and listed with its reason.
     """
     keep_memory()
     if how["engine"] == "processes" and not how["dry_run"]:
@@ -138,7 +118,6 @@ def backfill(
         context()
     from etl.backfill import Redo
 
-    hours = _range(first, last, span)
     redo = Redo.ALL if force else Redo.STORED if refresh else Redo.NONE
     _run(session, hours, _job(session, redo, refresh=refresh, force=force), **how)
 
@@ -173,28 +152,7 @@ def catch_up(session: Session, hours: int, **how: Any) -> None:  # noqa: ANN401
     from etl.backfill import Redo
 
     newest = newest_published(session.sources(), session.fetch_policy())
-    _run(session, _back_from(newest, hours), _job(session, Redo.NONE), counted=True, **how)
-
-
-def _range(first: Hour | None, last: Hour | None, span: int | None) -> HourRange:
-    """Makes the range that was asked for, up to the newest hour that is over."""
-    newest = newest_finished_hour()
-    if span is not None:
-        if first is not None:
-            raise UsageError("--last says the whole range, so FROM and TO cannot be given with it")
-        return _back_from(newest, span)
-    if first is None or last is None:
-        raise UsageError(
-            "a backfill needs to know where it begins and where it ends",
-            hint="give FROM and TO, as in `backfill 2015-01-01 2015-01-03`, or --last 72h",
-        )
-    if first > newest:
-        raise UsageError(f"hour {first} is not over yet", hint=f"the newest hour that is over is {newest}")
-    return HourRange(first, min(last, newest) if last >= first else last)
-
-
-def _back_from(newest: Hour, hours: int) -> HourRange:
-    return HourRange(Hour(max(newest.start - timedelta(hours=hours - 1), FIRST_HOUR.start)), newest)
+    _run(session, hours_back_from(newest, hours), _job(session, Redo.NONE), counted=True, **how)
 
 
 def _job(session: Session, redo: Redo, *, refresh: bool = False, force: bool = False) -> Job:
@@ -224,7 +182,7 @@ def _run(
     job: Job,
     *,
     dry_run: bool,
-    as_json: bool,
+    form: str,
     counted: bool = False,
     **how: Any,  # noqa: ANN401
 ) -> None:
@@ -234,17 +192,18 @@ def _run(
     todo = plan(session.lake(), hours, policy=job.tries, now=datetime.now(UTC), redo=job.redo)
     if dry_run:
         at_once = max(1, min(how["workers"] or _processors(), len(todo.due)))
-        _print_plan(session, todo, workers=at_once, max_rate=how["max_rate"], as_json=as_json)
+        _print_plan(session, todo, workers=at_once, max_rate=how["max_rate"], form=form)
         return
     summary = _done(session, todo, job, **how)
     if counted:
         logs.count("hours looked at", range=str(hours), hours=len(summary.reports), not_complete=len(summary.left))
-    _print_summary(session, summary, ran=len(todo.due), as_json=as_json)
+    _print_summary(session, summary, ran=len(todo.due), form=form)
     if summary.stopped is not None:
         raise summary.stopped
     if summary.left:
+        hours_are = plural(len(summary.reports), "hour is", "hours are")
         raise IncompleteError(
-            f"{len(summary.left):,} of {len(summary.reports):,} hours are not complete: {summary.counts()}",
+            f"{len(summary.left):,} of {hours_are} not complete: {summary.counts()}",
             hint="run the same again later: it asks only for what is due then",
         )
 
@@ -285,14 +244,14 @@ def _processors() -> int:
     return os.cpu_count() or 1
 
 
-def _print_plan(session: Session, todo: Plan, *, workers: int, max_rate: int | None, as_json: bool) -> None:
+def _print_plan(session: Session, todo: Plan, *, workers: int, max_rate: int | None, form: str) -> None:
     from etl.backfill import Summary, estimate
 
     cost = estimate(session.lake(), todo, workers=workers, max_rate=max_rate)
     rest = Summary(hours=todo.hours, reports=todo.settled, seconds=0, workers=workers)
-    if as_json:
-        session.out.print_json(
-            data={
+    if form == JSON:
+        print_json(
+            {
                 "from": str(todo.hours.first),
                 "to": str(todo.hours.last),
                 "hours": len(todo.hours),
@@ -311,17 +270,18 @@ def _print_plan(session: Session, todo: Plan, *, workers: int, max_rate: int | N
 
     rows = [("to be run", f"{cost.hours:,}", size_text(cost.source_bytes))]
     rows += [(f"left alone: {ending}", f"{share.hours:,}", "") for ending, share in rest.shares().items()]
-    session.out.print(f"{todo.hours}: {len(todo.hours):,} hours")
+    session.out.print(f"{todo.hours}: {plural(len(todo.hours), 'hour')}")
     session.out.print(listing(("what", "hours", "to fetch, about"), rows, right=("hours", "to fetch, about")))
     session.out.print(
-        f"About {_duration(cost.seconds)} with {workers} workers. Sizes: {cost.like_neighbours:,} hours by others of "
-        f"their time in the lake, {cost.hours - cost.like_neighbours:,} by their year. Nothing was done."
+        f"About {_duration(cost.seconds)} with {plural(workers, 'worker')}. Sizes:"
+        f" {plural(cost.like_neighbours, 'hour')} by others of their time in the lake,"
+        f" {cost.hours - cost.like_neighbours:,} by their year. Nothing was done."
     )
 
 
-def _print_summary(session: Session, summary: Summary, *, ran: int, as_json: bool) -> None:
-    if as_json:
-        session.out.print_json(data=summary.as_json())
+def _print_summary(session: Session, summary: Summary, *, ran: int, form: str) -> None:
+    if form == JSON:
+        print_json(summary.as_json())
         return
     from etl.cli.tables import listing, printable, size_text
 
@@ -344,10 +304,14 @@ def _print_summary(session: Session, summary: Summary, *, ran: int, as_json: boo
         ]
         session.out.print(listing(("hour", "is", "because"), shown))
         if more := len(told) - len(shown):
-            session.out.print(f"and {more:,} more (--json lists all of them)")
-    how = f"{ran:,} were run in {_duration(summary.seconds)}, {summary.workers} at once" if ran else "nothing was due"
+            session.out.print(f"and {more:,} more (--format json lists all of them)")
+    how = (
+        f"{plural(ran, 'was', 'were')} run in {_duration(summary.seconds)}, {summary.workers} at once"
+        if ran
+        else "nothing was due"
+    )
     all_of_them, done = len(summary.reports), len(summary.reports) - len(summary.left)
-    session.out.print(f"{summary.hours}: {done:,} of {all_of_them:,} hours are done; {how}")
+    session.out.print(f"{summary.hours}: {done:,} of {plural(all_of_them, 'hour is', 'hours are')} done; {how}")
 
 
 def _duration(seconds: float) -> str:

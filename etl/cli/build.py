@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 from itertools import groupby
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import rich_click as click
-from typing_extensions import override
 
 from etl.cli.front import Command
-from etl.cli.session import DAY_FORM, Session, with_session
+from etl.cli.output import JSON, JSON_LINES, TABLE, print_json, print_line, print_rows, takes_format
+from etl.cli.ranges import takes_days
+from etl.cli.session import Session, with_session
 from etl.errors import EtlError, UsageError
+from etl.plural import plural
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
-    from datetime import date, datetime
+    from datetime import datetime
 
     from etl.settings import Settings
     from etl.warehouse.bigquery_engine import Place
@@ -22,28 +24,6 @@ if TYPE_CHECKING:
     from etl.warehouse.inputs import Days
     from etl.warehouse.making import Entry
     from etl.warehouse.plan import Piece
-
-
-class DayType(click.ParamType):
-    """A day as a person types it; gives a ``date``."""
-
-    name = "day"
-
-    @override
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> date:
-        from datetime import date as calendar_date
-
-        if isinstance(value, calendar_date):
-            return value
-        text = str(value).strip()
-        if not DAY_FORM.fullmatch(text):
-            raise UsageError(
-                f"{text!r} is not a day", hint="write it as 2015-01-01; events are sorted by their UTC day"
-            )
-        try:
-            return calendar_date(*map(int, text.split("-")))
-        except ValueError as error:
-            raise UsageError(f"there is no day {text}: {error}") from None
 
 
 @click.command(
@@ -60,8 +40,7 @@ class DayType(click.ParamType):
         ),
     ),
 )
-@click.argument("first", metavar="[FROM", required=False, type=DayType())
-@click.argument("last", metavar="[TO]]", required=False, type=DayType())
+@takes_days
 @click.option(
     "--engine",
     type=click.Choice(("duckdb", "spark", "bigquery")),
@@ -71,15 +50,13 @@ class DayType(click.ParamType):
 )
 @click.option("--full", is_flag=True, help="Make what is up to date anew as well.")
 @click.option("--dry-run", is_flag=True, help="List the partitions that would be made, with the bytes they read.")
-@click.option("--json", "as_json", is_flag=True, help="Print one partition a line as JSON.")
+@takes_format(JSON_LINES, help="A partition is an object.")
 @with_session("lake", "warehouse", "dataset", "reporting_dataset", "events_by")
-def build(
-    session: Session, first: date | None, last: date | None, engine: str, *, full: bool, dry_run: bool, as_json: bool
-) -> None:
+def build(session: Session, days: Days, engine: str, *, full: bool, dry_run: bool, form: str) -> None:
     """Build the warehouse's tables from the lake: only what changed since the last time, each partition replaced whole.
 
-    FROM and TO are days, both included. A partition whose new rows break a check that must hold stays as it was, and
-    the exit code is 10. Stopping it at any instant does no harm; run it again.
+    A partition whose new rows break a check that must hold stays as it was, and the exit code is 10. It may be stopped
+    at any time: rerun to resume.
     """
     from datetime import UTC, datetime
 
@@ -87,28 +64,15 @@ def build(
 
     options = BuildOptions(
         engine="spark" if engine == "spark" else "duckdb",
-        days=days_between(first, last),
+        days=days,
         full=full,
         thresholds=session.thresholds(),
     )
     place = in_bigquery(session.settings) if engine == "bigquery" else None
     if dry_run:
-        _print_plan(session, _planned(session, place, options, datetime.now(UTC)), as_json=as_json)
+        _print_plan(session, _planned(session, place, options, datetime.now(UTC)), form=form)
         return
-    _build(session, place, options, as_json=as_json)
-
-
-def days_between(first: date | None, last: date | None) -> Days:
-    """Gives the days from one to another, both included.
-
-    Raises:
-        UsageError: If the last comes before the first.
-    """
-    from etl.warehouse.inputs import Days
-
-    if first is not None and last is not None and last < first:
-        raise UsageError(f"the range ends ({last}) before it begins ({first})")
-    return Days(first, last)
+    _build(session, place, options, form=form)
 
 
 def in_bigquery(settings: Settings) -> Place:
@@ -141,7 +105,8 @@ def _planned(session: Session, place: Place | None, options: BuildOptions, now: 
     return planned(Warehouse.at(session.settings.warehouse), session.lake(), options, now=now)
 
 
-def _build(session: Session, place: Place | None, options: BuildOptions, *, as_json: bool) -> None:
+def _build(session: Session, place: Place | None, options: BuildOptions, *, form: str) -> None:
+    from etl.cli.progress import counting
     from etl.warehouse import bigquery_engine
     from etl.warehouse.build import build as build_tables
     from etl.warehouse.tables import Warehouse
@@ -151,33 +116,36 @@ def _build(session: Session, place: Place | None, options: BuildOptions, *, as_j
 
     def watch(entry: Entry) -> None:
         entries.append(entry)
-        if not as_json and session.err.is_terminal:
-            session.err.print(f"{entry.model} {entry.partition_id}: {entry.outcome}", style="dim")
+        progress.advance()
+        if form == JSON_LINES:
+            print_line(entry)
 
     def told(line: str) -> None:
-        if not as_json:
+        if form == TABLE:
             session.err.print(line, style="dim")
 
     try:
-        if place is None:
-            build_tables(Warehouse.at(where), session.lake(), options, watch=watch)
-        else:
-            bigquery_engine.build(place, session.lake(), options, watch=watch, told=told)
+        with counting("partitions", session.err, out=session.out) as progress:
+            if place is None:
+                build_tables(Warehouse.at(where), session.lake(), options, watch=watch, begins=progress.begin)
+            else:
+                bigquery_engine.build(place, session.lake(), options, watch=watch, begins=progress.begin, told=told)
     except EtlError:
-        if entries:
-            _print_entries(session, where, entries, as_json=as_json)
+        if entries or form == JSON:
+            _print_entries(session, where, entries, form=form)
         raise
-    _print_entries(session, where, entries, as_json=as_json)
+    _print_entries(session, where, entries, form=form)
 
 
-def _print_plan(session: Session, found: Sequence[Piece], *, as_json: bool) -> None:
+def _print_plan(session: Session, found: Sequence[Piece], *, form: str) -> None:
     from etl.cli.tables import listing, size_text
 
-    if as_json:
-        print_lines(
+    if form != TABLE:
+        objects = (
             {"model": piece.model.name, "partition": piece.partition, "reason": piece.reason, "bytes": piece.bytes}
             for piece in found
         )
+        print_rows(objects, form)
         return
     if not found:
         session.out.print("everything is up to date")
@@ -190,15 +158,17 @@ def _print_plan(session: Session, found: Sequence[Piece], *, as_json: bool) -> N
     session.out.print(listing(columns, rows, right=("count", "reads")))
     from_lake = sum(piece.bytes for piece in found if "lake_events" in piece.model.reads)
     session.out.print(
-        f"{len(found):,} partitions would be made, from {size_text(from_lake)} of the lake; nothing was done"
+        f"{plural(len(found), 'partition')} would be made, from {size_text(from_lake)} of the lake; nothing was done"
     )
 
 
-def _print_entries(session: Session, where: str, entries: Sequence[Entry], *, as_json: bool) -> None:
+def _print_entries(session: Session, where: str, entries: Sequence[Entry], *, form: str) -> None:
     from etl.cli.tables import listing, size_text
 
-    if as_json:
-        print_lines(entries)
+    if form == JSON_LINES:  # They were printed as they came.
+        return
+    if form == JSON:
+        print_json(entries)
         return
     if not entries:
         session.out.print(f"everything in {where} is up to date")
@@ -217,7 +187,7 @@ def _print_entries(session: Session, where: str, entries: Sequence[Entry], *, as
         if entry.detail is not None:
             session.out.print(f"{entry.model} {entry.partition_id}: {entry.detail}")
     seconds = (entries[-1].finished_at - entries[0].started_at).total_seconds()
-    session.out.print(f"{len(entries):,} partitions in {where} in {seconds:.1f} s")
+    session.out.print(f"{plural(len(entries), 'partition')} in {where} in {seconds:.1f} s")
 
 
 def _runs(found: Sequence[Piece]) -> Iterator[list[Piece]]:
@@ -235,12 +205,3 @@ def _runs(found: Sequence[Piece]) -> Iterator[list[Piece]]:
 def _span(run: Sequence[Piece]) -> str:
     first, last = run[0].partition, run[-1].partition
     return first if first == last else f"{first} to {last}"
-
-
-def print_lines(rows: Any) -> None:  # noqa: ANN401 -- whatever msgspec encodes
-    """Prints each row as a line of JSON."""
-    import msgspec
-
-    encoder = msgspec.json.Encoder()
-    for row in rows:
-        click.echo(encoder.encode(row))

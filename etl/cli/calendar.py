@@ -3,34 +3,39 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
 import numpy.typing as npt
+import pyarrow.compute as pc
 from rich.text import Text
 
 from etl.cli.tables import listing, printable, size_text, status_text, time_text
 from etl.lake import vectors
-from etl.lake.coverage import ABSENT
+from etl.lake.coverage import ABSENT, extent
 from etl.lake.manifest import Status
+from etl.plural import plural
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
-    from datetime import datetime
+    from collections.abc import Iterable, Iterator, Sequence
 
     import pyarrow as pa
     from rich.console import Console, RenderableType
 
     from etl.hours import HourRange
+    from etl.lake.lake import Lake
 
 SHOWN: Final = (
     "hour",
     "hour_start",
+    "window_start",
     "status",
     "reason",
     "hole",
     "next_try",
     "events",
+    "source",
     "source_bytes",
     "parquet_bytes",
 )
@@ -41,6 +46,8 @@ _FEW_HOURS: Final = 24
 _MONTHS_BY_DAY: Final = 24
 """A calendar of more months has a cell a month rather than a day."""
 _MOST_SPANS: Final = 30
+_FEW_ABSENT: Final = 5
+"""So many ranges of absent hours are listed one by one."""
 _REASON_WIDTH: Final = 100
 _LEVELS: Final = (
     # From this share on, sign without colours, colour.
@@ -49,16 +56,18 @@ _LEVELS: Final = (
     (0.25, "▒", "dark_orange"),
     (0.0, "░", "red"),
 )
+_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+_NEVER: Final = -1
 _NOTHING: Final = ("·", "bright_black")
 
 
-def print_coverage(console: Console, table: pa.Table, *, lake: str, hours: HourRange | None, now: datetime) -> None:
+def print_coverage(console: Console, table: pa.Table, *, lake: Lake, hours: HourRange | None, now: datetime) -> None:
     """Prints all there is to know of the coverage of a lake at a glance.
 
     Args:
         console: Where to.
         table: A table with the columns ``SHOWN`` of ``etl.lake.coverage.COVERAGE_SCHEMA``.
-        lake: The lake's address.
+        lake: The lake.
         hours: The range that was asked for, None if none was.
         now: When the coverage was looked up; a next try that is not after it is due.
     """
@@ -66,36 +75,83 @@ def print_coverage(console: Console, table: pa.Table, *, lake: str, hours: HourR
         console.print(part)
 
 
-def _parts(table: pa.Table, lake: str, hours: HourRange | None, now: datetime) -> Iterator[RenderableType]:
+def print_hours(console: Console, table: pa.Table, statuses: Sequence[str], *, now: datetime) -> None:
+    """Prints the hours of these statuses, those in a row that have one reason on one line.
+
+    Args:
+        console: Where to.
+        table: A table as ``print_coverage`` takes it.
+        statuses: Which statuses.
+        now: When the coverage was looked up.
+    """
+    found = vectors.texts(table["status"])
+    chosen = np.isin(found.astype(str), statuses)
+    for part in _spans(_gathered(table, found, chosen), now, what="hours"):
+        console.print(part)
+    count = int(np.count_nonzero(chosen))
+    console.print(f"{plural(count, 'hour')} of {len(table):,} {'is' if count == 1 else 'are'} {' or '.join(statuses)}")
+
+
+def _parts(table: pa.Table, lake: Lake, hours: HourRange | None, now: datetime) -> Iterator[RenderableType]:
     statuses = vectors.texts(table["status"])
     present = np.flatnonzero(statuses != ABSENT)
-    if not len(present) and hours is None:
-        yield f"no hours in the lake {lake}"
+    if not len(present):
+        yield _nothing_there(lake, hours, now)
         return
-    if 0 < len(present) <= _FEW_HOURS:
+    if len(present) <= _FEW_HOURS:
         yield _hour_by_hour(table.take(vectors.integers(present)))
-    elif len(present):
+    else:
         yield _totals_by_status(table, statuses)
+        yield _sources(table)
         yield from _calendar(table, statuses)
-    yield from _spans(_incomplete(table, statuses), now)
-    yield _sentence(table, statuses, lake)
+    yield from _incomplete(table, statuses, now)
+    yield _sentence(table, statuses, lake.address)
     if hours is not None and len(present) < len(table):
         absent = len(table) - len(present)
-        yield f"{absent:,} of the {len(table):,} hours from {hours} are not in the lake"
+        yield f"{absent:,} of the {len(table):,} hours from {hours} {'is' if absent == 1 else 'are'} not in the lake"
+
+
+def _nothing_there(lake: Lake, hours: HourRange | None, now: datetime) -> str:
+    known = None if hours is None else extent(lake, now=now)
+    if hours is None or known is None:
+        return f"no hours in the lake {lake.address}"
+    span = f", {known.hours.first}" if known.count == 1 else f" from {known.hours.first} to {known.hours.last}"
+    return f"no hours in {hours}; the lake {lake.address} holds {plural(known.count, 'hour')}{span}"
 
 
 def _hour_by_hour(rows: pa.Table) -> RenderableType:
+    titles = ("hour", "status", "events", "parquet", "source", "reason")
+    columns = ["hour", "status", "events", "parquet_bytes", "source", "reason"]
     cells = [
         (
             row["hour"],
             status_text(Status(row["status"])),
             "" if row["events"] is None else f"{row['events']:,}",
             "" if row["parquet_bytes"] is None else size_text(row["parquet_bytes"]),
+            printable(row["source"]),
             printable(row["reason"]),
         )
-        for row in rows.to_pylist()
+        for row in rows.select(columns).to_pylist()
     ]
-    return listing(("hour", "status", "events", "parquet", "reason"), cells, right=("events", "parquet"))
+    # A column without a value in it says nothing.
+    shown = [place for place, name in enumerate(titles) if name in titles[:4] or any(cell[place] for cell in cells)]
+    return listing(
+        [titles[place] for place in shown],
+        [[cell[place] for place in shown] for cell in cells],
+        right=("events", "parquet"),
+    )
+
+
+def _sources(table: pa.Table) -> RenderableType:
+    """Lists where hours came from, the source of the newest first."""
+    places = vectors.texts(pc.replace_substring_regex(table["source"], "/[^/]*$", ""))
+    rows = []
+    for place in {place for place in places.tolist() if place is not None}:
+        found = np.flatnonzero(places == place)
+        rows.append((int(found[-1]), printable(place), f"{len(found):,}"))
+    newest_first = sorted(rows, reverse=True)
+    cells = [(place, count, table["hour"][newest].as_py()) for newest, place, count in newest_first]
+    return listing(("source", "hours", "newest"), cells, right=("hours",))
 
 
 def _totals_by_status(table: pa.Table, statuses: npt.NDArray[np.object_]) -> RenderableType:
@@ -174,9 +230,24 @@ class _Span:
     next_try: datetime | None
 
 
-def _incomplete(table: pa.Table, statuses: npt.NDArray[np.object_]) -> list[_Span]:
-    """Gathers the hours that are not complete."""
-    odd = np.flatnonzero(statuses != Status.COMPLETE.value)
+def _incomplete(table: pa.Table, statuses: npt.NDArray[np.object_], now: datetime) -> Iterator[RenderableType]:
+    """Lists the hours that are not complete; absent ones only by their number where they are in many places."""
+    spans = _gathered(table, statuses, statuses != Status.COMPLETE.value)
+    absent = [span for span in spans if span.status == ABSENT]
+    if len(absent) > _FEW_ABSENT:
+        spans = [span for span in spans if span.status != ABSENT]
+    yield from _spans(spans, now, what="not complete")
+    if len(absent) > _FEW_ABSENT:
+        hours = sum(span.hours for span in absent)
+        yield (
+            f"{plural(hours, 'hour is', 'hours are')} absent, from {absent[0].first} to {absent[-1].last};"
+            " `status --only absent` lists them"
+        )
+
+
+def _gathered(table: pa.Table, statuses: npt.NDArray[np.object_], chosen: npt.NDArray[np.bool_]) -> list[_Span]:
+    """Gathers hours in a row that have one status and one reason."""
+    odd = np.flatnonzero(chosen)
     rows = table.select(["reason", "hole"]).take(vectors.integers(odd))
     columns = [statuses[odd], *(vectors.texts(rows[name]) for name in ("reason", "hole"))]
     breaks = np.diff(odd) != 1
@@ -184,7 +255,7 @@ def _incomplete(table: pa.Table, statuses: npt.NDArray[np.object_]) -> list[_Spa
         breaks |= column[1:] != column[:-1]
     starts = [0, *(np.flatnonzero(breaks) + 1).tolist()] if len(odd) else []
     ends = [*starts[1:], len(odd)]
-    tries = table["next_try"]
+    tries = vectors.counts(table["next_try"].cast("int64"), absent=_NEVER)
     return [
         _Span(
             first=table["hour"][int(odd[start])].as_py(),
@@ -193,13 +264,17 @@ def _incomplete(table: pa.Table, statuses: npt.NDArray[np.object_]) -> list[_Spa
             status=statuses[odd[start]],
             reason=columns[1][start],
             hole=columns[2][start],
-            next_try=tries[int(odd[start])].as_py(),
+            next_try=_instant(int(tries[odd[start]])),
         )
         for start, end in zip(starts, ends, strict=False)
     ]
 
 
-def _spans(spans: list[_Span], now: datetime) -> Iterator[RenderableType]:
+def _instant(microseconds: int) -> datetime | None:
+    return None if microseconds == _NEVER else _EPOCH + timedelta(microseconds=microseconds)
+
+
+def _spans(spans: list[_Span], now: datetime, *, what: str) -> Iterator[RenderableType]:
     rows = [
         (
             span.first if span.hours == 1 else f"{span.first} to {span.last}",
@@ -211,9 +286,10 @@ def _spans(spans: list[_Span], now: datetime) -> Iterator[RenderableType]:
         for span in spans[:_MOST_SPANS]
     ]
     if rows:
-        yield listing(("not complete", "hours", "status", "next try", "reason"), rows, right=("hours",))
+        count = "count" if what == "hours" else "hours"
+        yield listing((what, count, "status", "next try", "reason"), rows, right=(count,))
     if rest := spans[_MOST_SPANS:]:
-        yield f"and {sum(span.hours for span in rest):,} more hours; `status --format json` has them all"
+        yield f"and {plural(sum(span.hours for span in rest), 'more hour')}; `status --format json` has them all"
 
 
 def _why(span: _Span) -> str | None:
@@ -228,11 +304,9 @@ def _next_try(due: datetime | None, now: datetime) -> str:
 
 def _sentence(table: pa.Table, statuses: npt.NDArray[np.object_], lake: str) -> str:
     present = statuses[statuses != ABSENT]
-    if not len(present):
-        return f"no hours in the lake {lake}"
     counts = ", ".join(f"{(present == status).sum():,} {status}" for status in _by_count(present))
     size = size_text(_sum(table, "parquet_bytes"))
-    return f"{len(present):,} hours in {lake} ({counts}): {_sum(table, 'events'):,} events, {size}"
+    return f"{plural(len(present), 'hour')} in {lake} ({counts}): {plural(_sum(table, 'events'), 'event')}, {size}"
 
 
 # ---- small parts

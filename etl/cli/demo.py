@@ -16,6 +16,7 @@ from etl.cli.run import run_and_report
 from etl.cli.session import Session, with_session
 from etl.errors import EtlError
 from etl.hours import Hour
+from etl.plural import plural
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -131,11 +132,14 @@ def _build_and_draw(session: Session, lake: Lake, hour: Hour, warehouse: str, pa
     from etl.warehouse.tables import Warehouse
 
     day = hour.start.date()
-    options = BuildOptions(days=Days(day, day), thresholds=session.thresholds())
+    days = Days(day, day)
+    options = BuildOptions(days=days, thresholds=session.thresholds())
     made = build(Warehouse.at(warehouse), lake, options)
-    session.out.print(f"Tables of {day} are in {warehouse}: {len(made)} partitions made, the others were up to date.")
+    session.out.print(
+        f"Tables of {day} are in {warehouse}: {plural(len(made), 'partition')} made, the others were up to date."
+    )
     page.parent.mkdir(parents=True, exist_ok=True)
-    write_whole(page, dashboard_page(warehouse, day, day).encode())
+    write_whole(page, dashboard_page(warehouse, days).encode())
     session.out.print(f"The dashboard: open {page.resolve().as_uri()} in a browser.")
     flag = "" if lake.address == session.settings.lake else f" --lake {lake.address}"
     session.out.print(f"Next: {session.program} show {hour} --events 5{flag}")

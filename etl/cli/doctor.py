@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Final
 
 import rich_click as click
 
 from etl.cli.front import Command
+from etl.cli.output import JSON, print_json, takes_format
 from etl.cli.session import Session, with_session
 from etl.errors import SourceUnreachableError, StoreError, UsageError
+from etl.plural import plural
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -38,14 +39,7 @@ _ERRORS: Final = {error.exit_code: error for error in (UsageError, SourceUnreach
 )
 @click.argument("checks", metavar="[CHECK]...", nargs=-1, type=click.Choice(CHECKS))
 @click.option("--read-only", is_flag=True, help="Write nothing: look only whether the lake can be read.")
-@click.option(
-    "--format",
-    "form",
-    type=click.Choice(("table", "json")),
-    default="table",
-    show_default=True,
-    help="json is one array.",
-)
+@takes_format()
 @with_session("sources", "lake", "warehouse", "dataset", "emails")
 def doctor(session: Session, checks: tuple[str, ...], read_only: bool, form: str) -> None:  # noqa: FBT001
     """Check the reader, credentials, lake, warehouse, dataset, archive and clock, and say what to mend.
@@ -60,14 +54,14 @@ def doctor(session: Session, checks: tuple[str, ...], read_only: bool, form: str
 
     plan = Plan(session.settings, session.fetch_policy(), checks=checks or CHECKS, read_only=read_only)
     findings = list(examine(plan))
-    if form == "json":
-        click.echo(json.dumps([asdict(finding) for finding in findings], indent=2))
+    if form == JSON:
+        print_json([asdict(finding) for finding in findings])
     else:
         _print(session, findings)
     failed = [finding.name for finding in findings if finding.state is State.FAIL]
     if failed:
         raise _ERRORS[worst(findings)](
-            f"{len(failed)} of {len(findings)} checks failed: {', '.join(failed)}",
+            f"{len(failed)} of {plural(len(findings), 'check')} failed: {', '.join(failed)}",
             hint="each says what to do about it; mend the first one first, the others may follow from it",
         )
 

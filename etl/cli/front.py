@@ -15,6 +15,7 @@ from etl.errors import EtlError, ExitCode, UsageError
 from etl.hours import Hour
 
 if TYPE_CHECKING:
+    from click.shell_completion import CompletionItem
     from rich.table import Table
     from rich.text import Text
 
@@ -80,7 +81,7 @@ class Group(click.RichGroup):
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
         word = args[0]
-        if not word.startswith("-") and word not in self.commands:
+        if not word.startswith("-") and word not in self.commands and not ctx.resilient_parsing:
             raise self._unknown(ctx, word)
         return super().resolve_command(ctx, args)
 
@@ -99,6 +100,22 @@ class Front(Group, DefaultGroup):  # type: ignore[misc] # DefaultGroup has no ty
     """The outermost group: one of its commands is run when none is named, and its help lists the exit codes."""
 
     group_class = Group
+
+    @override
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        # A shell that completes the first word asks for commands, not for arguments of the default one.
+        if ctx.resilient_parsing and not args:
+            return Group.parse_args(self, ctx, args)
+        parsed: list[str] = super().parse_args(ctx, args)
+        return parsed
+
+    @override
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
+        found: list[CompletionItem] = super().shell_complete(ctx, incomplete)
+        if incomplete.startswith("-"):
+            default = self.commands[self.default_cmd_name]
+            found += default.shell_complete(click.RichContext(default, parent=ctx), incomplete)
+        return found
 
     @override
     def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:

@@ -7,14 +7,17 @@ from typing import TYPE_CHECKING
 
 import rich_click as click
 
-from etl.cli.build import DayType, days_between, in_bigquery, print_lines
+from etl.cli.build import in_bigquery
 from etl.cli.front import Command
+from etl.cli.output import JSON, JSON_LINES, TABLE, print_json, print_line, print_rows, takes_format
+from etl.cli.ranges import takes_days
 from etl.cli.session import Session, with_session
+from etl.plural import plural
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from datetime import date
 
+    from etl.warehouse.inputs import Days
     from etl.warehouse.loading import Loaded, Step
 
 
@@ -29,19 +32,17 @@ if TYPE_CHECKING:
         ("load 2015-01-01 2015-01-31", "only days of that month"),
     ),
 )
-@click.argument("first", metavar="[FROM", required=False, type=DayType())
-@click.argument("last", metavar="[TO]]", required=False, type=DayType())
+@takes_days
 @click.option(
     "--dry-run", is_flag=True, help="List the partitions that would be loaded, with the bytes of their files."
 )
-@click.option("--json", "as_json", is_flag=True, help="Print one partition a line as JSON.")
+@takes_format(JSON_LINES, help="A partition is an object.")
 @with_session("warehouse", "dataset", "reporting_dataset", "events_by")
-def load(session: Session, first: date | None, last: date | None, *, dry_run: bool, as_json: bool) -> None:
+def load(session: Session, days: Days, *, dry_run: bool, form: str) -> None:
     """Load the tables that DuckDB or Spark built into BigQuery: only what changed, each partition replaced whole.
 
-    FROM and TO are days, both included. The warehouse has to lie in a bucket. Loading costs nothing. Tables and views
-    are created where there are none, gain columns where a model has, and are never dropped. Stopping it at any instant
-    does no harm; run it again.
+    The warehouse has to lie in a bucket. Loading costs nothing. Tables and views are created where there are none, gain
+    columns where a model has, and are never dropped. It may be stopped at any time: rerun to resume.
     """
     from etl.warehouse.bigquery_engine import alone
     from etl.warehouse.bigquery_tables import ensure
@@ -49,52 +50,57 @@ def load(session: Session, first: date | None, last: date | None, *, dry_run: bo
     from etl.warehouse.loading import steps
     from etl.warehouse.tables import Warehouse
 
-    days = days_between(first, last)
     place = in_bigquery(session.settings)
     warehouse = Warehouse.at(session.settings.warehouse)
     dataset = place.opened()
     if dry_run:
-        _print_steps(session, list(steps(warehouse, dataset, days)), as_json=as_json)
+        _print_steps(session, list(steps(warehouse, dataset, days)), form=form)
         return
     with alone(dataset):
         for line in ensure(dataset.jobs, place.dataset, place.reporting, place.events_by):
             session.err.print(line, style="dim")
         done: list[Loaded] = []
+
+        def watch(each: Loaded) -> None:
+            done.append(each)
+            if form == JSON_LINES:
+                print_line(_as_object(each))
+
         try:
-            load_tables(warehouse, dataset, days, watch=done.append)
+            load_tables(warehouse, dataset, days, watch=watch)
         finally:
-            _print_done(session, done, as_json=as_json)
-    if not as_json:
-        session.out.print(f"{len(done):,} partitions were loaded or removed; {place.dataset} is up to date")
+            _print_done(session, done, form=form)
+    if form == TABLE:
+        session.out.print(
+            f"{plural(len(done), 'partition was', 'partitions were')} loaded or removed; {place.dataset} is up to date"
+        )
 
 
-def _print_steps(session: Session, found: Sequence[Step], *, as_json: bool) -> None:
+def _print_steps(session: Session, found: Sequence[Step], *, form: str) -> None:
     from etl.cli.tables import size_text
 
-    if as_json:
-        print_lines(
+    if form != TABLE:
+        rows = (
             {"model": step.model.name, "partition": step.partition, "action": step.action, "bytes": step.bytes}
             for step in found
         )
+        print_rows(rows, form)
         return
     _print_table(session, [(step, 0) for step in found])
     size = size_text(sum(step.bytes for step in found))
-    session.out.print(f"{len(found):,} partitions would be loaded or removed, from {size}; nothing was done")
+    session.out.print(f"{plural(len(found), 'partition')} would be loaded or removed, from {size}; nothing was done")
 
 
-def _print_done(session: Session, done: Sequence[Loaded], *, as_json: bool) -> None:
-    if as_json:
-        print_lines(
-            {
-                "model": each.step.model.name,
-                "partition": each.step.partition,
-                "action": each.step.action,
-                "rows": each.rows,
-            }
-            for each in done
-        )
-        return
-    _print_table(session, [(each.step, each.rows) for each in done])
+def _print_done(session: Session, done: Sequence[Loaded], *, form: str) -> None:
+    if form == JSON:
+        print_json([_as_object(each) for each in done])
+    elif form == TABLE:
+        _print_table(session, [(each.step, each.rows) for each in done])
+
+
+def _as_object(each: Loaded) -> dict[str, object]:
+    step = each.step
+    return {"model": step.model.name, "partition": step.partition, "action": step.action, "rows": each.rows}
 
 
 def _print_table(session: Session, found: Sequence[tuple[Step, int]]) -> None:

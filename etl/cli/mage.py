@@ -13,10 +13,13 @@ from typing import TYPE_CHECKING, Final, NoReturn
 import rich_click as click
 
 from etl.cli.front import Command, Group
-from etl.cli.session import Bound, Session, with_session
-from etl.errors import IncompleteError, StoreError, UsageError
-from etl.hours import Hour, HourRange, newest_finished_hour
+from etl.cli.output import JSON, TABLE, print_json, takes_format
+from etl.cli.ranges import takes_hours
+from etl.cli.session import Session, with_session
+from etl.errors import IncompleteError, StoreError
+from etl.hours import Hour, HourRange
 from etl.memory import keep_memory
+from etl.plural import plural
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -116,8 +119,7 @@ def serve(
         ("mage backfill 2015-01-01 2015-01-01 --no-follow", "only ask for it"),
     ),
 )
-@click.argument("first", metavar="FROM", type=Bound(0))
-@click.argument("last", metavar="TO", type=Bound(23))
+@takes_hours(required=True)
 @click.option("--address", default="http://127.0.0.1:6789", show_default=True, metavar="URL", help="The server.")
 @click.option(
     "--user", default="owner@localhost", show_default=True, metavar="NAME", help="Who asks; somebody who may edit."
@@ -127,45 +129,44 @@ def serve(
     "--accept-partial", is_flag=True, help="Store hours too that are more damaged than allowed, or hold no event."
 )
 @click.option("--follow/--no-follow", default=True, help="Wait until all runs have ended.")
-@click.option("--json", "as_json", is_flag=True, help="Print what became of it as JSON.")
+@takes_format()
 @with_session()
 def backfill(  # noqa: PLR0913 -- the arguments of a command are its flags
     session: Session,
-    first: Hour,
-    last: Hour,
+    hours: HourRange,
     address: str,
     user: str,
     *,
     refresh: bool,
     accept_partial: bool,
     follow: bool,
-    as_json: bool,
+    form: str,
 ) -> None:
     """Have a Mage server bring all hours of a range, and follow it.
 
-    FROM and TO are hours (2015-01-01-15) or days (2015-01-01), both included. The password is taken from the
-    environment variable MAGE_PASSWORD, or asked for.
+    The password is taken from the environment variable MAGE_PASSWORD, or asked for.
     """
     from etl.mage.client import MageClient
 
-    hours = _range(first, last)
     client = MageClient(address, user, _password(user))
     number = client.start_backfill(hours, variables={"refresh": refresh, "accept_partial": accept_partial})
     page = f"{client.address}/pipelines/gharchive_hour/backfills/{number}"
-    if not as_json:
-        session.out.print(f"backfill {number} of {hours}: {len(hours):,} hours; its page is {page}")
+    if form == TABLE:
+        session.out.print(f"backfill {number} of {hours}: {plural(len(hours), 'hour')}; its page is {page}")
     if not follow:
+        if form == JSON:
+            print_json({"backfill": number, "page": page, "hours": len(hours), "runs": None})
         return
     counts = client.follow(number, _telling(session))
-    if as_json:
-        session.out.print_json(data={"backfill": number, "page": page, "hours": len(hours), "runs": counts.statuses})
+    if form == JSON:
+        print_json({"backfill": number, "page": page, "hours": len(hours), "runs": counts.statuses})
     else:
         session.out.print(f"{hours}: {_words(counts)}")
     if counts.not_completed:
         failed = client.not_completed(number)
         named = ", ".join(map(str, failed[:_NAMED])) + (" ..." if len(failed) > _NAMED else "")
         raise IncompleteError(
-            f"{len(failed):,} of {counts.total:,} runs did not end well: {named}",
+            f"{len(failed):,} of {plural(counts.total, 'run')} did not end well: {named}",
             hint=f"{page} has their logs, and lets you retry them",
         )
 
@@ -253,13 +254,6 @@ def _telling(session: Session) -> Callable[[RunCounts], None]:
 
 def _words(counts: RunCounts) -> str:
     return ", ".join(f"{count:,} {status}" for status, count in sorted(counts.statuses.items()))
-
-
-def _range(first: Hour, last: Hour) -> HourRange:
-    newest = newest_finished_hour()
-    if first > newest:
-        raise UsageError(f"hour {first} is not over yet", hint=f"the newest hour that is over is {newest}")
-    return HourRange(first, min(last, newest) if last >= first else last)
 
 
 def _password(user: str) -> str:

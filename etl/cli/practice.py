@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING
 import rich_click as click
 
 from etl.cli.front import Command, Group
-from etl.cli.session import HOUR
+from etl.cli.ranges import HoursType, takes_hours
 from etl.hours import FIRST_HOUR, HourRange, newest_finished_hour
+from etl.plural import plural
 
 if TYPE_CHECKING:
-    from etl.hours import Hour
     from etl.practice.server import PracticeServer
 
 _EVENTS = click.option(
@@ -24,7 +24,7 @@ _SEED = click.option("--seed", type=int, default=0, show_default=True, metavar="
 @click.group(
     cls=Group,
     examples=(
-        ("practice make 2015-01-01-0 2015-01-01-23 --out practice", "a day as files"),
+        ("practice make 2015-01-01 --out practice", "a day as files"),
         ("practice serve", "an archive on this machine"),
     ),
 )
@@ -38,13 +38,12 @@ def practice() -> None:
 @practice.command(
     cls=Command,
     examples=(
-        ("practice make 2015-01-01-0 2015-01-01-23 --out practice", "a day"),
+        ("practice make 2015-01-01 --out practice", "a day"),
         ("--at 2015-01-01-15 --source practice --lake lake-practice", "and then one of its hours into a lake"),
         ("practice make 2024-05-21-0 2024-05-21-0 --out big --events 300000", "an hour of today's size"),
     ),
 )
-@click.argument("first", metavar="FROM", type=HOUR)
-@click.argument("last", metavar="TO", type=HOUR)
+@takes_hours(required=True)
 @click.option(
     "--out",
     required=True,
@@ -54,18 +53,17 @@ def practice() -> None:
 )
 @_EVENTS
 @_SEED
-def make(first: Hour, last: Hour, out: Path, events: int | None, seed: int) -> None:
-    """Write practice hours as files, each with its manifest; both ends are included.
+def make(hours: HourRange, out: Path, events: int | None, seed: int) -> None:
+    """Write practice hours as files, each with its manifest.
 
     Files that are there already and were made the same way are kept.
     """
     from etl.practice.generator import write_archive
 
-    hours = HourRange(first, last)
     count = len(write_archive(hours, out, events=events, seed=seed))
-    click.echo(f"{count} hours are in {out}")
+    click.echo(f"{plural(count, 'hour is', 'hours are')} in {out}")
     if count < len(hours):
-        click.echo(f"the other {len(hours) - count} never existed in the real archive either")
+        click.echo(f"{plural(len(hours) - count, 'other hour')} never existed in the real archive either")
 
 
 @practice.command(
@@ -73,14 +71,18 @@ def make(first: Hour, last: Hour, out: Path, events: int | None, seed: int) -> N
     examples=(
         ("practice serve", "all hours from 2011 to now, each made when it is asked for"),
         ("--at 2015-01-01-15 --source http://127.0.0.1:8080 --lake lake-practice", "and meanwhile, elsewhere"),
-        ("practice serve --from 2015-01-01-0 --to 2015-01-01-23", "a day; all other hours are 404"),
+        ("practice serve --from 2015-01-01 --to 2015-01-01", "a day; all other hours are 404"),
         ("practice serve --folder practice", "files made before"),
         ("practice serve --faults plan.yaml", "an archive that fails as the plan says"),
     ),
 )
 @click.option("--port", type=click.IntRange(0, 65535), default=8080, show_default=True, help="0 takes a free one.")
-@click.option("--from", "first", type=HOUR, help="The first hour there is; else the archive's first.")
-@click.option("--to", "last", type=HOUR, help="The last hour there is; else the newest that is over.")
+@click.option(
+    "--from", "first", type=HoursType(), metavar="HOUR|DAY", help="The first hour there is; else the archive's first."
+)
+@click.option(
+    "--to", "last", type=HoursType(), metavar="HOUR|DAY", help="The last hour there is; else the newest that is over."
+)
 @_EVENTS
 @_SEED
 @click.option(
@@ -97,8 +99,8 @@ def make(first: Hour, last: Hour, out: Path, events: int | None, seed: int) -> N
 )
 def serve(
     port: int,
-    first: Hour | None,
-    last: Hour | None,
+    first: HourRange | None,
+    last: HourRange | None,
     events: int | None,
     seed: int,
     folder: Path | None,
@@ -112,7 +114,9 @@ def serve(
     from etl.practice.faults import FaultyServer, read_plan
     from etl.practice.server import Generated, PracticeServer
 
-    hours = HourRange(first or FIRST_HOUR, last or newest_finished_hour())
+    hours = HourRange(
+        FIRST_HOUR if first is None else first.first, newest_finished_hour() if last is None else last.last
+    )
     source = Generated(hours, events=events, seed=seed) if folder is None else folder
     if faults is None:
         server = PracticeServer(source, port, manifests=True)

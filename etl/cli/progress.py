@@ -1,4 +1,4 @@
-"""Progress of one hour, and of many: bars on a terminal, a log line now and then elsewhere."""
+"""Progress of one hour, of many, and of counted work: bars on a terminal, a log line now and then elsewhere."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import structlog
 from typing_extensions import override
 
 from etl import logs
+from etl.plural import plural
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -32,7 +33,7 @@ _EXPECTED: Final = frozenset({"pending", "locked"})
 
 def shows_bars(console: Console) -> bool:
     """Whether a person watches; elsewhere progress is a log line now and then."""
-    return console.is_terminal and not logs.writes_json()
+    return console.is_terminal and not console.quiet and not logs.writes_json()
 
 
 @contextmanager
@@ -65,9 +66,81 @@ def watching_many(what: str, total: int, console: Console) -> Iterator[BackfillW
     from rich.console import Group
     from rich.live import Live
 
-    whole, hours = _range_bar(console), _bar(console)
+    whole, hours = _count_bar(console, "hours"), _bar(console)
     with Live(Group(hours, whole), console=console, transient=True, refresh_per_second=4):
         yield BarsWatch(what, total, whole, hours)
+
+
+@contextmanager
+def counting(unit: str, err: Console, *, out: Console) -> Iterator[CountBar | CountLog]:
+    """Shows the progress of work that is counted while the block runs.
+
+    Args:
+        unit: What is counted, in the plural.
+        err: Standard error.
+        out: Standard output; where it goes to the same terminal, its lines are kept above the bar.
+    """
+    if not shows_bars(err):
+        yield CountLog(unit)
+        return
+    with _count_bar(err, unit, redirect_stdout=out.is_terminal) as bar:
+        yield CountBar(bar)
+
+
+class CountBar:
+    """Moves a bar of counted work."""
+
+    def __init__(self, bar: Progress) -> None:
+        self._bar = bar
+        self._task = bar.add_task("", total=None, size="")
+        self._bytes = 0
+
+    def begin(self, what: str, total: int) -> None:
+        """Starts the bar again for other work."""
+        self._bytes = 0
+        self._bar.reset(self._task, total=total, description=what, size="")
+
+    def advance(self, size: int | None = None) -> None:
+        """Counts one more, and its bytes where they are known."""
+        from rich.filesize import decimal
+
+        self._bytes += size or 0
+        self._bar.update(self._task, advance=1, size="" if size is None else decimal(self._bytes))
+
+
+class CountLog:
+    """Logs a line of counted work every ten seconds.
+
+    Args:
+        unit: What is counted, in the plural.
+        clock: Seconds that never go back.
+        every: Seconds between two lines.
+    """
+
+    def __init__(
+        self, unit: str, *, clock: Callable[[], float] = time.monotonic, every: float = LOG_EVERY_SECONDS
+    ) -> None:
+        self._unit = unit
+        self._clock = clock
+        self._every = every
+        self._log = structlog.get_logger(__name__)
+        self._said = clock()
+        self.begin("", 0)
+
+    def begin(self, what: str, total: int) -> None:
+        """Starts to count again, for other work."""
+        self._what, self._total, self._done, self._bytes = what, total, 0, 0
+
+    def advance(self, size: int | None = None) -> None:
+        """Counts one more, and its bytes where they are known."""
+        self._done += 1
+        self._bytes += size or 0
+        now = self._clock()
+        if now - self._said < self._every:
+            return
+        self._said = now
+        facts = {self._unit: self._done, "of": self._total} | ({} if size is None else {"bytes": self._bytes})
+        self._log.info("progress", what=self._what, **facts)
 
 
 class BarsWatch:
@@ -76,7 +149,7 @@ class BarsWatch:
     def __init__(self, what: str, total: int, whole: Progress, hours: Progress) -> None:
         self._whole = whole
         self._hours = hours
-        self._task = whole.add_task(what, total=total)
+        self._task = whole.add_task(what, total=total, size="")
         self._running: dict[Hour, TaskID] = {}
 
     def begun(self, hour: Hour) -> None:
@@ -281,7 +354,7 @@ def _bar(console: Console) -> Progress:
         def render(self, task: Task) -> Text:
             events: int = task.fields["events"]
             rate = f", {events / task.elapsed:,.0f}/s" if events and task.elapsed else ""
-            return Text(f"{events:,} events{rate}", style="progress.data.speed")
+            return Text(f"{plural(events, 'event')}{rate}", style="progress.data.speed")
 
     return Progress(
         TextColumn("{task.description}", markup=False),
@@ -296,7 +369,7 @@ def _bar(console: Console) -> Progress:
     )
 
 
-def _range_bar(console: Console) -> Progress:
+def _count_bar(console: Console, unit: str, *, redirect_stdout: bool = True) -> Progress:
     from rich.progress import (
         BarColumn,
         MofNCompleteColumn,
@@ -310,10 +383,13 @@ def _range_bar(console: Console) -> Progress:
         TextColumn("{task.description}", markup=False),
         BarColumn(bar_width=None),
         MofNCompleteColumn(),
-        TextColumn("hours, for", markup=False),
+        TextColumn(unit, markup=False),
+        TextColumn("{task.fields[size]}", markup=False),
         TimeElapsedColumn(),
         TextColumn("ETA", markup=False),
         TimeRemainingColumn(),
         console=console,
+        transient=True,
+        redirect_stdout=redirect_stdout,
         speed_estimate_period=_SPEED_SECONDS,
     )

@@ -10,16 +10,17 @@ from urllib.parse import quote
 
 import rich_click as click
 
-from etl.cli.build import DayType
 from etl.cli.front import Command
+from etl.cli.output import JSON, print_json, takes_format
+from etl.cli.ranges import takes_days
 from etl.cli.session import Session, with_session
 from etl.cli.status import write_whole
 from etl.errors import UsageError
+from etl.plural import plural
 
 if TYPE_CHECKING:
-    from datetime import date
-
     from etl.report.server import LivePage
+    from etl.warehouse.inputs import Days
 
 _OUT: Final = Path("report.html")
 _COVERAGE_PATH: Final = "/coverage"
@@ -34,8 +35,7 @@ _COVERAGE_PATH: Final = "/coverage"
         ("report --looker-studio my-project.gharchive", "links that open the marts in Looker Studio"),
     ),
 )
-@click.argument("first", metavar="[FROM", required=False, type=DayType())
-@click.argument("last", metavar="[TO]]", required=False, type=DayType())
+@takes_days
 @click.option(
     "--out",
     type=click.Path(dir_okay=False, path_type=Path),
@@ -58,41 +58,52 @@ _COVERAGE_PATH: Final = "/coverage"
     metavar="REPORT_ID",
     help="With --looker-studio: one link, to a copy of your own report whose data sources have the marts' names.",
 )
+@takes_format(help="It says where the page is, or has the links.")
 @with_session("lake", "warehouse")
 def report(
     session: Session,
-    first: date | None,
-    last: date | None,
+    days: Days,
     out: Path | None,
     coverage: Path | None,
     looker_studio: str | None,
     template: str | None,
+    form: str,
 ) -> None:
     """Write the dashboard: one HTML file that needs no network, with filters by day, type, user and repository.
 
-    FROM and TO are days, both included. Run `build` first. docs/dashboard.md says how each figure is counted.
+    Run `build` first; with --lake, this says how much `build` has yet to do. docs/dashboard.md says how each figure is
+    counted.
     """
     if looker_studio is not None:
-        if out is not None or coverage is not None or first is not None:
+        if out is not None or coverage is not None or days.first is not None:
             raise UsageError("--looker-studio writes no page", hint="leave out --out, --coverage, FROM and TO")
-        _print_links(session, looker_studio, template)
+        _print_links(session, looker_studio, template, form)
         return
     if template is not None:
         raise UsageError("--template is for --looker-studio", hint="name the dataset with --looker-studio")
-    if first is not None and last is not None and last < first:
-        raise UsageError(f"the range ends ({last}) before it begins ({first})")
     from etl.cli.tables import size_text
 
     path = _OUT if out is None else out
     if coverage is not None and coverage.absolute() == path.absolute():
         raise UsageError(f"both pages cannot be in {path}", hint="name another file with --coverage")
     link = None if coverage is None else _link(path, coverage)
-    content = dashboard_page(session.settings.warehouse, first, last, coverage=link).encode()
+    content = dashboard_page(session.settings.warehouse, days, coverage=link).encode()
     write_whole(path, content)
-    session.out.print(f"the dashboard is in {path} ({size_text(len(content))}); open it in a browser")
     if coverage is not None:
         write_whole(coverage, _coverage_page(session, dashboard=_link(coverage, path)).encode())
+    behind = None if session.loaded.origins["lake"] == "default" else _behind(session, days)
+    if form == JSON:
+        pages = {"page": str(path), "coverage": None if coverage is None else str(coverage)}
+        print_json({**pages, "bytes": len(content), "partitions_behind": behind})
+        return
+    session.out.print(f"the dashboard is in {path} ({size_text(len(content))}); open it in a browser")
+    if coverage is not None:
         session.out.print(f"the lake's coverage is in {coverage}")
+    if behind:
+        session.out.print(
+            f"{plural(behind, 'partition is', 'partitions are')} behind the lake {session.settings.lake};"
+            " `build` updates them"
+        )
 
 
 @click.command(
@@ -102,11 +113,10 @@ def report(
         ("serve 2015-01-01 2015-01-31 --port 0", "a month, wherever there is room"),
     ),
 )
-@click.argument("first", metavar="[FROM", required=False, type=DayType())
-@click.argument("last", metavar="[TO]]", required=False, type=DayType())
+@takes_days
 @click.option("--port", type=click.IntRange(0, 65535), default=8000, show_default=True, help="0 takes a free one.")
 @with_session("lake", "warehouse")
-def serve(session: Session, first: date | None, last: date | None, port: int) -> None:
+def serve(session: Session, days: Days, port: int) -> None:
     """Show the dashboard and the lake's coverage on this machine, to nobody else, until Ctrl-C.
 
     Reload the page to see what `build` has changed since.
@@ -114,37 +124,36 @@ def serve(session: Session, first: date | None, last: date | None, port: int) ->
     from etl.report.server import PageServer
 
     _require_dashboard(session.settings.warehouse)
-    server = PageServer({"/": _live_dashboard(session, first, last), _COVERAGE_PATH: _live_coverage(session)}, port)
+    server = PageServer({"/": _live_dashboard(session, days), _COVERAGE_PATH: _live_coverage(session)}, port)
     session.out.print(f"the dashboard is at {server.address}, the lake's coverage at {server.address}coverage")
     session.out.file.flush()
     server.serve()
 
 
-def dashboard_page(address: str, first: date | None, last: date | None, *, coverage: str | None = None) -> str:
+def dashboard_page(address: str, days: Days, *, coverage: str | None = None) -> str:
     """Renders the dashboard of a warehouse.
 
     Args:
         address: The warehouse.
-        first: The first day.
-        last: The last day, included.
+        days: The days it shows.
         coverage: The link to the coverage page; none if None.
     """
     from etl.report import cube, dashboard
     from etl.warehouse.tables import Warehouse
 
     warehouse = Warehouse.at(address)
-    counts = cube.read(warehouse, first, last)
+    counts = cube.read(warehouse, days.first, days.last)
     return dashboard.render(counts, warehouse=warehouse.address, now=datetime.now(UTC), coverage=coverage)
 
 
 def _require_dashboard(address: str) -> None:
     """Raises at the start what would make every request for the dashboard fail: no library, or no local warehouse."""
-    from etl.report import charting
+    from etl.report import vega_bundle
     from etl.warehouse.reading import opened
     from etl.warehouse.tables import Warehouse
 
     with opened(Warehouse.at(address)):
-        charting.library()
+        vega_bundle.library()
 
 
 def _coverage_page(session: Session, *, dashboard: str) -> str:
@@ -161,14 +170,23 @@ def _link(page: Path, other: Path) -> str:
     return quote(Path(os.path.relpath(other.absolute(), page.absolute().parent)).as_posix())
 
 
-def _live_dashboard(session: Session, first: date | None, last: date | None) -> LivePage:
+def _behind(session: Session, days: Days) -> int:
+    """Returns how many partitions a build from the lake would make."""
+    from etl.warehouse.build import BuildOptions, planned
+    from etl.warehouse.tables import Warehouse
+
+    options = BuildOptions(days=days, thresholds=session.thresholds())
+    return len(planned(Warehouse.at(session.settings.warehouse), session.lake(), options, now=datetime.now(UTC)))
+
+
+def _live_dashboard(session: Session, days: Days) -> LivePage:
     from etl.report.server import LivePage
     from etl.warehouse.tables import TABLES, Warehouse
 
     store = Warehouse.at(session.settings.warehouse).store
     return LivePage(
         version=lambda: [(info.key, info.generation) for info in store.list(f"{TABLES}/")],
-        render=lambda: dashboard_page(session.settings.warehouse, first, last, coverage=_COVERAGE_PATH),
+        render=lambda: dashboard_page(session.settings.warehouse, days, coverage=_COVERAGE_PATH),
     )
 
 
@@ -179,12 +197,17 @@ def _live_coverage(session: Session) -> LivePage:
     return LivePage(version=lambda: datetime.now(UTC), render=lambda: _coverage_page(session, dashboard="/"))
 
 
-def _print_links(session: Session, dataset: str, template: str | None) -> None:
+def _print_links(session: Session, dataset: str, template: str | None, form: str) -> None:
     from etl.report import looker_studio
 
     if template is not None:
-        session.out.print(looker_studio.link_to_template(dataset, template), soft_wrap=True)
+        link = looker_studio.link_to_template(dataset, template)
+        print_json({"template": link}) if form == JSON else session.out.print(link, soft_wrap=True)
         return
-    for table, link in looker_studio.links(dataset).items():
+    links = looker_studio.links(dataset)
+    if form == JSON:
+        print_json(links)
+        return
+    for table, link in links.items():
         session.out.print(table, style="bold")
         session.out.print(link, soft_wrap=True)

@@ -7,10 +7,12 @@ from typing import TYPE_CHECKING, Any, Final
 import rich_click as click
 
 from etl.cli.front import Command
+from etl.cli.output import JSON, TABLE, takes_format
 from etl.cli.session import HOUR, Session, with_session
 from etl.errors import DamagedError, UsageError
 from etl.hours import Hour
 from etl.memory import keep_memory
+from etl.plural import plural
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -31,7 +33,7 @@ _WHICH: Final = "Which hour (UTC; none of these: the newest that is published)"
     examples=(
         ("--year=2015 --month=1 --day=1 --hour=15", "one hour, into the folder lake/"),
         ("", "the newest hour that is published"),
-        ("--at 2015-01-01-15 --json | jq .status", "the manifest, for a program"),
+        ("--at 2015-01-01-15 --format json | jq .status", "the manifest, for a program"),
         ("--at 2015-01-01-15 --source ./downloads", "from files you have already"),
         ("--at 2015-01-01-15 --lake gs://my-bucket/lake", "into a bucket"),
         ("--at 2015-01-01-15 --refresh", "ask whether the source has a newer version"),
@@ -44,9 +46,9 @@ _WHICH: Final = "Which hour (UTC; none of these: the newest that is published)"
 @click.option("--at", type=HOUR, panel=_WHICH, help="The same in one word: 2015-01-01-15.")
 @click.option("--refresh", is_flag=True, help="Ask the source even if the hour is complete already.")
 @click.option("--force", is_flag=True, help="Make the hour anew, and replace it even by one with fewer events.")
-@click.option("--json", "as_json", is_flag=True, help="Print the manifest as JSON instead of a summary.")
+@takes_format(help="It is the hour's manifest.")
 @with_session("sources", "lake", "emails", "max_damage")
-def run(session: Session, at: Hour | None, *, refresh: bool, force: bool, as_json: bool, **parts: int | None) -> None:
+def run(session: Session, at: Hour | None, *, refresh: bool, force: bool, form: str, **parts: int | None) -> None:
     """Bring one hour of GH Archive into the lake.
 
     The hour is downloaded, every event is given the one schema, and the result is put in its place at once or
@@ -57,7 +59,7 @@ def run(session: Session, at: Hour | None, *, refresh: bool, force: bool, as_jso
     lake, sources = session.lake(), session.sources()
     options = session.run_options(refresh=refresh, force=force)
     hour = chosen or _newest(sources, session)
-    run_and_report(session, hour, lake=lake, sources=sources, options=options, as_json=as_json)
+    run_and_report(session, hour, lake=lake, sources=sources, options=options, form=form)
 
 
 def chosen_hour(at: Hour | None, parts: dict[str, int | None]) -> Hour | None:
@@ -82,7 +84,7 @@ def chosen_hour(at: Hour | None, parts: dict[str, int | None]) -> Hour | None:
 
 
 def run_and_report(
-    session: Session, hour: Hour, *, lake: Lake, sources: Sequence[Source], options: RunOptions, as_json: bool = False
+    session: Session, hour: Hour, *, lake: Lake, sources: Sequence[Source], options: RunOptions, form: str = TABLE
 ) -> HourResult:
     """Runs an hour with progress, and prints what became of it, also when it was stored with damage.
 
@@ -92,15 +94,17 @@ def run_and_report(
     from etl.cli.progress import watching
     from etl.pipeline import run_hour
 
+    before = lake.manifest(hour)
     try:
         with watching(str(hour), session.err) as watch:
             result = run_hour(hour, lake=lake, sources=sources, options=options, watch=watch)
     except DamagedError:
         stored = lake.manifest(hour)
         if stored is not None:
-            _print(session, lake, stored, headline=_stored_line(stored), as_json=as_json)
+            headline = _unchanged_line(stored) if stored == before else _stored_line(stored)
+            _print(session, lake, stored, headline=headline, form=form)
         raise
-    _print(session, lake, result.manifest, headline=_headline(result, options), as_json=as_json)
+    _print(session, lake, result.manifest, headline=_headline(result, options), form=form)
     return result
 
 
@@ -110,10 +114,10 @@ def _newest(sources: Sequence[Source], session: Session) -> Hour:
     return newest_published(sources, session.fetch_policy())
 
 
-def _print(session: Session, lake: Lake, manifest: Manifest, *, headline: str, as_json: bool) -> None:
+def _print(session: Session, lake: Lake, manifest: Manifest, *, headline: str, form: str) -> None:
     from etl.lake.manifest import encode
 
-    if as_json:
+    if form == JSON:
         click.echo(encode(manifest), nl=False)
         return
     session.out.print(headline)
@@ -121,7 +125,7 @@ def _print(session: Session, lake: Lake, manifest: Manifest, *, headline: str, a
 
 
 def _print_summary(session: Session, lake: Lake, manifest: Manifest) -> None:
-    from etl.cli.tables import facts_table, printable, size_text, time_text, types_table
+    from etl.cli.tables import created_text, facts_table, printable, size_text, types_table
 
     content, file = manifest.content, manifest.events_file
     if content is None or file is None:
@@ -133,15 +137,18 @@ def _print_summary(session: Session, lake: Lake, manifest: Manifest) -> None:
                 ("reason", manifest.reason and printable(manifest.reason)),
                 ("file", f"{lake.store.url(file.key)} ({size_text(file.bytes)})"),
                 ("source", f"{printable(content.source.address)} ({size_text(content.source.bytes)})"),
-                ("created", f"{time_text(content.first_created_at)} to {time_text(content.last_created_at)}"),
+                ("created", created_text(content)),
                 (
                     "quarantine",
-                    None if quarantine is None else f"{lake.store.url(quarantine.key)} ({quarantine.rows:,} rows)",
+                    None
+                    if quarantine is None
+                    else f"{lake.store.url(quarantine.key)} ({plural(quarantine.rows, 'row')})",
                 ),
             )
         )
     )
-    session.out.print(types_table(content.types, _TOP_TYPES))
+    if content.types:
+        session.out.print(types_table(content.types, _TOP_TYPES))
 
 
 def _headline(result: HourResult, options: RunOptions) -> str:
@@ -150,21 +157,27 @@ def _headline(result: HourResult, options: RunOptions) -> str:
     if result.outcome is not Outcome.UNCHANGED:
         return _stored_line(result.manifest)
     manifest = result.manifest
-    events = "" if manifest.content is None else f" with {manifest.content.events:,} events"
     if options.refresh:
-        return (
-            f"{manifest.hour} is {manifest.status} already{events}, and the source has nothing newer; nothing was done"
-        )
+        return _unchanged_line(manifest)
     return (
-        f"{manifest.hour} is {manifest.status} already{events}; nothing was done"
-        " (--refresh asks the source for a newer version, --force makes it anew)"
+        f"{_standing(manifest)}; nothing was done (--refresh asks the source for a newer version, --force fetches it"
+        " again)"
     )
+
+
+def _unchanged_line(manifest: Manifest) -> str:
+    return f"{_standing(manifest)}, and the source has nothing newer; nothing was done"
+
+
+def _standing(manifest: Manifest) -> str:
+    events = "" if manifest.content is None else f" with {plural(manifest.content.events, 'event')}"
+    return f"{manifest.hour} is {manifest.status} already{events}"
 
 
 def _stored_line(manifest: Manifest) -> str:
     events = 0 if manifest.content is None else manifest.content.events
-    rate = f", {events / manifest.seconds:,.0f} events/s" if manifest.seconds > 0 else ""
-    return f"{manifest.hour} is {manifest.status}: {events:,} events in {manifest.seconds:.1f} s{rate}"
+    rate = f", {events / manifest.seconds:,.0f} events/s" if events and manifest.seconds > 0 else ""
+    return f"{manifest.hour} is {manifest.status}: {plural(events, 'event')} in {manifest.seconds:.1f} s{rate}"
 
 
 def _flags(names: Any) -> str:  # noqa: ANN401 -- any collection of texts

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from typing import TYPE_CHECKING, Any, cast
 
 import rich_click as click
@@ -25,9 +26,10 @@ if TYPE_CHECKING:
 @click.option(
     "--format",
     "form",
-    type=click.Choice(("markdown", "bigquery", "spark", "arrow")),
+    type=click.Choice(("markdown", "json", "bigquery", "spark", "arrow")),
     default=None,
-    help="Whose words; markdown if not given.",
+    help="markdown is the default: a table on a terminal, Markdown elsewhere. json, bigquery and spark are one JSON"
+    " document each; json is BigQuery's form.",
 )
 @click.option(
     "--tables",
@@ -44,8 +46,8 @@ if TYPE_CHECKING:
 def schema(form: str | None, events_by: str | None, *, tables: bool) -> None:
     """Print the one schema that every hour of every year has, or the tables that are made of it."""
     if tables:
-        if form is not None:
-            raise UsageError("--tables has one form only", hint="leave out --format")
+        if form not in {None, "json"}:
+            raise UsageError("--tables is JSON only", hint="leave out --format")
         _print_tables(cast("Cut", events_by or "day"))
         return
     if events_by is not None:
@@ -54,11 +56,23 @@ def schema(form: str | None, events_by: str | None, *, tables: bool) -> None:
 
     texts = {
         "markdown": columns.markdown,
+        "json": columns.bigquery_json,
         "bigquery": columns.bigquery_json,
         "spark": columns.spark_json,
         "arrow": columns.arrow_text,
     }
-    click.echo(texts[form or "markdown"]())
+    if form is None and sys.stdout.isatty():
+        _draw(columns.markdown())
+    else:
+        click.echo(texts[form or "markdown"]())
+
+
+def _draw(markdown: str) -> None:
+    """Prints Markdown as a terminal can show it."""
+    from rich.console import Console
+    from rich.markdown import Markdown
+
+    Console().print(Markdown(markdown))
 
 
 def _print_tables(events_by: Cut) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 import os
-import re
 import sys
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
@@ -14,6 +13,7 @@ from rich.markup import escape
 from typing_extensions import override
 
 from etl.cli.front import SETTINGS_PANEL
+from etl.errors import UsageError
 from etl.hours import Hour
 
 if TYPE_CHECKING:
@@ -28,8 +28,6 @@ if TYPE_CHECKING:
     from etl.pipeline import RunOptions
     from etl.settings import Loaded, Settings
 
-DAY_FORM: Final = re.compile(r"\d{4}-\d{1,2}-\d{1,2}", re.ASCII)
-"""How a day is typed."""
 _PIPE_WIDTH: Final = 200
 """Columns to write for when standard output is no terminal, so that no path is broken in two."""
 _EVERYWHERE: Final = ("log_format", "log_level", "secrets_file")
@@ -52,21 +50,6 @@ class HourType(click.ParamType):
 HOUR: Final = HourType()
 
 
-class Bound(click.ParamType):
-    """An hour, or a whole day in the place of its first or last hour."""
-
-    name = "hour"
-
-    def __init__(self, hour_of_day: int) -> None:
-        self._hour_of_day = hour_of_day
-
-    @override
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Hour:
-        if isinstance(value, str) and DAY_FORM.fullmatch(value.strip()):
-            return Hour.parse(f"{value.strip()}-0") + self._hour_of_day
-        return value if isinstance(value, Hour) else Hour.parse(value)
-
-
 def _flag(*names: str, default: str, help: str, **attributes: Any) -> Callable[..., Any]:  # noqa: A002, ANN401
     """Makes a flag that is a setting: its own default is "not given", the setting's default is only told."""
     text = f"{escape(help)} [dim]{escape(f'[default: {default}]')}[/dim]"
@@ -80,12 +63,14 @@ def _choice_flag(name: str, *choices: str, help: str) -> Callable[..., Any]:  # 
 _FLAGS: Final[dict[str, Callable[..., Any]]] = {
     "sources": _flag(
         "--source",
+        "--sources",
         "sources",
         multiple=True,
         metavar="ADDR",
         default="GH Archive, then OpenDigger's mirror",
         help="Where to fetch from: a URL, gs://bucket/prefix, or a folder, with files named as the archive names them."
-        " May be given several times, the most trusted first.",
+        " Several, the most trusted first: --source A --source B, or --sources A,B. The variable is GHARCHIVE_SOURCES"
+        " or GHARCHIVE_SOURCE.",
     ),
     "lake": _flag("--lake", metavar="ADDR", default="lake", help="A folder, or gs://bucket/prefix."),
     "warehouse": _flag(
@@ -151,6 +136,14 @@ _FLAGS: Final[dict[str, Callable[..., Any]]] = {
 }
 
 
+_HOW_LOUD: Final[dict[str, Callable[..., Any]]] = {
+    "quiet": click.option(
+        "-q", "--quiet", is_flag=True, help="No progress, and only warnings and errors in the log (log level warning)."
+    ),
+    "verbose": click.option("-v", "--verbose", is_flag=True, help="Also log details (log level debug)."),
+}
+
+
 @dataclass(frozen=True, slots=True)
 class Session:
     """One run of a command: its settings, and where it writes.
@@ -177,10 +170,15 @@ class Session:
         from etl import logs
         from etl.settings import load
 
+        quiet, verbose = bool(flags.pop("quiet", False)), bool(flags.pop("verbose", False))
+        if quiet or verbose:
+            flags["log_level"] = _level_of(flags.get("log_level"), quiet=quiet)
+        if quiet and verbose:
+            raise UsageError("--quiet and --verbose contradict each other")
         loaded = load(flags)
         settings = loaded.settings
         logs.configure(settings.log_format, settings.log_level, scrub=scrub_of(settings))
-        return cls(loaded=loaded, out=_console(stderr=False), err=_console(stderr=True), program=program)
+        return cls(loaded=loaded, out=_console(stderr=False), err=_console(stderr=True, quiet=quiet), program=program)
 
     @property
     def settings(self) -> Settings:
@@ -227,7 +225,7 @@ class Session:
 
 
 def with_session(*settings: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
-    """Gives a command the flags of these settings and of those all commands have.
+    """Gives a command the flags of these settings and of those all commands have, and -q and -v.
 
     The command is called with a ``Session`` in their place.
     """
@@ -237,11 +235,13 @@ def with_session(*settings: str) -> Callable[[Callable[..., None]], Callable[...
         @functools.wraps(command)
         @click.pass_context
         def run(context: click.RichContext, /, **given: Any) -> None:  # noqa: ANN401
-            flags = {name: given.pop(name) for name in names}
+            flags = {name: given.pop(name) for name in (*names, *_HOW_LOUD)}
             command(Session.open(flags, program=str(context.find_root().info_name)), **given)
 
         for name in reversed(names):
             run = _FLAGS[name](run)
+        for option in reversed(tuple(_HOW_LOUD.values())):
+            run = option(run)
         return run
 
     return decorate
@@ -256,7 +256,15 @@ def scrub_of(settings: Settings) -> Callable[[str], str]:
     return scrub_text
 
 
-def _console(*, stderr: bool) -> Console:
+def _level_of(named: object, *, quiet: bool) -> str:
+    """Returns the log level that --quiet or --verbose stands for."""
+    if named is not None:
+        flag = "--quiet" if quiet else "--verbose"
+        raise UsageError(f"--log-level says what {flag} says", hint="leave out one of them")
+    return "warning" if quiet else "debug"
+
+
+def _console(*, stderr: bool, quiet: bool = False) -> Console:
     from rich.console import Console as RichConsole
 
     class PipeConsole(RichConsole):
@@ -268,4 +276,4 @@ def _console(*, stderr: bool) -> Console:
 
     stream = sys.stderr if stderr else sys.stdout
     width = None if stream.isatty() or "COLUMNS" in os.environ else _PIPE_WIDTH
-    return PipeConsole(stderr=stderr, width=width, highlight=False, markup=False, emoji=False)
+    return PipeConsole(stderr=stderr, quiet=quiet, width=width, highlight=False, markup=False, emoji=False)

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import asdict
 
 import rich_click as click
 
 from etl.cli.front import Command
+from etl.cli.output import JSON, print_json, takes_format
 from etl.cli.session import Session, with_session
 
 
@@ -19,14 +19,7 @@ from etl.cli.session import Session, with_session
         ("settings --secrets-file other.json", "with another file"),
     ),
 )
-@click.option(
-    "--format",
-    "form",
-    type=click.Choice(("table", "json")),
-    default="table",
-    show_default=True,
-    help="json is one array.",
-)
+@takes_format()
 @with_session("sources", "lake", "emails", "max_damage")
 def settings(session: Session, form: str) -> None:
     """Show every setting, its value, and where it came from.
@@ -37,8 +30,8 @@ def settings(session: Session, form: str) -> None:
     from etl.cli.tables import listing, printable
 
     shown = session.loaded.shown()
-    if form == "json":
-        click.echo(json.dumps([asdict(setting) for setting in shown], indent=2))
+    if form == JSON:
+        print_json([asdict(setting) for setting in shown])
         return
     rows = [
         (

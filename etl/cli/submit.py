@@ -11,19 +11,19 @@ from urllib.parse import urlsplit
 import rich_click as click
 from typing_extensions import override
 
-from etl.cli.backfill import MOST_WORKERS, Rate, Span
-from etl.cli.build import DayType
+from etl.cli.backfill import MOST_WORKERS, Rate
 from etl.cli.front import Command, Group
-from etl.cli.session import Bound, Session, with_session
+from etl.cli.ranges import LengthType, takes_days, takes_hours
+from etl.cli.session import Session, with_session
 from etl.errors import UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from datetime import date
 
-    from etl.hours import Hour
+    from etl.hours import HourRange
     from etl.settings import Settings
     from etl.submit import Batches, JobName, Place
+    from etl.warehouse.inputs import Days
 
 _PROPERTY: Final = re.compile(r"(?P<name>[A-Za-z][A-Za-z0-9._-]*)=(?P<value>.*)", re.ASCII)
 _REMEMBERED: Final = 100_000
@@ -74,7 +74,7 @@ def _how(command: Callable[..., None]) -> Callable[..., None]:
             ),
             click.option(
                 "--limit",
-                type=Span(),
+                type=LengthType(),
                 default="24h",
                 show_default=True,
                 metavar="SPAN",
@@ -121,15 +121,14 @@ def submit() -> None:
         ("submit build 2015-01-01 2015-12-31 --full", "a year anew"),
     ),
 )
-@click.argument("first", metavar="[FROM", required=False, type=DayType())
-@click.argument("last", metavar="[TO]]", required=False, type=DayType())
+@takes_days
 @click.option("--full", is_flag=True, help="Make what is up to date anew as well.")
 @_how
 @with_session("lake", "warehouse", *_PLACE)
-def build(session: Session, first: date | None, last: date | None, *, full: bool, **how: Any) -> None:  # noqa: ANN401
+def build(session: Session, days: Days, *, full: bool, **how: Any) -> None:  # noqa: ANN401
     """Build the tables of a warehouse in a bucket, as `build --engine spark` does on one machine."""
     settings = session.settings
-    words = [day.isoformat() for day in (first, last) if day is not None]
+    words = [day.isoformat() for day in (days.first, days.last) if day is not None]
     words += ["--full"] if full else []
     words += ["--lake", _bucket(settings.lake), "--warehouse", _bucket(settings.warehouse)]
     _send(session, "build", words, _How(**how))
@@ -142,21 +141,18 @@ def build(session: Session, first: date | None, last: date | None, *, full: bool
         ("submit backfill --last 2w --property spark.dynamicAllocation.maxExecutors=20", "on 20 executors at most"),
     ),
 )
-@click.argument("first", metavar="[FROM", required=False, type=Bound(0))
-@click.argument("last", metavar="TO]", required=False, type=Bound(23))
-@click.option("--last", "span", type=Span(), metavar="SPAN", help="Instead of FROM and TO: the hours up to now.")
+@takes_hours(required=True)
 @click.option("--refresh", is_flag=True, help="Ask the source for newer versions of hours that are there already.")
 @click.option("--force", is_flag=True, help="Make every hour anew, and replace it even by one with fewer events.")
 @click.option("--workers", type=click.IntRange(1, MOST_WORKERS), metavar="N", help="Hours at once, at most.")
 @click.option("--max-rate", type=Rate(), metavar="RATE", help="Fetch no more than this a second, over all workers.")
 @_how
 @with_session("sources", "lake", "emails", "max_damage", *_PLACE)
-def backfill(session: Session, first: Hour | None, last: Hour | None, span: int | None, **rest: Any) -> None:  # noqa: ANN401
+def backfill(session: Session, hours: HourRange, **rest: Any) -> None:  # noqa: ANN401
     """Bring all hours of a range into a lake in a bucket, spread over the executors of a cluster."""
     settings = session.settings
     _refuse_secret(settings)
-    words = [str(hour) for hour in (first, last) if hour is not None]
-    words += [] if span is None else ["--last", f"{span}h"]
+    words = [str(hours.first), str(hours.last)]
     words += [f"--{name}" for name in ("refresh", "force") if rest.pop(name)]
     for flag in ("workers", "max_rate"):
         value = rest.pop(flag)

@@ -10,6 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from etl.lake.manifest import Status
+from etl.plural import plural
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -25,6 +26,10 @@ _STYLES: Final = {
     Status.MISSING: "dim",
     Status.FAILED: "red",
 }
+
+
+_KILO: Final = 1000
+"""From so many bytes on their exact number says more than their size in words."""
 
 
 def printable(value: object, width: int | None = None) -> str:
@@ -50,9 +55,22 @@ def size_text(count: int) -> str:
     return decimal(count)
 
 
+def exact_size_text(count: int) -> str:
+    """Bytes as a person reads them, and exactly."""
+    text = plural(count, "byte")
+    return text if count < _KILO else f"{size_text(count)} ({text})"
+
+
 def time_text(instant: datetime | None) -> str:
     """An instant to the second, in UTC as all instants here are."""
     return "" if instant is None else f"{instant:%Y-%m-%d %H:%M:%S} UTC"
+
+
+def created_text(content: Content) -> str | None:
+    """When the events of an hour happened, from the first to the last; None for an hour without events."""
+    if content.first_created_at is None:
+        return None
+    return f"{time_text(content.first_created_at)} to {time_text(content.last_created_at)}"
 
 
 def facts_table(facts: Iterable[tuple[str, str | Text | None]]) -> Table:
@@ -112,7 +130,7 @@ def manifest_facts(manifest: Manifest, url: str | None) -> list[tuple[str, str |
         file = manifest.events_file
         facts += [
             ("file", url),
-            ("", f"{size_text(file.bytes)} ({file.bytes:,} bytes), {file.rows:,} rows"),
+            ("", f"{exact_size_text(file.bytes)}, {plural(file.rows, 'row')}"),
             ("", f"SHA-256 {file.sha256}"),
         ]
     return [
@@ -129,20 +147,23 @@ def _content_facts(content: Content) -> list[tuple[str, str | Text | None]]:
     quarantine = content.quarantine_file
     return [
         ("era", content.era),
-        ("events", f"{content.events:,} of {content.documents:,} documents"),
-        ("created", f"{time_text(content.first_created_at)} to {time_text(content.last_created_at)}"),
+        ("events", f"{content.events:,} of {plural(content.documents, 'document')}"),
+        ("created", created_text(content)),
         ("duplicates", f"{content.duplicates:,}"),
         ("repaired", f"{content.repaired:,}"),
         ("unreadable", f"{content.unreadable:,}"),
-        *(("damage", f"{damage.reason}: {damage.count:,} times, {damage.bytes:,} bytes") for damage in content.damage),
+        *(
+            ("damage", f"{damage.reason}: {plural(damage.count, 'time')}, {plural(damage.bytes, 'byte')}")
+            for damage in content.damage
+        ),
         (
             "quarantine",
             None
             if quarantine is None
-            else f"{quarantine.key}, {quarantine.rows:,} rows, {size_text(quarantine.bytes)}",
+            else f"{quarantine.key}, {plural(quarantine.rows, 'row')}, {size_text(quarantine.bytes)}",
         ),
         ("source", printable(source.address)),
-        ("", f"{size_text(source.bytes)} ({source.bytes:,} bytes){''.join(f', {mark}' for mark in marks)}"),
+        ("", f"{exact_size_text(source.bytes)}{''.join(f', {mark}' for mark in marks)}"),
         ("", f"SHA-256 {source.sha256}"),
         ("", source.etag and f"etag {printable(source.etag)}"),
         ("", source.last_modified and f"last modified {printable(source.last_modified)}"),

@@ -3,22 +3,22 @@
 from __future__ import annotations
 
 import os
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
 import rich_click as click
-from typing_extensions import override
 
 from etl.cli.front import Command
-from etl.cli.session import Bound, Session, with_session
+from etl.cli.output import JSON, print_json, takes_format
+from etl.cli.ranges import takes_hours
+from etl.cli.session import Session, with_session
 from etl.errors import ShrinkRefusedError, StoreError, VerifyError
-from etl.hours import Hour, HourRange
+from etl.plural import plural
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Iterable, Iterator
 
-    from etl.lake.checking import Verdict
+    from etl.hours import Hour, HourRange
     from etl.lake.lake import Lake
     from etl.lake.orphans import Inventory, Orphan
     from etl.lake.store import ObjectInfo
@@ -26,18 +26,6 @@ if TYPE_CHECKING:
 
 _MOST_WORKERS: Final = 32
 _UNFINISHED: Final = "a killed run left it unfinished"
-
-
-class Span(click.ParamType):
-    """An hour, or all hours of a day, as a range."""
-
-    name = "hour"
-
-    @override
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> HourRange:
-        if isinstance(value, HourRange):
-            return value
-        return HourRange(*(Bound(hour).convert(value, param, ctx) for hour in (0, 23)))
 
 
 @dataclass
@@ -50,8 +38,10 @@ class _Findings:
         bad: Hours that are not sound, less those that were put right.
         shrunk: Those of them whose source has fewer events now.
         mended: Hours that were put right.
+        repairs: What repairing did, an hour an object.
         orphans: Files that belong to no hour, and are there still.
         removed: Such files that are gone.
+        reasons: Why such files belong to no hour, by their keys.
     """
 
     checked: int = 0
@@ -59,8 +49,29 @@ class _Findings:
     bad: dict[Hour, tuple[str, ...]] = field(default_factory=dict)
     shrunk: set[Hour] = field(default_factory=set)
     mended: int = 0
+    repairs: list[dict[str, str | None]] = field(default_factory=list)
     orphans: list[ObjectInfo] = field(default_factory=list)
     removed: list[ObjectInfo] = field(default_factory=list)
+    reasons: dict[str, str] = field(default_factory=dict)
+
+    def as_json(self, hours: HourRange | None) -> dict[str, Any]:
+        """Returns the same in JSON's types; a contract with programs that read it."""
+        return {
+            "from": None if hours is None else str(hours.first),
+            "to": None if hours is None else str(hours.last),
+            "checked": self.checked,
+            "sound": self.checked - len(self.bad),
+            "repaired": self.mended,
+            "not_in_lake": 0 if hours is None else len(hours) - self.checked,
+            "bytes": self.bytes,
+            "bad": [{"hour": str(hour), "problems": list(problems)} for hour, problems in self.bad.items()],
+            "repairs": self.repairs,
+            "orphans": [
+                {"key": info.key, "bytes": info.size, "reason": self.reasons[info.key], "removed": removed}
+                for files, removed in ((self.removed, True), (self.orphans, False))
+                for info in files
+            ],
+        }
 
 
 @click.command(
@@ -71,10 +82,10 @@ class _Findings:
         ("verify", "all hours in the lake"),
         ("verify --repair --source ./downloads", "and make the bad ones anew from files you have"),
         ("verify --prune", "and remove what belongs to no hour"),
+        ("verify --format json | jq -r '.bad[].hour'", "the hours that are not sound, for a program"),
     ),
 )
-@click.argument("first", metavar="[FROM", required=False, type=Span())
-@click.argument("last", metavar="[TO]]", required=False, type=Span())
+@takes_hours()
 @click.option("--deep", is_flag=True, help="Also decode every value of every file.")
 @click.option(
     "--repair",
@@ -90,31 +101,36 @@ class _Findings:
     show_default="processors + 4, at most 32",
     help="Hours to read at a time.",
 )
+@takes_format(help="The document lists bad hours, repairs and orphans.")
 @with_session("sources", "lake", "emails", "max_damage")
-def verify(session: Session, first: HourRange | None, last: HourRange | None, **how: Any) -> None:  # noqa: ANN401
+def verify(session: Session, hours: HourRange | None, **how: Any) -> None:  # noqa: ANN401
     """Check stored hours byte for byte: sizes, checksums, rows and schema.
 
-    FROM and TO are hours (2015-01-01-15) or days (2015-01-01), both included; FROM alone is that hour or day, and
-    neither is the whole lake. Nothing is changed without --repair or --prune. Files that belong to no hour are
-    listed; they harm nobody and do not count as bad.
+    Without a range, the whole lake is checked. Nothing is changed without --repair or --prune. Files that belong to no
+    hour are listed; they do no harm and do not count as bad.
     """
-    _Verification(session, _hours(first, last), **how).run()
-
-
-def _hours(first: HourRange | None, last: HourRange | None) -> HourRange | None:
-    return None if first is None else HourRange(first.first, (last or first).last)
+    _Verification(session, hours, **how).run()
 
 
 class _Verification:
     """One run of the command."""
 
     def __init__(
-        self, session: Session, hours: HourRange | None, *, deep: bool, repair: bool, prune: bool, workers: int | None
+        self,
+        session: Session,
+        hours: HourRange | None,
+        *,
+        deep: bool,
+        repair: bool,
+        prune: bool,
+        workers: int | None,
+        form: str,
     ) -> None:
         self._session = session
         self._hours = hours
         self._deep = deep
         self._prune = prune
+        self._form = form
         self._workers = workers or min(_MOST_WORKERS, (os.cpu_count() or 1) + 4)
         self._lake: Lake = session.lake()
         # Opened before anything is read: a wrong address should be told at once.
@@ -143,16 +159,18 @@ class _Verification:
         self._conclude()
 
     def _check(self, inventory: Inventory) -> None:
+        from etl.cli.progress import counting
         from etl.events.schema import ARROW_SCHEMA
         from etl.lake.checking import check_hours
 
         hours = inventory.hours
         verdicts = check_hours(self._lake.store, hours, ARROW_SCHEMA, deep=self._deep, workers=self._workers)
-        with _progress(self._session, len(hours)) as note:
+        with counting("hours", self._session.err, out=self._session.out) as progress:
+            progress.begin("verifying", len(hours))
             for verdict in verdicts:
                 self._found.checked += 1
                 self._found.bytes += verdict.bytes
-                note(verdict)
+                progress.advance(verdict.bytes)
                 if verdict.problems:
                     self._found.bad[verdict.hour] = verdict.problems
                     self._print(f"{verdict.hour}: {'; '.join(verdict.problems)}")
@@ -162,6 +180,7 @@ class _Verification:
 
         for hour, repair in self._repairs():
             self._print(f"{hour}: {repair.mending}{'' if repair.note is None else f': {repair.note}'}")
+            self._found.repairs.append({"hour": str(hour), "outcome": str(repair.mending), "note": repair.note})
             if repair.mending.is_sound:
                 self._found.mended += 1
                 del self._found.bad[hour]
@@ -232,11 +251,15 @@ class _Verification:
         from etl.cli.tables import size_text
 
         (self._found.removed if removed else self._found.orphans).append(info)
+        self._found.reasons[info.key] = reason
         word = "removed" if removed else "orphan"
         self._print(f"{word}: {self._lake.address}/{info.key} ({size_text(info.size)}): {reason}")
 
     def _sum_up(self) -> None:
         found = self._found
+        if self._form == JSON:
+            print_json(found.as_json(self._hours))
+            return
         if self._hours is not None and len(self._hours) == 1:
             if found.checked and not found.bad and not found.mended:
                 self._print(f"{self._hours.first}: sound")
@@ -249,13 +272,14 @@ class _Verification:
         from etl.cli.tables import size_text
 
         found = self._found
-        line = f"{found.checked:,} hours verified, {size_text(found.bytes)}: {found.checked - len(found.bad):,} sound"
+        sound = found.checked - len(found.bad)
+        line = f"{plural(found.checked, 'hour')} verified, {size_text(found.bytes)}: {sound:,} sound"
         if found.mended:
             line += f" ({found.mended:,} of them put right)"
         if found.bad:
             line += f", {len(found.bad):,} bad"
         absent = 0 if self._hours is None else len(self._hours) - found.checked
-        return line + (f"; {absent:,} of the range are not in the lake" if absent else "")
+        return line + (f"; {absent:,} of the range {'is' if absent == 1 else 'are'} not in the lake" if absent else "")
 
     def _orphans_line(self) -> str:
         from etl.cli.tables import size_text
@@ -277,7 +301,10 @@ class _Verification:
             )
         if not found.bad:
             return
-        message = f"{len(found.bad):,} of {found.checked:,} hours do not match their manifests"
+        message = (
+            f"{len(found.bad):,} of {plural(found.checked, 'hour')}"
+            f" {'does not match its manifest' if len(found.bad) == 1 else 'do not match their manifests'}"
+        )
         if found.bad.keys() <= found.shrunk:
             raise ShrinkRefusedError(
                 f"{message}, and their sources hold fewer events now",
@@ -296,64 +323,9 @@ class _Verification:
         return "the lines above say why each was left; another --source may have it"
 
     def _print(self, line: str) -> None:
+        """Prints a line for people; JSON is one document at the end."""
         from etl.cli.tables import printable
 
+        if self._form == JSON:
+            return
         self._session.out.print(printable(line))
-
-
-@contextmanager
-def _progress(session: Session, hours: int) -> Iterator[Callable[[Verdict], None]]:
-    """Shows how far the check is, by a bar on a terminal and by a log line now and then elsewhere."""
-    from etl.cli.progress import shows_bars
-
-    if not shows_bars(session.err):
-        yield _log_now_and_then(hours)
-        return
-    with _bar(session, hours) as note:
-        yield note
-
-
-@contextmanager
-def _bar(session: Session, hours: int) -> Iterator[Callable[[Verdict], None]]:
-    from rich.filesize import decimal
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
-    columns = (
-        TextColumn("verifying"),
-        BarColumn(bar_width=None),
-        MofNCompleteColumn(),
-        TextColumn("{task.fields[size]}", markup=False),
-        TextColumn("ETA"),
-        TimeRemainingColumn(),
-    )
-    # Only what goes to the same terminal may be kept above the bar; a pipe gets its lines as they are.
-    with Progress(*columns, console=session.err, transient=True, redirect_stdout=session.out.is_terminal) as progress:
-        task = progress.add_task("", total=hours, size="")
-        total = 0
-
-        def note(verdict: Verdict) -> None:
-            nonlocal total
-            total += verdict.bytes
-            progress.update(task, advance=1, size=decimal(total))
-
-        yield note
-
-
-def _log_now_and_then(hours: int) -> Callable[[Verdict], None]:
-    import time
-
-    import structlog
-
-    from etl.cli import progress
-
-    log = structlog.get_logger(__name__)
-    done, size, said = 0, 0, time.monotonic()
-
-    def note(verdict: Verdict) -> None:
-        nonlocal done, size, said
-        done, size = done + 1, size + verdict.bytes
-        if time.monotonic() - said >= progress.LOG_EVERY_SECONDS:
-            said = time.monotonic()
-            log.info("progress", hours=done, of=hours, bytes=size, newest=str(verdict.hour))
-
-    return note

@@ -20,8 +20,8 @@ OLDEST_GLIBC: Final = "2.17"
 """What is compiled on a newer Linux runs with this one too, which is that of manylinux2014."""
 
 _COMPILER: Final = (sys.executable, "-m", "ziglang", "cc")
-_ON_LINUX: Final = ("-nostdlib", "-lc")
-"""The C library alone: Zig would compile a runtime library of its own first, for 10 s, of which nothing is used."""
+_C_LIBRARY_ALONE: Final = ("-nostdlib", "-lc")
+"""Else Zig first compiles a runtime library of its own, for 10 s, of which nothing is used."""
 _OPTIONS: Final = ("-std=c11", "-O2", "-Wall", "-Wextra", "-Werror", "-shared", "-fPIC")
 
 
@@ -45,7 +45,8 @@ def compile_scan(*more: str, target: Path | None = None) -> Path:
         subprocess.CalledProcessError: If the compiler is absent or refuses; it says why.
     """
     target = target or library()
-    system = (*_ON_LINUX, "-target", f"{platform.machine()}-linux-gnu.{OLDEST_GLIBC}") if sys.platform == "linux" else ()
+    linux = ("-target", f"{platform.machine()}-linux-gnu.{OLDEST_GLIBC}", *_C_LIBRARY_ALONE)
+    system = linux if sys.platform == "linux" else ()
     with tempfile.TemporaryDirectory(dir=target.parent, prefix=".scan-") as folder:
         made = Path(folder, "scan.so")
         # The compiler keeps what it made in the user's own folder, if there is one; here nothing is to be left behind.

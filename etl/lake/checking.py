@@ -23,6 +23,7 @@ from etl.hours import Hour
 from etl.lake.layout import events_key, manifest_key
 from etl.lake.manifest import CONTENT_KEY, Content, FileFacts, Manifest, decode, decode_content
 from etl.lake.store import Store
+from etl.plural import plural
 
 _T = TypeVar("_T")
 _R = TypeVar("_R")
@@ -256,7 +257,7 @@ class _Check:
             return
         with self._store.open(facts.key) as file:
             if info.size != facts.bytes:
-                yield f"{url} has {info.size} bytes, not {facts.bytes}"
+                yield f"{url} has {plural(info.size, 'byte')}, not {facts.bytes:,}"
             elif sha256_of(file) != facts.sha256:
                 yield f"{url} has other bytes than were written: its SHA-256 differs"
             for problem in more(file):
@@ -268,7 +269,8 @@ class _Check:
             yield f"is no events file of {self._hour}: its end cannot be read"
             return
         if not footer.rows == facts.rows == content.events:
-            yield f"has {footer.rows} rows, the manifest says {facts.rows} of {content.events} events"
+            events = plural(content.events, "event")
+            yield f"has {plural(footer.rows, 'row')}, the manifest says {facts.rows:,} of {events}"
         if footer.content != content:
             yield "says other things of itself than the manifest"
         if not footer.schema.equals(self._schema):
@@ -283,7 +285,7 @@ class _Check:
         if not _decodes(file, lambda batch: rows.update(rows=batch.num_rows)):
             yield "cannot be decoded to its end"
         elif rows["rows"] != facts.rows:
-            yield f"holds {rows['rows']} rows, not {facts.rows}"
+            yield f"holds {plural(rows['rows'], 'row')}, not {facts.rows:,}"
 
 
 class _Tally:
@@ -309,7 +311,7 @@ class _Tally:
     def differences(self, content: Content) -> Iterator[str]:
         """Says where the content counts otherwise."""
         if self._rows != content.events:
-            yield f"holds {self._rows} rows, not {content.events}"
+            yield f"holds {plural(self._rows, 'row')}, not {content.events:,}"
         if self._counted_types and self._types != content.types:
             yield "holds other counts by type than it says"
         said = [end for end in (content.first_created_at, content.last_created_at) if end is not None]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
@@ -25,9 +26,14 @@ from etl.lake.tries import DEFAULT_POLICY, TryPolicy, next_try_of
 ABSENT: Final = "absent"
 """The status of an hour that the lake knows nothing of."""
 
+NOT_THERE: Final = (ABSENT, Status.PENDING.value, Status.MISSING.value, Status.FAILED.value)
+"""The statuses of hours that have no events in the lake."""
+
 _UTC: Final = pa.timestamp("us", "UTC")
 _MICROSECONDS_AN_HOUR: Final = 3_600_000_000
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+_NEVER: Final = -1
+"""Stands for no time where times are microseconds since then."""
 
 COVERAGE_SCHEMA: Final = pa.schema(
     [
@@ -99,10 +105,56 @@ def coverage(
         hours = HourRange(first, last)
     rows = _row_for_each(hours, found)
     status = rows["status"]
-    rows = rows.append_column("window_start", _window_starts(hours))
+    windows = _window_starts(hours)
+    rows = rows.append_column("window_start", windows)
     rows = rows.append_column("hole", _holes(hours, status))
-    rows = rows.append_column("next_try", _next_tries(hours, status, rows["finished_at"], policy, now))
+    rows = rows.append_column("next_try", _next_tries(hours, windows, status, rows["finished_at"], policy, now))
     return rows.select(schema.names).cast(schema)
+
+
+@dataclass(frozen=True, slots=True)
+class Extent:
+    """What a lake spans.
+
+    Attributes:
+        count: How many hours it has a manifest of.
+        hours: From the first of them to the last.
+    """
+
+    count: int
+    hours: HourRange
+
+
+def extent(lake: Lake, *, now: datetime) -> Extent | None:
+    """Returns what a lake spans; None for a lake without hours.
+
+    Raises:
+        StoreError: If the lake cannot be read.
+    """
+    names = facts(lake.store, HourRange(FIRST_HOUR, Hour.containing(now)), columns={"hour"})["hour"]
+    if not len(names):
+        return None
+    return Extent(len(names), HourRange(*(Hour.parse(names[end].as_py()) for end in (0, -1))))
+
+
+def late(table: pa.Table, statuses: Collection[str], *, before: datetime) -> pa.Table:
+    """Returns the hours that should be there by now, and are not.
+
+    Args:
+        table: A table with the columns ``window_start``, ``status`` and ``hole`` of ``COVERAGE_SCHEMA``.
+        statuses: The statuses that count as not there.
+        before: Only hours that ended before this instant (aware, UTC) are late.
+
+    Returns:
+        The rows with one of these statuses that ended early enough, but for known holes of the archive.
+    """
+    latest_start = int((before - timedelta(hours=1)).timestamp() * 1_000_000)
+    chosen = np.zeros(len(table), dtype=np.bool_)
+    for status in statuses:
+        chosen |= vectors.are(table["status"], status)
+    chosen &= vectors.flags(pc.is_null(table["hole"]))
+    chosen &= vectors.numbers(table["window_start"].cast(pa.int64())) < latest_start
+    return table.take(vectors.integers(np.flatnonzero(chosen)))
 
 
 def _with_hours_around(hours: HourRange, thresholds: Thresholds) -> HourRange:
@@ -147,17 +199,21 @@ def _row_for_each(hours: HourRange, found: pa.Table) -> pa.Table:
 
 
 def _holes(hours: HourRange, status: vectors.Column) -> pa.Array[Any]:
-    """Gives the source of the hole each hour lies in, null for those that have events all the same."""
-    sources = np.full(len(hours), None, dtype=object)
+    """Returns the source of the hole each hour lies in, null for those that have events all the same."""
+    holes = list(known_holes())
+    hole_of = np.full(len(hours), -1, dtype=np.int64)
     base = hours.first.start
-    for hole in known_holes():
+    for place, hole in enumerate(holes):
         first, last = ((hour.start - base) // timedelta(hours=1) for hour in (hole.first, hole.last))
         if last >= 0:
-            sources[max(first, 0) : last + 1] = hole.source
+            hole_of[max(first, 0) : last + 1] = place
     for each in Status:
         if each.has_events:
-            sources[vectors.are(status, each.value)] = None
-    return pa.array(sources, pa.string()) if any(sources) else pa.nulls(len(sources), pa.string())
+            hole_of[vectors.are(status, each.value)] = -1
+    outside = hole_of < 0
+    if outside.all():
+        return pa.nulls(len(hole_of), pa.string())
+    return text([hole.source for hole in holes]).take(vectors.integers(hole_of, absent=outside))
 
 
 def _window_starts(hours: HourRange) -> pa.Array[Any]:
@@ -176,19 +232,23 @@ def _are_pacific(starts: npt.NDArray[np.int64]) -> npt.NDArray[np.bool_]:
 
 
 def _next_tries(
-    hours: HourRange, status: vectors.Column, finished_at: pa.ChunkedArray[Any], policy: TryPolicy, now: datetime
+    hours: HourRange,
+    windows: pa.Array[Any],
+    status: vectors.Column,
+    finished_at: pa.ChunkedArray[Any],
+    policy: TryPolicy,
+    now: datetime,
 ) -> pa.Array[Any]:
-    starts = _starts(hours)
-    # An absent hour is due when it is over. Those are too many to ask one by one, but for those of Pacific time.
-    tries = (starts + 1) * _MICROSECONDS_AN_HOUR
+    # An absent hour is due when it is over. Those are too many to ask one by one.
+    tries = vectors.numbers(windows.cast(pa.int64())) + _MICROSECONDS_AN_HOUR
     settled = vectors.are(status, Status.COMPLETE.value) | vectors.are(status, Status.SUSPECT.value)
     if settled.all():
         return pa.nulls(len(settled), _UTC)
-    asked = ~settled & (~vectors.are(status, ABSENT) | _are_pacific(starts))
-    for place in map(int, np.flatnonzero(asked)):
-        said = status[place].as_py()
-        known = None if said == ABSENT else Status(said)
-        due = next_try_of(hours.first + place, known, finished_at[place].as_py(), policy, now)
+    ends = vectors.counts(finished_at.cast(pa.int64()), absent=_NEVER)
+    for place in map(int, np.flatnonzero(~settled & ~vectors.are(status, ABSENT))):
+        known = Status(status[place].as_py())
+        end = None if ends[place] == _NEVER else _EPOCH + timedelta(microseconds=int(ends[place]))
+        due = next_try_of(hours.first + place, known, end, policy, now)
         settled[place] = due is None
         tries[place] = 0 if due is None else int(due.timestamp()) * 1_000_000
     return vectors.integers(tries, absent=settled).cast(_UTC)

@@ -19,6 +19,7 @@ from etl.archive.holes import Collapse, known_collapses
 from etl.hours import Hour
 from etl.lake import vectors
 from etl.lake.manifest import Status
+from etl.plural import plural
 
 JUDGED: Final = ("hour_start", "status", "events", "type_names", "type_counts")
 """The columns by which an hour is judged."""
@@ -111,7 +112,7 @@ class _Judge:
         for odd in self._odd(events, self._thresholds.low, self._thresholds.high):
             told.add(odd.place)
             share = f"{odd.count / odd.median:.0%} of the" if odd.median else "against a"
-            yield odd.place, f"{odd.count:,} events, {share} median {odd.median:,.0f} of {around}"
+            yield odd.place, f"{plural(odd.count, 'event')}, {share} median {odd.median:,.0f} of {around}"
         by_place: dict[int, list[str]] = {}
         for name, counts in self._types():
             for odd in self._odd(counts, self._thresholds.type_low, self._thresholds.type_high):

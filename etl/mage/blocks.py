@@ -18,6 +18,7 @@ from etl.events.emails import scrub_text
 from etl.mage import gates, many, steps, tables
 from etl.mage.parcel import parcel_of
 from etl.mage.times import hour_of_run, whole_number, yes_or_no
+from etl.plural import plural
 
 Variables = Mapping[str, Any]
 
@@ -108,7 +109,7 @@ def check_built(value: object) -> None:
     """
     built: tables.Built = many.read(value, tables.Built)
     if refused := built.outcomes.get("refused", 0):
-        raise ChecksFailedError(f"{refused} partitions broke a check and stayed as they were")
+        raise ChecksFailedError(f"{plural(refused, 'partition')} broke a check; what is there is as it was")
 
 
 def _terms(variables: Variables, *, refresh: bool = False) -> steps.Terms:

@@ -23,6 +23,7 @@ from etl.lake.lake import store_at
 from etl.lake.manifest import Status
 from etl.lake.tries import DEFAULT_POLICY
 from etl.mage.steps import Terms, bring
+from etl.plural import plural
 from etl.report.coverage_page import render
 
 PAGE_KEY: Final = "pages/coverage.html"
@@ -182,4 +183,7 @@ def check_report(told: Report) -> None:
         return
     named = "; ".join(f"{hour}: {reason}" for hour, reason in list(told.late.items())[:_NAMED])
     more = f"; and {len(told.late) - _NAMED} more" if len(told.late) > _NAMED else ""
-    raise GateError(f"{len(told.late)} hours are late ({named}{more})", hint=f"all hours are shown at {told.page}")
+    raise GateError(
+        f"{plural(len(told.late), 'hour is', 'hours are')} late ({named}{more})",
+        hint=f"all hours are shown at {told.page}",
+    )

@@ -20,9 +20,9 @@ from etl.errors import ChecksFailedError, ExitCode, StoreError, UsageError
 
 ENGINES: Final[Mapping[str, Sequence[str]]] = MappingProxyType(
     {
-        "duckdb": ("build", "--engine", "duckdb", "--json"),
-        "spark": ("build", "--engine", "spark", "--json"),
-        "bigquery": ("build", "--engine", "bigquery", "--json"),
+        "duckdb": ("build", "--engine", "duckdb", "--format", "json"),
+        "spark": ("build", "--engine", "spark", "--format", "json"),
+        "bigquery": ("build", "--engine", "bigquery", "--format", "json"),
         "dataproc": ("submit", "build"),
     }
 )
@@ -95,7 +95,7 @@ def find_touched(engine: str, *, dataset: str | None, spark_image: str | None = 
     engine = _engine(engine, dataset, spark_image)
     # What Dataproc would make is what Spark would: they have one state.
     planned_by = "spark" if engine == "dataproc" else engine
-    pieces = [msgspec.json.decode(line) for line in _run(*ENGINES[planned_by], "--dry-run")]
+    pieces = msgspec.json.decode(_run(*ENGINES[planned_by], "--dry-run"))
     return Touched(
         engine=engine,
         partitions=len(pieces),
@@ -116,12 +116,12 @@ def build(touched: Touched, *, dataset: str | None) -> Built:
         StoreError: If the command fails in another way.
     """
     building, *loading = commands(touched.engine, dataset=dataset)
-    lines = _run(*building) if touched.partitions else []
+    printed = _run(*building) if touched.partitions else "[]"
     for words in loading:
         _run(*words)
     if touched.engine == "dataproc":
         return Built(engine=touched.engine, outcomes={}, rows=0)
-    entries = [msgspec.json.decode(line) for line in lines]
+    entries = msgspec.json.decode(printed)
     return Built(
         engine=touched.engine,
         outcomes=dict(sorted(Counter(str(entry["outcome"]) for entry in entries).items())),
@@ -142,14 +142,14 @@ def _automatic(dataset: str | None, spark_image: str | None) -> str:
     return "duckdb" if dataset is None else "bigquery"
 
 
-def _run(*words: str) -> list[str]:
-    """Runs a command of this program to its end, and gives the lines that it printed."""
+def _run(*words: str) -> str:
+    """Runs a command of this program to its end, and returns what it printed."""
     _log.info("running a command", command=" ".join(words))
     done = subprocess.run(  # noqa: S603 -- our own program, and words of the table above
         [sys.executable, "-m", "etl", *words], check=False, capture_output=True, text=True, encoding="utf-8"
     )
     if done.returncode == ExitCode.OK:
-        return done.stdout.splitlines()
+        return done.stdout
     said = done.stderr.strip().splitlines()
     error = ChecksFailedError if done.returncode == ExitCode.CHECKS_FAILED else StoreError
     raise error(

@@ -235,6 +235,7 @@ def build(
     options: BuildOptions,
     *,
     watch: Callable[[Entry], None] = lambda _: None,
+    begins: Callable[[str, int], None] = lambda _table, _partitions: None,
     told: Callable[[str], None] = lambda _: None,
 ) -> list[Entry]:
     """Brings the tables of a dataset up to date with a lake in a bucket, by queries in BigQuery.
@@ -243,7 +244,8 @@ def build(
         place: The dataset.
         lake: The lake.
         options: How; the engine is left out of account.
-        watch: Told of each partition when it is done.
+        watch: Called with each partition when it is done.
+        begins: Called with each table that has partitions to be made, and with their number.
         told: Told of each table that was created or changed, and of the bytes that BigQuery bills.
 
     Raises:
@@ -257,7 +259,8 @@ def build(
         for line in ensure(dataset.jobs, place.dataset, place.reporting, place.events_by):
             told(line)
         try:
-            return bring_up_to_date(maker, lake, replace(options, days=within_reach(options.days)), watch=watch)
+            reached = replace(options, days=within_reach(options.days))
+            return bring_up_to_date(maker, lake, reached, watch=watch, begins=begins)
         finally:
             told(f"BigQuery bills the queries of this build with {dataset.jobs.billed / 1e9:.3f} GB")
 

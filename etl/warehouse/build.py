@@ -19,6 +19,7 @@ from etl.errors import ChecksFailedError, StoreError
 from etl.lake.coverage import coverage
 from etl.lake.lake import Lake
 from etl.lake.suspects import Thresholds
+from etl.plural import plural
 from etl.warehouse.files import FileEngine, file_maker
 from etl.warehouse.inputs import Days, bounds, days_of
 from etl.warehouse.making import Entry, Known, Maker, Outcome, Published, Rows, Sources
@@ -75,6 +76,7 @@ def build(
     options: BuildOptions,
     *,
     watch: Callable[[Entry], None] = lambda _: None,
+    begins: Callable[[str, int], None] = lambda _table, _partitions: None,
     clock: Callable[[], datetime] = lambda: datetime.now(UTC),
 ) -> list[Entry]:
     """Brings a warehouse of parquet files up to date; see ``bring_up_to_date`` for the rest.
@@ -85,7 +87,7 @@ def build(
         UsageError: If a library is missing.
     """
     with file_maker(warehouse, lake, options.engine) as maker:
-        return bring_up_to_date(maker, lake, options, watch=watch, clock=clock)
+        return bring_up_to_date(maker, lake, options, watch=watch, begins=begins, clock=clock)
 
 
 def bring_up_to_date(
@@ -94,6 +96,7 @@ def bring_up_to_date(
     options: BuildOptions,
     *,
     watch: Callable[[Entry], None] = lambda _: None,
+    begins: Callable[[str, int], None] = lambda _table, _partitions: None,
     clock: Callable[[], datetime] = lambda: datetime.now(UTC),
 ) -> list[Entry]:
     """Brings tables up to date with the lake; doing it again is free and safe, also after a crash.
@@ -102,7 +105,8 @@ def bring_up_to_date(
         maker: Makes them; nobody else may, meanwhile.
         lake: Where from.
         options: How.
-        watch: Told of each partition when it is done.
+        watch: Called with each partition when it is done.
+        begins: Called with each table that has partitions to be made, and with their number, before they are made.
         clock: Tells the time (aware, UTC).
 
     Returns:
@@ -112,7 +116,7 @@ def bring_up_to_date(
         ChecksFailedError: If a partition was refused; all others are up to date.
         StoreError: If the lake or the tables cannot be read or written.
     """
-    run = _Run(maker, lake, options, watch, clock)
+    run = _Run(maker, lake, options, watch, begins, clock)
     try:
         run.all()
     finally:
@@ -120,9 +124,9 @@ def bring_up_to_date(
     refused = [entry for entry in run.entries if entry.outcome is Outcome.REFUSED]
     if refused:
         first = refused[0]
+        count = plural(len(refused), "partition was refused", "partitions were refused")
         raise ChecksFailedError(
-            f"{len(refused)} partitions were refused, and what they hold is as it was; the first is"
-            f" {first.model} {first.partition_id}: {first.detail}",
+            f"{count}, and what is there is as it was; the first is {first.model} {first.partition_id}: {first.detail}",
             hint=f"the table {BUILD_LOG} has them all",
         )
     return run.entries
@@ -137,6 +141,7 @@ class _Run(Generic[Rows]):
         lake: Lake,
         options: BuildOptions,
         watch: Callable[[Entry], None],
+        begins: Callable[[str, int], None],
         clock: Callable[[], datetime],
     ) -> None:
         self.entries: list[Entry] = []
@@ -144,6 +149,7 @@ class _Run(Generic[Rows]):
         self._lake = lake
         self._options = options
         self._watch = watch
+        self._begins = begins
         self._clock = clock
         self._built_at = clock()
         self._build_id = f"{self._built_at:%Y%m%dT%H%M%SZ}-{uuid4().hex[:8]}"
@@ -169,6 +175,8 @@ class _Run(Generic[Rows]):
         state, unknown = self._maker.place.state(model.name)
         self._states[model.name] = state
         todo = pieces(model, inputs, state, unknown, self._options.days, full=self._options.full)
+        if todo:
+            self._begins(model.name, len(todo))
         try:
             for piece in todo:
                 if piece.reason is Reason.GONE:
@@ -351,7 +359,7 @@ def _taken(there: Input) -> dict[str, tuple[str, str]]:
 
 
 def _detail(wrong: Mapping[Check, int]) -> str | None:
-    return ", ".join(f"{check.name} ({rows} rows)" for check, rows in wrong.items()) or None
+    return ", ".join(f"{check.name} ({plural(rows, 'row')})" for check, rows in wrong.items()) or None
 
 
 def _tell(check: Check, piece: Piece, rows: int) -> None:

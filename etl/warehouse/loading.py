@@ -18,6 +18,7 @@ from typing import Final
 from etl import gcs
 from etl.errors import StoreError, UsageError
 from etl.lake.store import ObjectInfo
+from etl.plural import plural
 from etl.warehouse.bigquery_dataset import Dataset, within_reach
 from etl.warehouse.inputs import Days
 from etl.warehouse.making import Published
@@ -177,7 +178,7 @@ def _do(dataset: Dataset, step: Step, expected: TableState) -> int:
     built = expected.partitions.get(step.partition)
     if built is not None and built.rows != rows:
         raise StoreError(
-            f"BigQuery loaded {rows:,} rows of {step.model.name} {step.partition}, whose file has {built.rows:,}",
+            f"BigQuery loaded {plural(rows, 'row')} of {step.model.name} {step.partition}, its file has {built.rows:,}",
             hint="was the file replaced meanwhile? Run it again",
         )
     return rows

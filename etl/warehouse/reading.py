@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from os import PathLike
+from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from etl import gcs
 from etl.errors import UsageError
 from etl.warehouse.duckdb_engine import connect, view_of
 from etl.warehouse.models import Kind, Model, models
-from etl.warehouse.tables import Warehouse
+from etl.warehouse.tables import TABLES, Warehouse
 from etl.warehouse.translate import Dialect, shaped, translate
 
 if TYPE_CHECKING:
@@ -26,16 +29,23 @@ _TYPES: Final = {
 
 
 @contextmanager
-def opened(warehouse: Warehouse) -> Iterator[duckdb.DuckDBPyConnection]:
-    """Opens a DuckDB in memory in which every table and view of the warehouse can be asked.
+def opened(warehouse: Warehouse | str | PathLike[str] = "warehouse") -> Iterator[duckdb.DuckDBPyConnection]:
+    """Opens a DuckDB in memory in which every table and view of a warehouse can be queried by its name.
 
-    A table that was not built yet is there, and has no rows. The files are those of this instant: after a build, open
-    it again.
+    A table that was not built yet has no rows. The files are those of this instant: open it again after a build.
+
+    Args:
+        warehouse: The warehouse's folder, as ``build --warehouse`` takes it.
+
+    Returns:
+        A context manager that yields the connection, and closes it at its end. Times are shown in UTC.
 
     Raises:
         StoreError: If the warehouse cannot be read.
-        UsageError: If DuckDB is not installed, or the warehouse lies in a bucket.
+        UsageError: If there is no warehouse in the folder, it lies in a bucket, or DuckDB is not installed.
     """
+    if not isinstance(warehouse, Warehouse):
+        warehouse = _warehouse_in(os.fspath(warehouse))
     if gcs.is_address(warehouse.address):
         raise UsageError(
             f"{warehouse.address} is in a bucket, where BigQuery reads it", hint="name a warehouse in a folder"
@@ -47,6 +57,13 @@ def opened(warehouse: Warehouse) -> Iterator[duckdb.DuckDBPyConnection]:
         yield connection
     finally:
         connection.close()
+
+
+def _warehouse_in(folder: str) -> Warehouse:
+    # A bucket is refused by ``opened``.
+    if not gcs.is_address(folder) and not (Path(folder) / TABLES).is_dir():
+        raise UsageError(f"there is no warehouse in the folder {folder}", hint="`build` makes one; name its folder")
+    return Warehouse.at(folder)
 
 
 def _statement(warehouse: Warehouse, model: Model) -> str:

@@ -179,8 +179,8 @@ def test_an_unwritable_lake_is_the_lakes_failure(tmp_path: Path, practice: Path)
 @pytest.mark.parametrize(
     ("words", "part"),
     [
-        ((), "where it begins"),
-        (("2015-01-01",), "where it ends"),
+        ((), "no range of hours is given"),
+        (("yesterday",), "neither an hour nor a day"),
         (("2015-01-02", "2015-01-01"), "before it begins"),
         (("2015-01-01", "2015-01-02", "--last", "3h"), "--last says the whole range"),
         (("--last", "3"), "no length of time"),
@@ -189,7 +189,7 @@ def test_an_unwritable_lake_is_the_lakes_failure(tmp_path: Path, practice: Path)
         (("2015-01-01", "2015-01-02", "--max-rate", "10"), "no rate"),
         (("2015-01-01", "2015-01-02", "--workers", "0"), "--workers"),
         (("2010-01-01", "2015-01-02"), "before the archive began"),
-        (("2015-13-01", "2015-01-02"), "no hour"),
+        (("2015-13-01", "2015-01-02"), "no day 2015-13-01"),
         (("2015-01-01", "2015-01-02", "--source", "no/such/folder"), "not a folder"),
     ],
 )

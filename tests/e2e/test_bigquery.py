@@ -86,9 +86,9 @@ def test_from_a_plan_to_tables_that_reports_may_read(cloud: Cloud) -> None:
 
 def test_tables_of_duckdb_are_loaded(cloud: Cloud) -> None:
     assert cloud.etl("build").code == ExitCode.OK
-    plan = cloud.etl("load", "--dry-run", "--json")
+    plan = cloud.etl("load", "--dry-run", "--format", "jsonl")
     planned = {(row["model"], row["partition"]) for row in map(json.loads, plan.out.splitlines())}
-    done = cloud.etl("load", "--json")
+    done = cloud.etl("load", "--format", "jsonl")
     assert done.code == ExitCode.OK, done.err
     rows = {(row["model"], row["partition"]): row["rows"] for row in map(json.loads, done.out.splitlines())}
     assert set(rows) == planned

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import json
+import re
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
-from etl.errors import ExitCode
+from etl.errors import ExitCode, UsageError
 from etl.hours import Hour
 from etl.lake.lake import Lake
 from etl.practice.generator import provide_hour
 from etl.warehouse.reading import opened
 from etl.warehouse.tables import Warehouse
-from tests.e2e.running import Done, etl
+from tests.e2e.running import ROOT, Done, clean_environment, etl
 
 HOUR = Hour.of(2019, 1, 2, 3)
 
@@ -29,8 +32,9 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def lines(done: Done) -> list[dict[str, object]]:
-    return [json.loads(line) for line in done.out.splitlines()]
+def rows_of(done: Done) -> list[dict[str, object]]:
+    rows: list[dict[str, object]] = json.loads(done.out)
+    return rows
 
 
 def test_from_the_plan_to_the_tables(folder: Path) -> None:
@@ -40,11 +44,13 @@ def test_from_the_plan_to_the_tables(folder: Path) -> None:
     assert "nothing was done" in plan.out
     assert not (folder / "warehouse").exists()
 
-    planned = lines(etl(folder, "build", "--dry-run", "--json"))
+    planned = rows_of(etl(folder, "build", "--dry-run", "--format", "json"))
+    as_lines = etl(folder, "build", "--dry-run", "--format", "jsonl")
+    assert [json.loads(line) for line in as_lines.out.splitlines()] == planned
     done = etl(folder, "build", "--json")
     assert done.code == ExitCode.OK
     assert [(row["model"], row["partition"]) for row in planned] == [
-        (row["model"], row["partition_id"]) for row in lines(done)
+        (row["model"], row["partition_id"]) for row in rows_of(done)
     ]
     with opened(Warehouse.at(str(folder / "warehouse"))) as connection:
         (found,) = connection.execute("SELECT sum(events - duplicates) FROM coverage").fetchall()
@@ -54,14 +60,16 @@ def test_from_the_plan_to_the_tables(folder: Path) -> None:
     again = etl(folder, "build")
     assert (again.code, again.out) == (ExitCode.OK, "everything in warehouse is up to date\n")
     assert etl(folder, "build", "--dry-run").out == "everything is up to date\n"
+    assert etl(folder, "build", "--format", "json").out == "[]\n"
+    assert etl(folder, "build", "--format", "jsonl").out == ""
 
 
 def test_some_days_into_another_place(folder: Path) -> None:
     done = etl(folder, "build", "2019-01-03", "2019-01-03", "--warehouse", "elsewhere", "--log-level", "error")
     assert done.code == ExitCode.OK
     assert sorted(path.name for path in (folder / "elsewhere/tables/events_base").iterdir()) == ["2019-01-03.parquet"]
-    full = etl(folder, "build", "--full", "--json", "--warehouse", "elsewhere")
-    assert {row["reason"] for row in lines(full)} <= {"full", "new", "changed"}
+    full = etl(folder, "build", "--full", "--format", "jsonl", "--warehouse", "elsewhere")
+    assert {json.loads(line)["reason"] for line in full.out.splitlines()} <= {"full", "new", "changed"}
 
 
 @pytest.mark.parametrize(
@@ -90,3 +98,46 @@ def test_a_full_disk_leaves_what_there_was(folder: Path) -> None:
     assert "up to date" not in done.out
     assert etl(folder, "build").code == ExitCode.OK
     assert Lake.at(str(folder / "lake")).manifest(HOUR) is not None
+
+
+def test_the_example_for_analysts_runs_as_it_stands_on_the_page(folder: Path) -> None:
+    assert etl(folder, "build", "-q").code == ExitCode.OK
+    page = (ROOT / "docs/warehouse.md").read_text(encoding="utf-8")
+    (example,) = re.findall(r"^```python\n(.*?)^```$", page, re.MULTILINE | re.DOTALL)
+    done = subprocess.run(
+        [sys.executable, "-c", example],
+        cwd=folder,
+        env=clean_environment() | {"PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "PushEvent" in done.stdout
+
+
+def test_a_warehouse_is_opened_by_its_folder(folder: Path) -> None:
+    assert etl(folder, "build", "-q").code == ExitCode.OK
+    for place in (folder / "warehouse", str(folder / "warehouse"), Warehouse.at(str(folder / "warehouse"))):
+        with opened(place) as connection:
+            ((events,),) = connection.execute("SELECT count(*) FROM events").fetchall()
+            assert 0 < events <= 100  # each hour has some copies of events
+    with pytest.raises(UsageError, match="there is no warehouse in the folder"), opened(folder / "werehouse"):
+        pass
+    with pytest.raises(UsageError, match="is in a bucket"), opened("gs://my-bucket/warehouse"):
+        pass
+
+
+def test_quiet_is_quiet_and_verbose_tells_more(folder: Path) -> None:
+    quiet = etl(folder, "build", "--quiet")
+    assert (quiet.code, quiet.err) == (ExitCode.OK, "")
+    assert etl(folder, "run", "--at", HOUR + 1, "--source", "nowhere", "-q").error.startswith("error: ")
+    loud = etl(folder, "status", "-v", env={"GHARCHIVE_LOG_LEVEL": "error"})
+    assert loud.code == ExitCode.OK
+    for words, said in (
+        (("-q", "-v"), "contradict each other"),
+        (("-q", "--log-level", "debug"), "--log-level says what --quiet says"),
+    ):
+        done = etl(folder, "status", *words)
+        assert done.code == ExitCode.USAGE
+        assert said in done.error

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import os
+import pty
+import re
 import signal
 import socket
 import subprocess
 import sys
 import threading
+from contextlib import suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -245,6 +249,22 @@ def test_damage_is_stored_and_told(program: Program, archive: Path, tmp_path: Pa
     assert "partial" in shown.stdout
 
 
+def test_a_partial_hour_whose_file_is_the_same_is_told_to_be_unchanged(
+    program: Program, archive: Path, tmp_path: Path
+) -> None:
+    broken = tmp_path / "broken"
+    broken.mkdir()
+    lines = gzip.decompress((archive / f"{HOUR}.json.gz").read_bytes()).splitlines(keepends=True)
+    (broken / f"{HOUR}.json.gz").write_bytes(gzip.compress(b"".join([*lines[1:], b'{"id": "1", \n'])))
+    words = ("--at", HOUR, "--source", str(broken), "--max-damage", "0")
+    first, again = program(*words), program(*words)
+
+    assert (first.returncode, again.returncode) == (ExitCode.DAMAGED, ExitCode.DAMAGED), again.stderr
+    assert first.stdout.startswith(f"{HOUR} is partial: ")
+    assert re.match(rf"{HOUR} is partial already with \d+ events, and the source has nothing newer;", again.stdout)
+    assert _last_words(again) == _last_words(first)
+
+
 def test_a_smaller_hour_is_refused(program: Program, tmp_path: Path) -> None:
     assert program.fetch().returncode == ExitCode.OK
     smaller = tmp_path / "smaller"
@@ -270,7 +290,7 @@ def test_a_stored_hour_that_was_tampered_with(program: Program) -> None:
 
     assert bad.returncode == ExitCode.VERIFY_FAILED
     assert "SHA-256 differs" in bad.stdout
-    assert "1 of 1 hours" in _last_words(bad)
+    assert "1 of 1 hour does not match its manifest" in _last_words(bad)
 
 
 # ---- being stopped
@@ -409,11 +429,71 @@ def test_show_tells_all_and_some_events(program: Program) -> None:
         assert text in shown.stdout
 
 
+def test_an_hour_without_events_has_no_times_and_no_types(program: Program, tmp_path: Path) -> None:
+    empty = tmp_path / "empty"
+    empty.mkdir()
+    (empty / f"{HOUR}.json.gz").write_bytes(gzip.compress(b""))
+    done = program("--at", HOUR, "--source", str(empty))
+    assert done.stdout.startswith(f"{HOUR} is suspect: 0 events in "), done.stderr
+    for shown in (done, program("show", HOUR)):
+        assert "created" not in shown.stdout
+        assert "events/s" not in shown.stdout
+        assert "share" not in shown.stdout
+
+
+def test_show_for_a_program(program: Program) -> None:
+    assert program.fetch().returncode == ExitCode.OK
+    manifest = json.loads(program("--at", HOUR, "--format", "json").stdout)
+    told = json.loads(program("show", HOUR, "--events", "4", "--quarantine", "4", "--format", "json").stdout)
+    assert told["manifest"] == manifest
+    assert told["events_file"].endswith(f"{HOUR}.parquet")
+    assert len({event["type"] for event in told["events"]}) == 4
+    assert told["events"][0]["created_at"].startswith("2015-01-01T15:")
+    assert told["quarantine"] == []
+
+
+def test_a_terminal_is_shown_a_table_of_the_schema_and_a_pipe_gets_markdown(program: Program) -> None:
+    piped = program("schema")
+    assert piped.stdout.startswith("| column | type | what it holds |\n|---|---|---|\n")
+    primary, secondary = pty.openpty()
+    with subprocess.Popen(
+        [sys.executable, str(ROOT / "etl"), "schema"],
+        cwd=program.folder,
+        env=_clean_environment() | {"TERM": "xterm", "COLUMNS": "120"},
+        stdin=subprocess.DEVNULL,
+        stdout=secondary,
+    ) as process:
+        os.close(secondary)
+        seen = b""
+        with suppress(OSError):  # Linux's way to say that the other side has closed.
+            while piece := os.read(primary, 1 << 16):
+                seen += piece
+    os.close(primary)
+    assert process.returncode == ExitCode.OK
+    assert b"created_at" in seen
+    assert b"|---|" not in seen
+
+
 def test_schema_in_all_words(program: Program) -> None:
-    for form in ("bigquery", "spark"):
+    for form in ("json", "bigquery", "spark"):
         json.loads(program("schema", "--format", form).stdout)
     for form in ("markdown", "arrow"):
         assert "created_at" in program("schema", "--format", form).stdout
+
+
+def test_both_spellings_of_sources_work(program: Program) -> None:
+    for words, env in (
+        (("--source", "a", "--source", "b"), {}),
+        (("--sources", "a,b"), {}),
+        (("--sources", "a", "--source", "b"), {}),
+        ((), {"GHARCHIVE_SOURCE": "a,b"}),
+        ((), {"GHARCHIVE_SOURCES": "a,b"}),
+    ):
+        told = json.loads(program("settings", "--json", *words, env=env).stdout)
+        assert next(each["value"] for each in told if each["name"] == "sources") == ["a", "b"], words
+    both = program("settings", env={"GHARCHIVE_SOURCE": "a", "GHARCHIVE_SOURCES": "b"})
+    assert both.returncode == ExitCode.USAGE
+    assert "has both GHARCHIVE_SOURCE and GHARCHIVE_SOURCES" in _last_words(both)
 
 
 def test_settings_say_where_they_come_from(program: Program) -> None:

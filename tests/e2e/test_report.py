@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import signal
 from pathlib import Path
@@ -40,6 +41,23 @@ def test_links_to_looker_studio(tmp_path: Path) -> None:
     assert (every.code, template.code) == (0, 0)
     assert len(re.findall(r"^https://lookerstudio\.google\.com/reporting/create\?\S+$", every.out, re.MULTILINE)) == 5
     assert re.fullmatch(r"https://\S+c\.reportId=0a1b-2c\S+\n", template.out)
+    links = json.loads(etl(tmp_path, "report", "--looker-studio", "my-project.gharchive", "--format", "json").out)
+    assert [every.out.index(link) for link in links.values()] == sorted(map(every.out.index, links.values()))
+
+
+def test_a_report_tells_what_the_warehouse_lacks_of_a_lake(tmp_path: Path) -> None:
+    bring(tmp_path, Hour.of(2019, 1, 2, 3))
+    same = etl(tmp_path, "report", "--lake", "lake")
+    assert (same.code, "behind" in same.out) == (0, False), same.err
+    write_hour(Hour.of(2019, 1, 3, 3), tmp_path / "archive/2019-01-03-3.json.gz", events=50)
+    assert etl(tmp_path, "--at", "2019-01-03-3", "--source", "archive").code == 0
+    assert "behind" not in etl(tmp_path, "report").out
+    behind = etl(tmp_path, "report", "--lake", "lake")
+    assert "are behind the lake lake; `build` updates them" in behind.out
+    told = json.loads(etl(tmp_path, "report", "--lake", "lake", "--format", "json").out)
+    assert (told["page"], told["bytes"]) == ("report.html", (tmp_path / "report.html").stat().st_size)
+    assert told["partitions_behind"] > 0
+    assert json.loads(etl(tmp_path, "report", "--json").out)["partitions_behind"] is None
 
 
 @pytest.mark.parametrize(

@@ -226,7 +226,7 @@ def test_hours_by_a_spark_of_this_machine(tmp_path: Path) -> None:
     _practice(hour, tmp_path)
     done = etl(tmp_path, "backfill", hour, hour, "--source", "practice", "--engine", "spark", "--log-level", "error")
     assert done.code == ExitCode.OK, done.err
-    assert f"{hour}..{hour}: 1 of 1 hours are done" in done.out
+    assert f"{hour}..{hour}: 1 of 1 hour is done" in done.out
     assert told(Lake.at(str(tmp_path / "lake")), hour)["status"] == "complete"
 
 

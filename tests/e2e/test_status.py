@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from etl.errors import ExitCode
-from etl.hours import Hour, HourRange
+from etl.hours import Hour, HourRange, newest_finished_hour
 from etl.lake.coverage import COVERAGE_SCHEMA
 from etl.lake.lake import Lake
 from etl.lake.layout import index_key
@@ -47,13 +47,34 @@ def test_a_lake_without_hours(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
     asked = etl(tmp_path, "status", "2018-10-20", "2018-10-20")
     assert asked.code == ExitCode.OK
-    assert "24 of the 24 hours from 2018-10-20-0..2018-10-20-23 are not in the lake" in asked.out
+    assert asked.out == "no hours in the lake lake\n"
+
+
+def test_an_empty_range_of_a_lake_that_has_hours(folder: Path) -> None:
+    done = etl(folder, "status", "2019-05-01")
+    assert (done.code, done.err) == (ExitCode.OK, "")
+    range_, lake = "2019-05-01-0..2019-05-01-23", "46 hours from 2018-10-20-0 to 2018-10-22-1"
+    assert done.out == f"no hours in {range_}; the lake lake holds {lake}\n"
+
+
+def test_ranges_of_absent_hours_between_few_hours_are_only_counted(tmp_path: Path) -> None:
+    lake = Lake.at(str(tmp_path / "lake"))
+    for step in range(8):
+        publish(lake, 1, FIRST + 100 * step)
+    lake.record(FIRST + 50, Status.FAILED, "the source hung up", started_at=ASKED, finished_at=ASKED)
+    done = etl(tmp_path, "status")
+    assert "692 hours are absent, from 2018-10-20-1 to 2018-11-18-3; `status --only absent` lists them" in done.out
+    assert "the source hung up" in done.out
+    assert len(done.out.splitlines()) < 25
+    listed = etl(tmp_path, "status", "--only", "absent")
+    assert "2018-10-20-1 to 2018-10-21-22" in listed.out  # the next one is a known hole
+    assert listed.out.endswith("692 hours of 701 are absent\n")
 
 
 def test_a_whole_lake_is_looked_at_without_pandas(tmp_path: Path) -> None:
     lake = Lake.at(str(tmp_path / "lake"))
     for step in range(30):
-        publish(lake, 3, FIRST + step)
+        publish(lake, 3, FIRST + 4 * step)  # into a known hole, with absent hours between
     etl(tmp_path, "status")
     asked = [sys.executable, "-X", "importtime", str(ROOT / "etl"), "status"]
     done = subprocess.run(asked, cwd=tmp_path, env=clean_environment(), capture_output=True, text=True, check=True)
@@ -68,7 +89,7 @@ def test_a_few_hours_are_listed_one_by_one(tmp_path: Path) -> None:
     done = etl(tmp_path, "status", DAYS[0], DAYS[0])
     assert done.code == ExitCode.OK
     assert f"{FIRST}" in done.out
-    assert "1 hours in lake (1 complete): 60 events" in done.out
+    assert "1 hour in lake (1 complete): 60 events" in done.out
     assert "23 of the 24 hours" in done.out
     elsewhere = etl(tmp_path, "status", "2018-10-21")
     assert f"{FIRST} " not in elsewhere.out
@@ -110,8 +131,9 @@ def test_years_are_a_calendar_of_months(tmp_path: Path) -> None:
 
 
 def test_every_format_holds_the_same_rows(folder: Path) -> None:
-    lines = etl(folder, "status", *DAYS, "--format", "json").out.splitlines()
-    rows = [json.loads(line) for line in lines]
+    rows = json.loads(etl(folder, "status", *DAYS, "--format", "json").out)
+    assert json.loads(etl(folder, "status", *DAYS, "--json").out) == rows
+    assert [json.loads(line) for line in etl(folder, "status", *DAYS, "--format", "jsonl").out.splitlines()] == rows
     assert [list(row) for row in rows] == [COVERAGE_SCHEMA.names] * 72
     assert rows[0]["types"] == {"PushEvent": 3}
     assert rows[0]["hour_start"] == "2018-10-20T00:00:00Z"
@@ -149,6 +171,10 @@ def test_a_page_is_written(folder: Path) -> None:
         (("--out", "no/such/folder/coverage.csv"), "cannot write"),
         (("--html", "no/such/folder/coverage.html"), "cannot write"),
         (("2018-10-21", "2018-10-20"), "the range ends"),
+        (("--only", "failed,lost"), "'lost' is no status of an hour"),
+        (("--fail-if-late", "6"), "no length of time"),
+        (("--fail-if-late", "6h", "--only", "complete"), "a complete hour is never late"),
+        (("--json", "--format", "csv"), "--json is short for --format json"),
     ],
 )
 def test_what_cannot_be_is_refused(folder: Path, words: tuple[str, ...], why: str) -> None:
@@ -184,4 +210,79 @@ def test_what_was_done_a_moment_ago_is_there(tmp_path: Path) -> None:
     lake = Lake.at(str(tmp_path / "lake"))
     hour = Hour.containing(datetime.now(UTC) - timedelta(hours=2))
     publish(lake, 2, hour)
-    assert "1 hours in lake (1 complete): 2 events" in etl(tmp_path, "status").out
+    assert "1 hour in lake (1 complete): 2 events" in etl(tmp_path, "status").out
+
+
+def test_where_hours_came_from_is_told(tmp_path: Path) -> None:
+    lake = Lake.at(str(tmp_path / "lake"))
+    for step in range(26):
+        publish(lake, 2, FIRST + step)
+    done = etl(tmp_path, "status")
+    assert ("https://data.gharchive.org", "26", "2018-10-21-1") in {
+        tuple(line.split()) for line in done.out.splitlines()
+    }
+    few = etl(tmp_path, "status", FIRST)
+    assert f"https://data.gharchive.org/{FIRST}.json.gz" in few.out
+
+
+def test_only_hours_of_some_statuses(folder: Path) -> None:
+    done = etl(folder, "status", *DAYS, "--only", "failed,missing")
+    assert done.code == ExitCode.OK
+    assert "the source hung up" in done.out
+    assert "absent" not in done.out
+    assert done.out.endswith("3 hours of 72 are failed or missing\n")
+    rows = json.loads(etl(folder, "status", *DAYS, "--only", "failed, missing", "--format", "json").out)
+    assert [row["status"] for row in rows] == ["failed", "missing", "missing"]
+
+
+def recent(folder: Path, *steps: int) -> Lake:
+    """A lake of complete hours that ended so many hours ago."""
+    lake = Lake.at(str(folder / "lake"))
+    for step in steps:
+        publish(lake, 1, newest_finished_hour() - step)
+    return lake
+
+
+def test_a_lake_that_is_up_to_date_is_not_late(tmp_path: Path) -> None:
+    # The clock may go on to the next hour meanwhile; both are early enough.
+    recent(tmp_path, *range(12))
+    for words in ((), ("--only", "failed,missing"), ("--last", "12h"), ("--format", "json")):
+        done = etl(tmp_path, "status", "--fail-if-late", "6h", *words)
+        assert (done.code, done.err) == (ExitCode.OK, "")
+
+
+def test_an_hour_that_does_not_come_is_late(tmp_path: Path) -> None:
+    recent(tmp_path, *range(10, 100))
+    done = etl(tmp_path, "status", "--fail-if-late", "6h")
+    assert done.code == ExitCode.INCOMPLETE
+    assert "hours are late, 6 hours or more after the end:" in done.error
+    assert f"{newest_finished_hour() - 9} (absent)" in done.error
+    assert "catch-up" in done.hint
+    assert etl(tmp_path, "status", "--fail-if-late", "12h").code == ExitCode.OK
+    assert etl(tmp_path, "status").code == ExitCode.OK
+
+
+def test_statuses_that_are_named_are_those_that_are_late(tmp_path: Path) -> None:
+    lake = recent(tmp_path, *range(3), *range(4, 20))
+    when = datetime.now(UTC)
+    lake.record(newest_finished_hour() - 12, Status.FAILED, "gone", started_at=when, finished_at=when)
+    failed = newest_finished_hour() - 30
+    lake.record(failed, Status.FAILED, "the source hung up", started_at=when, finished_at=when)
+    for words, code in (
+        (("--only", "failed"), ExitCode.INCOMPLETE),
+        (("--only", "pending"), ExitCode.OK),
+        (("--only", "failed", "--last", "20h"), ExitCode.OK),
+        (("--only", "complete"), ExitCode.USAGE),
+    ):
+        assert etl(tmp_path, "status", "--fail-if-late", "24h", *words).code == code, words
+
+
+def test_an_empty_lake_is_late(tmp_path: Path) -> None:
+    done = etl(tmp_path, "status", "--fail-if-late", "2d")
+    assert done.code == ExitCode.INCOMPLETE
+    assert "(absent)" in done.error
+
+
+def test_a_known_hole_is_never_late(folder: Path) -> None:
+    done = etl(folder, "status", HOLE.first, HOLE.last, "--fail-if-late", "1h")
+    assert done.code == ExitCode.OK

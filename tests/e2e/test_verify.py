@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shutil
@@ -112,6 +113,24 @@ def test_bad_hours_are_told_one_a_line(lake: Lake, verify: Verify) -> None:
     assert "--repair" in done.hint
     assert all_files(lake) == before
     assert verify(THREE).out == f"{THREE}: sound\n"
+    as_json = verify("--format", "json")
+    assert as_json.code == ExitCode.VERIFY_FAILED
+    assert as_json.error == done.error
+    told = json.loads(as_json.out)
+    assert [bad["hour"] for bad in told["bad"]] == [str(ONE), str(TWO)]
+    assert "SHA-256 differs" in told["bad"][0]["problems"][0]
+    assert (told["checked"], told["sound"], told["repairs"], told["orphans"]) == (3, 1, [], [])
+
+
+def test_a_program_is_told_what_was_repaired_and_removed(lake: Lake, verify: Verify, sources: Path) -> None:
+    flip(lake, ONE)
+    lay(lake, "events/_SUCCESS")
+    done = verify("--repair", "--prune", "--source", sources, "--json")
+    told = json.loads(done.out)
+    assert (told["from"], told["to"], told["not_in_lake"]) == (None, None, 0)
+    assert [(each["key"], each["removed"]) for each in told["orphans"]] == [("events/_SUCCESS", True)]
+    assert (told["repaired"], told["bad"]) == (1, [])
+    assert [(each["hour"], each["outcome"]) for each in told["repairs"]] == [(str(ONE), "made anew")]
 
 
 def test_repair_puts_all_right_that_can_be(lake: Lake, verify: Verify, sources: Path) -> None:
@@ -140,7 +159,7 @@ def test_an_hour_that_cannot_be_read_keeps_nobody_from_the_others(lake: Lake, ve
     assert done.code == ExitCode.VERIFY_FAILED
     assert f"{ONE}: left: cannot read " in done.out
     assert f"{THREE}: made anew\n" in done.out
-    assert done.error == "error: 1 of 3 hours do not match their manifests"
+    assert done.error == "error: 1 of 3 hours does not match its manifest"
 
 
 def test_repair_does_not_take_fewer_events(lake: Lake, verify: Verify, tmp_path: Path, sources: Path) -> None:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import re
+import shlex
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
 import pytest
 import rich_click as click
-from click.testing import CliRunner
 
 from etl.cli.front import EXIT_CODES
 from etl.cli.main import front
@@ -102,23 +102,46 @@ def test_a_relative_link_leads_somewhere(page: str, target: str) -> None:
         assert anchor in anchors(linked), f"{page} links to {target}, and there is no such heading"
 
 
-def command_lines() -> list[list[str]]:
-    """The command lines of the README's table, in words."""
-    rows = re.findall(r"^\| `(python etl[^`]*)` \|", section(README, "Commands"), re.MULTILINE)
-    return [row.split()[2:] for row in rows]
+def table_lines() -> list[str]:
+    """The command lines of the README's table."""
+    return re.findall(r"^\| `(python etl[^`]*)` \|", section(README, "Commands"), re.MULTILINE)
 
 
-@pytest.mark.parametrize("words", command_lines(), ids=" ".join)
-def test_a_command_of_the_readme_is_in_the_help(words: list[str]) -> None:
-    names = [word for word in words if not word.startswith("-")]
-    help_text = CliRunner().invoke(front, [*(names or ["run"]), "--help"], env={"COLUMNS": "200"})
-    assert help_text.exit_code == 0
-    listed = set(re.findall(r"--[a-z][a-z-]*", help_text.output))
-    assert {word for word in words if word.startswith("-")} <= listed
+def pasted_lines() -> list[str]:
+    """The command lines that stand in fenced blocks of all pages, without comments and what the shell makes of them."""
+    fenced = [
+        text
+        for page in PAGES
+        for text in re.findall(r"^```.*?^```$", page.read_text("utf-8"), re.MULTILINE | re.DOTALL)
+    ]
+    lines = re.findall(r"(?:^|\s)((?:python etl|gharchive-etl) [^#|>&;\n]*)", "\n".join(fenced), re.MULTILINE)
+    return sorted({line.strip() for line in lines})
+
+
+def parsed(line: str) -> str:
+    """Parses a command line as the program does, runs nothing, and gives the command's name."""
+    words = shlex.split(line.removeprefix("python etl").removeprefix("gharchive-etl"))
+    context = click.RichContext(front, info_name="etl")
+    group: click.Group = front
+    named = []
+    while True:
+        name, command, rest = group.resolve_command(context, words or ["run"])
+        named.append(name or "")
+        if not isinstance(command, click.Group):
+            break
+        group, words = command, rest
+    assert command is not None
+    command.make_context(name, rest, parent=context)
+    return " ".join(named)
+
+
+@pytest.mark.parametrize("line", [*table_lines(), *pasted_lines()])
+def test_a_command_line_of_a_page_can_be_pasted(line: str) -> None:
+    assert parsed(line)
 
 
 def test_the_readme_names_every_command() -> None:
-    named = {" ".join(word for word in words if not word.startswith("-")) for words in command_lines()}
+    named = {parsed(line) for line in table_lines()}
     for name, command in front.commands.items():
         subcommands = command.commands if isinstance(command, click.Group) else {}
         assert {f"{name} {sub}" for sub in subcommands} <= named if subcommands else name in named

@@ -153,6 +153,24 @@ def test_flags_that_were_not_given_count_for_nothing(monkeypatch: pytest.MonkeyP
     assert load({"sources": (), "lake": None}).settings.sources == ("here",)
 
 
+@pytest.mark.parametrize("place", ["environment", ".env", "secrets.json", "flag"])
+def test_sources_may_be_called_source(place: str, monkeypatch: pytest.MonkeyPatch, folder: Path) -> None:
+    if place == "environment":
+        monkeypatch.setenv("GHARCHIVE_SOURCE", "a,b")
+    elif place == ".env":
+        (folder / ".env").write_text("GHARCHIVE_SOURCE=a,b\n", encoding="utf-8")
+    elif place == "secrets.json":
+        (folder / "secrets.json").write_text('{"source": ["a", "b"]}', encoding="utf-8")
+    assert load({"sources": ("a,b",)} if place == "flag" else {}).settings.sources == ("a", "b")
+
+
+def test_two_spellings_in_one_place_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("GHARCHIVE_SOURCE", "a")
+    monkeypatch.setenv("GHARCHIVE_SOURCES", "b")
+    with pytest.raises(UsageError, match="the environment has both GHARCHIVE_SOURCE and GHARCHIVE_SOURCES"):
+        load()
+
+
 @pytest.mark.parametrize(
     ("text", "sources"),
     [
@@ -230,7 +248,7 @@ def test_a_key_that_is_refused_is_not_shown(key: str, monkeypatch: pytest.Monkey
     ("key", "hint"),
     [
         ("GHARCHIVE_LAEK", "did you mean GHARCHIVE_LAKE?"),
-        ("GHARCHIVE_SOURCE", "did you mean GHARCHIVE_SOURCES?"),
+        ("GHARCHIVE_SORCES", "did you mean GHARCHIVE_SOURCES?"),
         ("gharchive_emial_key", "did you mean GHARCHIVE_EMAIL_KEY?"),
         ("GHARCHIVE_QQQQ", "known keys: GHARCHIVE_SOURCES, GHARCHIVE_LAKE"),
     ],

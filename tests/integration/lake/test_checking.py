@@ -120,7 +120,7 @@ class TestDeep:
 
         problems = lake.verify(HOUR, SCHEMA, deep=True)
         url = lake.store.url(facts.key)
-        wrong = "cannot be decoded to its end" if harm == "bytes" else "holds 1 rows, not 7"
+        wrong = "cannot be decoded to its end" if harm == "bytes" else "holds 1 row, not 7"
         assert f"{url} {wrong}" in problems
         assert len(problems) == 1 + len(lake.verify(HOUR, SCHEMA))
 

@@ -14,7 +14,7 @@ import pytest
 
 from etl.errors import StoreError
 from etl.hours import FIRST_HOUR, Hour, HourRange
-from etl.lake.coverage import COVERAGE_SCHEMA, coverage
+from etl.lake.coverage import COVERAGE_SCHEMA, NOT_THERE, Extent, coverage, extent, late
 from etl.lake.index import FACTS_SCHEMA, facts
 from etl.lake.lake import Lake
 from etl.lake.layout import index_key, manifest_key
@@ -138,6 +138,30 @@ def test_some_columns_are_those_of_the_whole(lake: Lake, columns: list[str]) -> 
         whole = coverage(lake, None, now=NOW)
         assert part.column_names == [name for name in COVERAGE_SCHEMA.names if name in columns]
         assert part.equals(whole.select(part.column_names))
+
+
+def test_a_lake_tells_its_extent(lake: Lake) -> None:
+    assert extent(lake, now=NOW) is None
+    for hour in (HOUR, HOUR + 3, HOUR + 300):
+        publish(lake, 1, hour)
+    assert extent(lake, now=NOW) == Extent(3, HourRange(HOUR, HOUR + 300))
+
+
+@pytest.mark.parametrize("first", [Hour.of(2018, 10, 21, 0), Hour.of(2013, 3, 10, 0)])
+def test_late_are_hours_that_ended_early_enough_and_are_not_there(lake: Lake, first: Hour) -> None:
+    publish(lake, 1, first)
+    note(lake, first + 1, Status.FAILED)
+    table = coverage(lake, HourRange(first, first + 26), now=NOW)
+    for step in range(27):
+        before = (first + step).window[1]
+        expected = [
+            row["hour"]
+            for row in table.to_pylist()
+            if row["status"] in NOT_THERE and row["hole"] is None and Hour.parse(row["hour"]).window[1] < before
+        ]
+        assert late(table, NOT_THERE, before=before)["hour"].to_pylist() == expected
+    assert late(table, ["failed"], before=NOW)["hour"].to_pylist() == [str(first + 1)]
+    assert len(late(table, ["complete"], before=NOW)) == 1
 
 
 def test_hours_far_apart_are_told_apart(lake: Lake) -> None:

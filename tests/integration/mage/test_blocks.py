@@ -126,9 +126,9 @@ def test_an_engine_that_there_is_not_is_refused(engine: str) -> None:
 @pytest.mark.parametrize(
     ("engine", "dataset", "words"),
     [
-        ("auto", None, [("build", "--engine", "duckdb", "--json")]),
-        ("auto", "project.dataset", [("build", "--engine", "bigquery", "--json")]),
-        ("duckdb", "project.dataset", [("build", "--engine", "duckdb", "--json")]),
+        ("auto", None, [("build", "--engine", "duckdb", "--format", "json")]),
+        ("auto", "project.dataset", [("build", "--engine", "bigquery", "--format", "json")]),
+        ("duckdb", "project.dataset", [("build", "--engine", "duckdb", "--format", "json")]),
         ("dataproc", None, [("submit", "build")]),
         ("dataproc", "project.dataset", [("submit", "build"), ("load",)]),
     ],

@@ -326,7 +326,7 @@ def test_commits_of_a_trimmed_push_are_unknown(tmp_path: Path, lake: Lake, wareh
         ("PushEvent", 3),
     ]
     assert answer(warehouse, "SELECT commits, pushes FROM repositories") == [(3, 2)]
-    assert [entry.detail for entry in entries if entry.detail] == ["pushes_tell_commits (1 rows)"]
+    assert [entry.detail for entry in entries if entry.detail] == ["pushes_tell_commits (1 row)"]
 
 
 # ------------------------------------------------------------------------------------------------ checks and crashes
@@ -361,7 +361,7 @@ def test_a_check_that_must_hold_keeps_the_old_partition(
             sql="SELECT type FROM events_base WHERE DATE(action_time) = '2019-01-02'",
         )
         with_check("events_base", two, patch)
-        with pytest.raises(ChecksFailedError, match=r"1 partitions were refused.*events_base 2019-01-02: not_two"):
+        with pytest.raises(ChecksFailedError, match=r"1 partition was refused.*events_base 2019-01-02: not_two"):
             built(warehouse, lake)
     for name in ("events_base", "repositories_daily"):
         after = files(warehouse, name)

@@ -172,7 +172,7 @@ def test_another_number_of_rows_than_was_built_is_an_error(
         name: replace_rows(partition, partition.rows + 1) for name, partition in state.partitions.items()
     }
     monkeypatch.setattr(home.warehouse, "state", lambda _: (state, unknown))
-    with pytest.raises(StoreError, match=r"loaded 2 rows of events_base 2019-01-02, whose file has 3|2019-01-03"):
+    with pytest.raises(StoreError, match=r"loaded 2 rows of events_base 2019-01-02, its file has 3|2019-01-03"):
         load(home.warehouse, dataset, Days())
     assert google.jobs("load")
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 import rich_click as click
+from click.shell_completion import ShellComplete
 from click.testing import CliRunner
 
 from etl.cli.front import EXIT_CODES, Command, Group
@@ -85,6 +86,37 @@ def test_every_example_can_be_parsed(line: str) -> None:
     assert command is not None
     if "--help" not in rest:
         command.make_context(name, rest, parent=context)
+
+
+@pytest.mark.parametrize(
+    ("words", "incomplete", "found"),
+    [
+        ([], "sta", {"status"}),
+        ([], "--ye", {"--year"}),
+        (["status"], "--fail", {"--fail-if-late"}),
+        (["status", "--format"], "js", {"json", "jsonl"}),
+        (["mage"], "ba", {"backfill"}),
+        (["--at", "2015-01-01-15"], "--ref", {"--refresh"}),
+        (["stauts"], "--ref", {"--refresh"}),
+    ],
+)
+def test_a_shell_can_complete(words: list[str], incomplete: str, found: set[str]) -> None:
+    completion = ShellComplete(front, {}, "gharchive-etl", "_GHARCHIVE_ETL_COMPLETE")
+    assert {item.value for item in completion.get_completions(words, incomplete)} == found
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_the_program_prints_what_a_shell_needs(shell: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("_GHARCHIVE_ETL_COMPLETE", f"{shell}_source")
+        assert main([], prog_name="gharchive-etl") == ExitCode.OK
+    assert "gharchive-etl" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("words", [words for words in ALL if not isinstance(ALL[words], click.Group)], ids=" ".join)
+def test_every_command_with_a_log_can_be_quiet_or_verbose(words: tuple[str, ...]) -> None:
+    flags = {name for param in ALL[words].params for name in param.opts}
+    assert ("--log-level" in flags) is ({"-q", "--quiet", "-v", "--verbose"} <= flags)
 
 
 def test_the_defaults_that_helps_tell_are_the_settings_own() -> None:

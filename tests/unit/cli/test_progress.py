@@ -13,7 +13,18 @@ from rich.console import Console
 from structlog.testing import capture_logs
 
 from etl.backfill import Ending, HourReport, Progress
-from etl.cli.progress import BarsWatch, BarWatch, LogManyWatch, LogWatch, _bar, watching, watching_many
+from etl.cli.progress import (
+    BarsWatch,
+    BarWatch,
+    CountLog,
+    LogManyWatch,
+    LogWatch,
+    _bar,
+    counting,
+    shows_bars,
+    watching,
+    watching_many,
+)
 from etl.hours import Hour
 
 FIRST = Hour.of(2015, 1, 1, 0)
@@ -191,6 +202,45 @@ def test_on_a_terminal_the_range_and_each_running_hour_have_a_line() -> None:
     assert "5,678 events" in text
     assert "2/3" in text
     assert str(FIRST) in text
+
+
+def test_on_a_terminal_counted_work_has_a_bar_that_begins_again() -> None:
+    screen = io.StringIO()
+    console = Console(file=screen, force_terminal=True, width=120, color_system=None)
+    with counting("partitions", console, out=Console(file=io.StringIO())) as watch:
+        watch.begin("events_base", 2)
+        watch.advance(1_500_000)
+        watch.advance(500_000)
+        watch.begin("actors", 3)
+        watch.advance()
+
+    text = screen.getvalue()
+    assert "actors" in text
+    assert "1/3 partitions" in " ".join(text.split())
+
+
+def test_elsewhere_counted_work_has_a_line_now_and_then() -> None:
+    structlog.reset_defaults()
+    screen = io.StringIO()
+    with counting("hours", Console(file=screen, force_terminal=False), out=Console(file=screen)) as watch:
+        assert isinstance(watch, CountLog)
+    clock = Clock()
+    with capture_logs() as lines:
+        log = CountLog("hours", clock=clock)
+        log.begin("verifying", 3)
+        for size in (7, 5, 4):
+            log.advance(size)
+            clock.now += 11
+    assert screen.getvalue() == ""
+    assert [(line["what"], line["hours"], line["of"], line["bytes"]) for line in lines] == [
+        ("verifying", 2, 3, 12),
+        ("verifying", 3, 3, 16),
+    ]
+
+
+def test_a_quiet_console_has_no_bars() -> None:
+    assert shows_bars(Console(file=io.StringIO(), force_terminal=True))
+    assert not shows_bars(Console(file=io.StringIO(), force_terminal=True, quiet=True))
 
 
 def test_without_a_terminal_many_hours_are_logged() -> None:

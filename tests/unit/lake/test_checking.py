@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 from etl.hours import Hour
 from etl.lake.checking import _side_by_side, inner_problems, read_footer, sha256_of
 from etl.lake.manifest import CONTENT_KEY, Content, SourceFacts, Status, encode_content
+from etl.plural import plural
 
 HOUR: Final = Hour.of(2015, 1, 1, 15)
 _FIELDS: dict[str, pa.DataType] = {"type": pa.string(), "created_at": pa.timestamp("us", "UTC")}
@@ -93,7 +94,7 @@ def test_a_wrong_count_is_noticed(rows: list[Row], more: int) -> None:
     file = file_of(rows, right)
 
     assert inner_problems(file, content_of(rows, events=len(rows) + more)) == [
-        f"holds {len(rows)} rows, not {len(rows) + more}"
+        f"holds {plural(len(rows), 'row')}, not {len(rows) + more}"
     ]
     types = right.types | {"PushEvent": right.types.get("PushEvent", 0) + more}
     assert inner_problems(file, content_of(rows, types=types)) == ["holds other counts by type than it says"]

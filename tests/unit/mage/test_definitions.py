@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import ast
 import re
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any, Final
 
@@ -48,7 +50,7 @@ def project(**environment: str) -> dict[str, Any]:
 
 def test_nothing_differs_from_the_snapshot() -> None:
     assert as_text() == SNAPSHOT.read_text(encoding="utf-8"), (
-        "the project was changed; if that was meant: python -m tests.unit.mage.snapshot"
+        "the project was changed; if that was meant: python -m tests.unit.mage.snapshot --write"
     )
 
 
@@ -164,3 +166,16 @@ def test_a_message_never_has_room_for_what_an_event_holds() -> None:
     messages = project()["notification_config"]["message_templates"]
     named = {name for each in messages.values() for text in each.values() for name in re.findall(r"{(\w+)}", text)}
     assert named == {"pipeline_uuid", "pipeline_schedule_name", "execution_time", "error", "pipeline_run_url"}
+
+
+def run_snapshot(*words: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "tests.unit.mage.snapshot", *words]
+    return subprocess.run(command, cwd=PROJECT.parent, capture_output=True, text=True, check=False)
+
+
+def test_the_snapshot_is_written_only_where_that_is_asked_for() -> None:
+    before = SNAPSHOT.stat().st_mtime_ns
+    assert "--write" in run_snapshot("--help").stdout
+    assert run_snapshot("--wirte").returncode == 2
+    assert (run_snapshot().returncode, run_snapshot().stdout) == (0, "the snapshot is current\n")
+    assert SNAPSHOT.stat().st_mtime_ns == before

@@ -1,0 +1,14 @@
+"""Counts in words: ``1 hour``, ``2 hours``, ``1,000 hours``."""
+
+from __future__ import annotations
+
+
+def plural(count: int, one: str, many: str | None = None) -> str:
+    """Returns a count with its noun, as ``1 hour`` or ``1,000 hours``.
+
+    Args:
+        count: How many.
+        one: The noun for one, or a noun and its verb: ``hour``, ``hour is``.
+        many: The noun for any other number; ``one`` with an s when None.
+    """
+    return f"{count:,} {one if count == 1 else many or f'{one}s'}"
