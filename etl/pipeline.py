@@ -317,6 +317,7 @@ class _Run:
                 sha256=download.sha256,
                 companion=download.companion is not None,
                 interrupted=bool(broken),
+                redirected_to=download.redirected_to,
             ),
             documents=documents,
             events=tally.events,
