@@ -12,8 +12,10 @@ import http.client
 import io
 import ipaddress
 import socket
+import threading
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import Future
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
@@ -200,16 +202,30 @@ def _bounded_pool(pool: type[Any], *, public_only: bool) -> type[Any]:
 
 
 def _bounded_connection(connection: type[Any], *, public_only: bool) -> type[Any]:
-    members: dict[str, object] = {"response_class": BoundedResponse}
-    if public_only:
+    def connect(self: Any) -> socket.socket:  # noqa: ANN401 -- of the class made below
+        sock: socket.socket = _interruptible(lambda: connection._new_conn(self))  # noqa: SLF001 -- before TLS begins
+        if public_only and not is_public_address(str(sock.getpeername()[0])):
+            sock.close()
+            raise PrivateAddressError
+        return sock
 
-        def connect_to_public(self: Any) -> socket.socket:  # noqa: ANN401 -- of a class made here
-            sock: socket.socket = connection._new_conn(self)  # noqa: SLF001 -- the one place before a TLS handshake
-            peer = str(sock.getpeername()[0])
-            if not is_public_address(peer):
-                sock.close()
-                raise PrivateAddressError
-            return sock
+    return type(connection.__name__, (connection,), {"response_class": BoundedResponse, "_new_conn": connect})
 
-        members["_new_conn"] = connect_to_public
-    return type(connection.__name__, (connection,), members)
+
+def _interruptible(call: Callable[[], _Result]) -> _Result:
+    """Calls a function so that a signal ends the wait for it: looking up a name cannot be interrupted, for one.
+
+    Only the main thread hears signals. The call goes on in a thread of its own, which does not keep the process alive.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        return call()
+    future = Future[_Result]()
+
+    def work() -> None:
+        try:
+            future.set_result(call())
+        except BaseException as error:  # noqa: BLE001 -- handed over, whatever it is
+            future.set_exception(error)
+
+    threading.Thread(target=work, name="connect", daemon=True).start()
+    return future.result()

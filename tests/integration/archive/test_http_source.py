@@ -9,8 +9,7 @@ import random
 import socket
 import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final
 
@@ -21,10 +20,11 @@ from structlog.testing import capture_logs
 from etl.archive import http_source
 from etl.archive.fetch import Download, FetchPolicy, open_download
 from etl.archive.http_source import HttpSource
-from etl.archive.http_transport import is_public_address
+from etl.archive.http_transport import _interruptible, is_public_address
 from etl.errors import SourceUnreachableError
 from etl.hours import Hour
 from etl.practice.faults import FaultyServer, parse_plan
+from tests.integration.archive.raw import Serve, dripping, flooding, head, sending, serving
 from tests.integration.archive.server import Archive, File, Handler, status
 
 HOUR: Final = Hour.of(2015, 1, 1, 15)
@@ -33,9 +33,6 @@ COMPANION_PATH: Final = f"/{HOUR}.manifest.json"
 # Random bytes cannot be compressed, so the file is longer than what is read at once.
 CONTENT: Final = gzip.compress(random.Random(1).randbytes(300_000), mtime=0)  # noqa: S311 -- not a secret
 MALFORMED: Final = "the answer is not sound HTTP"
-
-Serve = Callable[[socket.socket], None]
-"""Answers one connection whose request was read; the connection is closed afterwards."""
 
 
 def policy(**options: Any) -> FetchPolicy:
@@ -53,71 +50,6 @@ def fetch(url: str, **options: Any) -> tuple[bytes, Download]:
     assert download is not None
     with download:
         return b"".join(download), download
-
-
-@contextmanager
-def serving(serve: Serve) -> Iterator[str]:
-    """Runs a server that answers each connection by ``serve``, which knows nothing of HTTP."""
-
-    def accept() -> None:
-        while True:
-            try:
-                connection, _ = listener.accept()
-            except OSError:
-                return
-            threading.Thread(target=answer, args=(connection,), daemon=True).start()
-
-    def answer(connection: socket.socket) -> None:
-        with connection:
-            request = b""
-            try:
-                while b"\r\n\r\n" not in request:
-                    if not (piece := connection.recv(1 << 16)):
-                        return
-                    request += piece
-                serve(connection)
-            except OSError:
-                return
-
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        thread = threading.Thread(target=accept, daemon=True)
-        thread.start()
-        try:
-            yield f"http://127.0.0.1:{listener.getsockname()[1]}"
-        finally:
-            listener.shutdown(socket.SHUT_RDWR)
-            thread.join()
-
-
-def sending(*pieces: bytes) -> Serve:
-    return lambda connection: connection.sendall(b"".join(pieces))
-
-
-def flooding(begin: bytes, again: bytes) -> Serve:
-    """Sends without a pause until the client leaves."""
-
-    def serve(connection: socket.socket) -> None:
-        connection.sendall(begin)
-        while True:
-            connection.sendall(again)
-
-    return serve
-
-
-def dripping(begin: bytes, again: bytes) -> Serve:
-    """Sends a piece now and then, more often than the read timeout, until the client leaves."""
-
-    def serve(connection: socket.socket) -> None:
-        connection.sendall(begin)
-        while not pause.wait(0.05):
-            connection.sendall(again)
-
-    pause = threading.Event()
-    return serve
-
-
-def head(*fields: str, line: str = "HTTP/1.1 200 OK") -> bytes:
-    return "\r\n".join((line, *fields, "", "")).encode("latin-1")
 
 
 # ---- answers that never come to their point
@@ -179,6 +111,18 @@ def test_the_body_of_a_redirect_is_not_read(archive: Archive) -> None:
         content, download = fetch(url)
     assert content == CONTENT
     assert download.redirected_to == f"{archive.url}{PATH}"
+
+
+def test_the_wait_for_a_connection_can_be_interrupted() -> None:
+    """The lookup of a name cannot, so it is not the main thread that does it; a call elsewhere is a plain one."""
+    assert _interruptible(threading.current_thread) is not threading.main_thread()
+    others: list[bool] = []
+    other = threading.Thread(target=lambda: others.append(_interruptible(threading.current_thread) is other))
+    other.start()
+    other.join()
+    assert others == [True]
+    with pytest.raises(ZeroDivisionError):
+        _interruptible(lambda: 1 // 0)
 
 
 # ---- heads that make no sense
