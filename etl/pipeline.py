@@ -280,7 +280,7 @@ class _Run:
         """Runs ahead: downloads, inflates, cuts and parses; damage goes the way of the blocks, in its place."""
         way = inflate_carefully if careful else inflate
         text = way(self._received(download), put, max_expanded=self._options.max_expanded)
-        for block in blocks(text, put):
+        for block in blocks(download.watching(text), put):
             put(decoder.read(block))
 
     def _received(self, download: Download) -> Iterator[bytes]:
@@ -317,6 +317,7 @@ class _Run:
                 sha256=download.sha256,
                 companion=download.companion is not None,
                 interrupted=bool(broken),
+                redirected_to=download.redirected_to,
             ),
             documents=documents,
             events=tally.events,

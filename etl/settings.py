@@ -102,6 +102,9 @@ class Settings(BaseSettings):
     max_damage: float = Field(
         0.01, ge=0, le=1, description="Share of an hour that may be unreadable before it is partial: 0.01 or 1%."
     )
+    max_compressed_gib: float = Field(
+        1, gt=0, description="GiB that one hour's file may have; the largest known one has 0.34."
+    )
     max_expanded_gib: float = Field(
         64, gt=0, description="GiB that one hour may expand to; more is taken for a decompression bomb."
     )
@@ -109,7 +112,9 @@ class Settings(BaseSettings):
         168, ge=0, description="Hours during which a 404 means pending; an older one means missing."
     )
     connect_timeout: float = Field(10.0, gt=0, description="Seconds to wait for a connection.")
-    read_timeout: float = Field(60.0, gt=0, description="Seconds to wait for the next bytes of a download.")
+    read_timeout: float = Field(
+        60.0, gt=0, description="Seconds to wait for the head of an answer, and for each 64 KiB of a body."
+    )
     attempts: int = Field(6, ge=1, le=100, description="Tries at one source before the next one is asked.")
     backoff_first: float = Field(1.0, ge=0, description="Seconds before the second try; doubled for each further one.")
     backoff_max: float = Field(60.0, ge=0, description="The longest wait between tries in seconds.")

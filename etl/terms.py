@@ -21,6 +21,7 @@ def fetch_policy(settings: Settings) -> FetchPolicy:
         attempts=settings.attempts,
         backoff_first=settings.backoff_first,
         backoff_max=settings.backoff_max,
+        max_bytes=int(settings.max_compressed_gib * _GIB),
     )
 
 

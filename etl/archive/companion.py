@@ -14,6 +14,8 @@ from typing import Final
 import msgspec
 
 _SHA256_KEYS: Final = ("sha256", "compressed_sha256")
+_COUNT_MAX: Final = 1 << 53
+"""The largest count that is believed; a larger one is no count of events or bytes, and slow to print."""
 _SHA256: Final = re.compile(r"[0-9a-f]{64}", re.ASCII)
 
 
@@ -33,10 +35,10 @@ class Companion:
 
 
 def parse_companion(content: bytes) -> Companion | None:
-    """Reads a companion; None when it is no JSON object or says nothing of use."""
+    """Reads a companion; None when it is no JSON object, is nested too deeply, or says nothing of use."""
     try:
         fields = msgspec.json.decode(content, type=dict[str, object])
-    except (msgspec.MsgspecError, UnicodeDecodeError):
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
         return None
     digests = (_digest(fields.get(key)) for key in _SHA256_KEYS)
     companion = Companion(
@@ -48,7 +50,7 @@ def parse_companion(content: bytes) -> Companion | None:
 
 
 def _count(value: object) -> int | None:
-    return value if isinstance(value, int) and not isinstance(value, bool) and value >= 0 else None
+    return value if isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= _COUNT_MAX else None
 
 
 def _digest(value: object) -> str | None:

@@ -28,6 +28,7 @@ class Body(Protocol):
         start: Position in the file of the first byte this body delivers. It is 0 when the rest was asked
             for and the source sends everything, because it cannot send parts or because the file changed.
         content_type: The media type as the source says it, None if it does not.
+        redirected_to: The address that answered, when a redirect led to another one; without password and query.
     """
 
     etag: str | None
@@ -35,6 +36,7 @@ class Body(Protocol):
     size: int | None
     start: int
     content_type: str | None
+    redirected_to: str | None
 
     def read(self, n: int) -> bytes:
         """Reads 1 to ``n`` bytes, as they come; ``b""`` at the end of the body.
@@ -138,6 +140,8 @@ class _Closeable(Protocol):
 
 class ClosingBody:
     """The half of ``Body`` that is the same for all: being a context manager that calls ``close``."""
+
+    redirected_to: str | None = None
 
     def __enter__(self) -> Self:
         """Gives the body itself."""

@@ -45,6 +45,11 @@ __all__ = [
 
 CHUNK_BYTES: Final = 1 << 16
 _STRETCH_BYTES: Final = 1 << 16
+_MOST_TRANSFERS: Final = 4
+"""So many times ``FetchPolicy.max_bytes`` may come, counting what a server without ranges sends again."""
+_MOST_IDLE_BYTES: Final = 64 << 20
+"""Most bytes without any text in them, of a file whose size the source does not say. A damaged hour, which may lack
+text from its first byte to its last, comes with a size from every source that is known."""
 _GZIP_MAGIC: Final = b"\x1f\x8b"
 
 _log: structlog.stdlib.BoundLogger = structlog.get_logger()
@@ -105,6 +110,7 @@ class Download:
         received: Bytes that have arrived so far, including those not handed on yet.
         attempts: Requests for the file so far.
         resumed: How many of them went on in the middle of the file.
+        redirected_to: The address that sent the file, when a redirect led to another one; None if none did.
         companion: What the mirror's manifest says of the hour, checked against what arrived; known at the
             end, None when there is none.
     """
@@ -117,11 +123,15 @@ class Download:
         self.received = 0
         self.attempts = 0
         self.resumed = 0
+        self.redirected_to: str | None = None
         self.companion: Companion | None = None
         self._source = source
         self._hour = hour
         self._unless_etag = unless_etag
         self._retrying = retrying(policy)
+        self._max_bytes = policy.max_bytes
+        self._transferred = 0
+        self._text_at: int | None = None
         self._sha256 = hashlib.sha256()
         self._pending = bytearray()
         self._body: Body | None = None
@@ -172,6 +182,14 @@ class Download:
             yield self._take()
         self._check()
 
+    def watching(self, text: Iterable[bytes]) -> Iterator[bytes]:
+        """Yields what is inflated from the bytes; a file of unknown size is given up when it yields no more text."""
+        self._text_at = 0
+        for piece in text:
+            if piece:
+                self._text_at = self.received
+            yield piece
+
     def close(self) -> None:
         """Frees the connection; bytes that have not arrived are not waited for, nor asked for again."""
         self._closed.set()
@@ -220,7 +238,24 @@ class Download:
             self._sha256.update(piece)
             self._pending += piece
             self.received += len(piece)
+            self._count(len(piece))
             self._ended = not piece
+
+    def _count(self, size: int) -> None:
+        """Counts bytes that came, and refuses a file that is too large or comes again too often."""
+        self._transferred += size
+        if self.received > self._max_bytes:
+            raise self._too_large(f"sends more than {self._max_bytes:,} bytes")
+        if self._transferred > _MOST_TRANSFERS * self._max_bytes:
+            raise self._too_large(f"sent {self._transferred:,} bytes, most of them again and again")
+        if self.size is None and self._text_at is not None and self.received > self._text_at + _MOST_IDLE_BYTES:
+            raise SourceUnreachableError(f"{self.address}: it sent {_MOST_IDLE_BYTES:,} bytes that hold nothing")
+
+    def _too_large(self, how: str) -> SourceUnreachableError:
+        return SourceUnreachableError(
+            f"{self.address}: it {how}, which no hour has",
+            hint="if it really is an hour, set max_compressed_gib higher",
+        )
 
     def _check_piece(self, piece: bytes) -> None:
         if not piece and self.size is not None and self.received < self.size:
@@ -230,7 +265,10 @@ class Download:
         self.attempts += 1
         if self.received == 0:
             body = self._source.open(self._hour, unless_etag=self._unless_etag)
-            self.etag, self.last_modified, self.size = body.etag, body.last_modified, body.size
+            with ExitStack() as stack:
+                stack.enter_context(body)
+                self._check_first(body)
+                stack.pop_all()
             return body
         with ExitStack() as stack:
             body = stack.enter_context(self._reopen())
@@ -239,6 +277,15 @@ class Download:
             stack.pop_all()
         self.resumed += 1
         return body
+
+    def _check_first(self, body: Body) -> None:
+        """Notes what the first answer says of the file, and refuses one that is none of a whole hour."""
+        self.etag, self.last_modified, self.size = body.etag, body.last_modified, body.size
+        self.redirected_to = body.redirected_to
+        if body.start != 0:
+            raise SourceUnreachableError(f"{self.address}: asked for the file, got it from byte {body.start}")
+        if self.size is not None and self.size > self._max_bytes:
+            raise self._too_large(f"announces {self.size:,} bytes")
 
     def _reopen(self) -> Body:
         try:
@@ -277,6 +324,7 @@ class Download:
             if not piece:
                 raise self._changed(f"was replaced while it was read (ends before byte {self.received} now)")
             digest.update(piece)
+            self._count(len(piece))
             left -= len(piece)
         if digest.digest() != self._sha256.digest():
             raise self._changed("was replaced while it was read (it begins with other bytes now)")

@@ -16,9 +16,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
+from functools import cached_property
 from http import HTTPStatus
 from typing import Final
-from urllib.parse import urlsplit
+from urllib.parse import urljoin, urlsplit, urlunsplit
 
 import requests
 import urllib3
@@ -38,6 +39,12 @@ from etl.archive.contract import (
     is_html_type,
     mask_credentials,
 )
+from etl.archive.http_transport import (
+    MalformedHeadError,
+    PrivateAddressError,
+    bounded_session,
+    is_public_address,
+)
 from etl.errors import SourceUnreachableError, UsageError
 from etl.hours import Hour
 
@@ -47,7 +54,13 @@ _HEADERS: Final = {
     # speak of other bytes than the file's, so it is declined here and never undone below.
     "Accept-Encoding": "identity",
 }
-_CONTENT_RANGE: Final = re.compile(r"bytes (?P<first>\d+)-\d+/(?P<total>\d+|\*)", re.ASCII)
+_LENGTH: Final = re.compile(r"(?P<length>\d{1,18})(?:\s*,\s*(?P=length))*", re.ASCII)
+_CONTENT_RANGE: Final = re.compile(r"bytes (?P<first>\d{1,18})-\d{1,18}/(?P<total>\d{1,18}|\*)", re.ASCII)
+_VALIDATOR: Final = re.compile(r"[^\x00-\x1f\x7f]{1,1024}")
+"""What of an ETag or a date is sent back to the server; a folded header, for one, cannot be."""
+_RETRY_AFTER_MAX_LENGTH: Final = 64
+_MOST_REDIRECTS: Final = 10
+_DEFAULT_PORTS: Final = {"http": 80, "https": 443}
 _ANYTHING_BEFORE_AT: Final = re.compile(r"(?<=://).*@")
 _GONE: Final = frozenset({HTTPStatus.NOT_FOUND, HTTPStatus.GONE})
 _TRANSIENT: Final = frozenset({HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.TOO_EARLY, HTTPStatus.TOO_MANY_REQUESTS})
@@ -55,13 +68,28 @@ _CHANGED: Final = frozenset({HTTPStatus.PRECONDITION_FAILED, HTTPStatus.REQUESTE
 _DENIED: Final = frozenset({HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN})
 _NO_HEAD: Final = frozenset({HTTPStatus.METHOD_NOT_ALLOWED, HTTPStatus.NOT_IMPLEMENTED})
 _TLS_BREAKS: Final = (ssl.SSLEOFError, ssl.SSLZeroReturnError, ssl.SSLSyscallError)
+_RAISED: Final = (
+    OSError,  # also the errors of requests
+    urllib3.exceptions.HTTPError,
+    http.client.HTTPException,
+    ValueError,  # also UnicodeError
+    LookupError,
+    ArithmeticError,
+    RecursionError,
+)
+"""What the libraries raise because of what a server sends."""
+_MALFORMED: Final = "the answer is not sound HTTP"
+_PRIVATE: Final = "it redirects to an address in a private network"
 _WORDS: Final[tuple[tuple[type[BaseException], str], ...]] = (
+    (MalformedHeadError, _MALFORMED),
     (http.client.RemoteDisconnected, "the server hung up without an answer"),
     (ConnectionRefusedError, "connection refused"),
     (ConnectionResetError, "connection reset by the server"),
     (BrokenPipeError, "connection closed by the server"),
     (socket.gaierror, "host name not found"),
     (http.client.IncompleteRead, "the body ended early"),
+    (http.client.HTTPException, _MALFORMED),
+    (urllib3.exceptions.InvalidChunkLength, _MALFORMED),
 )
 
 
@@ -71,7 +99,7 @@ class HttpSource:
     Args:
         address: An ``http://`` or ``https://`` URL without query; user and password may stand in it.
         connect_timeout: Seconds to wait for a connection.
-        read_timeout: Seconds to wait for the next bytes.
+        read_timeout: Seconds to wait for the head of an answer, and for each 64 KiB of a body.
 
     Raises:
         UsageError: If the address is no such URL.
@@ -82,8 +110,7 @@ class HttpSource:
         self.address: Final = mask_credentials(address)
         self._base = address
         self._timeout = (connect_timeout, read_timeout)
-        self._session = requests.Session()
-        self._session.headers.update(_HEADERS)
+        self._session = _session()
 
     def url(self, hour: Hour) -> str:
         """The URL of the hour's file, a password masked."""
@@ -106,7 +133,9 @@ class HttpSource:
         response = self._send("GET", name, headers)
         with _closed_on_error(response):
             self._check_status(response, name, resuming=start > 0)
-            return HttpBody(response, self.url(hour), self._timeout)
+            body = HttpBody(response, self.url(hour), self._timeout)
+            body.redirected_to = _redirected_to(response, f"{self._base}/{name}")
+            return body
 
     def companion(self, hour: Hour) -> bytes | None:
         """Reads the manifest beside the hour; None when there is none, or none for everyone (401, 403)."""
@@ -118,7 +147,8 @@ class HttpSource:
             url = f"{self.address}/{name}"
             self._check_status(response, name, resuming=False)
             with _in_words(url, self._timeout):
-                content: bytes = response.raw.read(COMPANION_MAX_BYTES + 1, decode_content=True)
+                # Not decoded: a compressed one was not asked for, and may expand to anything.
+                content: bytes = response.raw.read(COMPANION_MAX_BYTES + 1, decode_content=False)
             check_companion_size(url, len(content))
             return content
 
@@ -140,15 +170,44 @@ class HttpSource:
         return True
 
     def _send(self, method: str, name: str, headers: dict[str, str]) -> requests.Response:
-        with _in_words(f"{self.address}/{name}", self._timeout):
-            return self._session.request(
-                method,
-                f"{self._base}/{name}",
-                headers=headers,
-                timeout=self._timeout,
-                stream=True,
-                allow_redirects=True,
-            )
+        """Sends a request and follows redirects. No body of a redirect is read: it might never end."""
+        shown, url, session = f"{self.address}/{name}", f"{self._base}/{name}", self._session
+        for _ in range(_MOST_REDIRECTS + 1):
+            with _in_words(shown, self._timeout):
+                response = session.request(method, url, headers=headers, timeout=self._timeout, stream=True)
+            if not response.is_redirect:
+                return response
+            response.close()
+            before, url = url, _redirect_target(shown, url, response)
+            session = self._session_for(shown, url)
+            headers = _kept_credentials(session, response, before, url, headers)
+        raise SourceUnreachableError(f"{shown}: it redirects in a circle")
+
+    def _session_for(self, shown: str, url: str) -> requests.Session:
+        """Returns the session for the target of a redirect.
+
+        Raises:
+            SourceUnreachableError: If the source is public and the target is not.
+        """
+        if _origin(url) == _origin(self._base) or not self._is_public:
+            return self._session
+        host = (urlsplit(url).hostname or "").rstrip(".")
+        if host == "localhost" or host.endswith(".localhost") or _is_private_literal(host):
+            raise SourceUnreachableError(f"{shown}: {_PRIVATE}")
+        return self._public_session
+
+    @cached_property
+    def _public_session(self) -> requests.Session:
+        return _session(public_only=True)
+
+    @cached_property
+    def _is_public(self) -> bool:
+        """Whether the source itself is outside of this machine's networks; so is one whose name a proxy resolves."""
+        try:
+            found = socket.getaddrinfo(urlsplit(self._base).hostname, None, type=socket.SOCK_STREAM)
+        except (OSError, UnicodeError):
+            return True
+        return all(is_public_address(str(address[0])) for *_, address in found)
 
     def _check_status(self, response: requests.Response, name: str, *, resuming: bool) -> None:
         url, status = f"{self.address}/{name}", response.status_code
@@ -172,11 +231,11 @@ class HttpBody(ClosingBody):
 
     def __init__(self, response: requests.Response, url: str, timeout: tuple[float, float]) -> None:
         headers = response.headers
-        self.etag: str | None = headers.get("ETag")
-        self.last_modified: str | None = headers.get("Last-Modified")
+        self.etag: str | None = _validator(headers.get("ETag"))
+        self.last_modified: str | None = _validator(headers.get("Last-Modified"))
         self.content_type: str | None = headers.get("Content-Type")
         # What the answer itself holds, to know its end; `size` is about the whole file.
-        self._left = _content_length(response)
+        self._left = _content_length(response, url)
         self.start, self.size = 0, self._left
         if response.status_code == HTTPStatus.PARTIAL_CONTENT:
             self.start, self.size = _content_range(response, url)
@@ -224,11 +283,13 @@ def parse_retry_after(text: str | None, now: datetime) -> float | None:
     if text is None:
         return None
     text = text.strip()
+    if len(text) > _RETRY_AFTER_MAX_LENGTH:
+        return None
     if text.isascii() and text.isdigit():
         return float(text)
     try:
         date = parsedate_to_datetime(text)
-    except ValueError:
+    except (ValueError, OverflowError):
         return None
     # An HTTP date is GMT by definition, even when it says "-0000", which the parser takes for "unknown".
     aware = date if date.tzinfo is not None else date.replace(tzinfo=UTC)
@@ -259,11 +320,14 @@ def _range_headers(start: int, etag: str | None, last_modified: str | None) -> d
     return headers
 
 
-def _content_length(response: requests.Response) -> int | None:
-    text = response.headers.get("Content-Length", "")
-    if "Transfer-Encoding" in response.headers or not (text.isascii() and text.isdigit()):
+def _content_length(response: requests.Response, url: str) -> int | None:
+    text = response.headers.get("Content-Length")
+    if text is None or "Transfer-Encoding" in response.headers:
         return None
-    return int(text)
+    match = _LENGTH.fullmatch(text.strip())
+    if match is None:
+        raise SourceUnreachableError(f"{url}: the server sent a Content-Length that is no length")
+    return int(match["length"])
 
 
 def _content_range(response: requests.Response, url: str) -> tuple[int, int | None]:
@@ -271,6 +335,72 @@ def _content_range(response: requests.Response, url: str) -> tuple[int, int | No
     if match is None:
         raise SourceUnreachableError(f"{url}: the server sent a part of the file without saying which")
     return int(match["first"]), None if match["total"] == "*" else int(match["total"])
+
+
+def _validator(text: str | None) -> str | None:
+    """Returns an ETag or a date as it was sent, None for one that could not be sent back."""
+    return text if text is not None and _VALIDATOR.fullmatch(text) else None
+
+
+def _session(*, public_only: bool = False) -> requests.Session:
+    session = bounded_session(public_only=public_only)
+    session.headers.update(_HEADERS)
+    return session
+
+
+def _redirect_target(shown: str, url: str, response: requests.Response) -> str:
+    """Returns the URL that a redirect leads to.
+
+    Raises:
+        SourceUnreachableError: If it is no web address, or would give up the encryption.
+    """
+    target = scheme = ""
+    complete = False
+    with suppress(ValueError):
+        # Headers are read as Latin-1; what is not ASCII in an address is UTF-8 in practice.
+        target = urljoin(url, response.headers["Location"].encode("latin-1").decode("utf-8"))
+        scheme = urlsplit(target).scheme
+        complete = bool(urlsplit(target).hostname) and urlsplit(target).port != 0
+    if scheme not in _DEFAULT_PORTS or not complete:
+        raise SourceUnreachableError(f"{shown}: it redirects to an address that is not http")
+    if scheme == "http" and urlsplit(url).scheme == "https":
+        raise SourceUnreachableError(f"{shown}: it redirects from https to http")
+    return target
+
+
+def _kept_credentials(
+    session: requests.Session, response: requests.Response, before: str, after: str, headers: dict[str, str]
+) -> dict[str, str]:
+    """Returns the headers for the target of a redirect: a password is sent on to the same host only."""
+    name = "Authorization"
+    others = {key: value for key, value in headers.items() if key != name}
+    password = response.request.headers.get(name)
+    strip: bool = session.should_strip_auth(before, after)  # type: ignore[no-untyped-call]
+    if password is None or strip:
+        return others
+    return others | {name: password}
+
+
+def _redirected_to(response: requests.Response, requested: str) -> str | None:
+    """Returns the address that answered when it is another one; without a password, or a query that may sign it."""
+    parts = urlsplit(response.url)
+    final = urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], parts.path, "", ""))
+    same = _origin(response.url) == _origin(requested) and parts.path == urlsplit(requested).path
+    return None if same else final
+
+
+def _origin(url: str) -> tuple[str, str | None, int | None]:
+    parts = urlsplit(url)
+    return parts.scheme, parts.hostname, parts.port or _DEFAULT_PORTS.get(parts.scheme)
+
+
+def _is_private_literal(host: str) -> bool:
+    """Tells whether a host is an IP address that is not public; also in forms such as 127.1 and 0x7f000001."""
+    try:
+        found = socket.getaddrinfo(host, None, type=socket.SOCK_STREAM, flags=socket.AI_NUMERICHOST)
+    except (OSError, UnicodeError):
+        return False
+    return not all(is_public_address(str(address[0])) for *_, address in found)
 
 
 @contextmanager
@@ -287,7 +417,7 @@ def _in_words(url: str, timeout: tuple[float, float]) -> Iterator[None]:
     """Translates what the HTTP libraries raise."""
     try:
         yield
-    except (OSError, urllib3.exceptions.HTTPError) as error:  # requests' own errors are OSErrors
+    except _RAISED as error:
         chain = tuple(_chain(error))
         final = _final_words(chain)
         if final is not None:
@@ -298,14 +428,16 @@ def _in_words(url: str, timeout: tuple[float, float]) -> Iterator[None]:
 def _final_words(chain: tuple[BaseException, ...]) -> tuple[str, str | None] | None:
     """Says what is wrong and what to do, when trying again cannot help; else None."""
     error = chain[0]
-    if isinstance(error, requests.TooManyRedirects):
-        return "it redirects in a circle", None
+    if any(isinstance(link, PrivateAddressError) for link in chain):
+        return _PRIVATE, None
     if type(error) is OSError:
         return "the certificate file cannot be read", "check REQUESTS_CA_BUNDLE and CURL_CA_BUNDLE"
     if isinstance(error, requests.exceptions.InvalidProxyURL):
         return "the proxy's address is not a URL", "check HTTP_PROXY, HTTPS_PROXY and ALL_PROXY"
-    # Among these are InvalidURL, InvalidSchema and MissingSchema: the address itself was checked before.
-    if isinstance(error, ValueError):
+    if isinstance(error, requests.exceptions.InvalidHeader):
+        return "the server sent several lengths that differ", None
+    # The source's own address was checked before, so these are about the target of a redirect.
+    if isinstance(error, requests.exceptions.InvalidURL | requests.exceptions.InvalidSchema):
         return "it redirects to an address that is not http", None
     return _final_tls_words(chain)
 
@@ -329,7 +461,8 @@ def _words(chain: tuple[BaseException, ...], timeout: tuple[float, float]) -> st
         return f"no connection after {connect_timeout:g} s"
     if isinstance(error, requests.Timeout | urllib3.exceptions.TimeoutError):
         return f"timed out after {read_timeout:g} s"
-    what = next((words for kind, words in _WORDS if any(isinstance(link, kind) for link in chain)), "connection failed")
+    other = "connection failed" if isinstance(error, OSError | urllib3.exceptions.HTTPError) else _MALFORMED
+    what = next((words for kind, words in _WORDS if any(isinstance(link, kind) for link in chain)), other)
     return f"proxy: {what}" if isinstance(error, requests.exceptions.ProxyError) else what
 
 

@@ -41,6 +41,9 @@ _RAW: Final = -15
 _HEADER_SEARCH: Final = 64
 """How far behind the start of a file without a header the deflate stream is looked for."""
 
+_MOST_EMPTY: Final = 256
+"""So many pieces in a row may hold no text. Members without text cost 20 bytes each, and more time than any others."""
+
 Report = Callable[[Damage], None]
 """Takes what is broken, as it is met."""
 
@@ -253,9 +256,13 @@ class _Budget:
     def __init__(self, limit: int) -> None:
         self._limit = limit
         self._left = limit
+        self._empty = 0
 
     def spend(self, text: bytes) -> bytes:
         self._left -= len(text)
+        self._empty = 0 if text else self._empty + 1
+        if self._empty > _MOST_EMPTY:
+            raise SourceUnreachableError("the file goes on without text and was not read further")
         if self._left < 0:
             raise SourceUnreachableError(
                 f"the file inflates to more than {self._limit:,} bytes and was not read further",

@@ -27,13 +27,14 @@ class FetchPolicy:
 
     Attributes:
         connect_timeout: How long to wait for a connection.
-        read_timeout: How long to wait for the next bytes.
+        read_timeout: How long to wait for the head of an answer, and for each 64 KiB of a body.
         attempts: Tries before a source is given up. In a download the count starts again whenever 64 KiB
             have arrived, so that a large hour may break off more often than a small one.
         backoff_first: Wait before the second try, doubled with every further one. Up to this much is added
             by chance, lest many clients come back at the same instant.
         backoff_max: The longest of these waits, before chance adds to it.
         retry_after_max: The longest wait that a source may ask for with Retry-After.
+        max_bytes: Most bytes of one hour's file. The largest known one has 361 MB.
     """
 
     connect_timeout: float = 10.0
@@ -42,6 +43,7 @@ class FetchPolicy:
     backoff_first: float = 1.0
     backoff_max: float = 60.0
     retry_after_max: float = 300.0
+    max_bytes: int = 1 << 30
 
 
 def retrying(policy: FetchPolicy) -> Retrying:

@@ -42,7 +42,7 @@ def source_at(address: str, *, connect_timeout: float = CONNECT_TIMEOUT, read_ti
     Args:
         address: An ``https://``, ``http://``, ``gs://`` or ``file://`` address, or the path of a folder.
         connect_timeout: Seconds to wait for a connection.
-        read_timeout: Seconds to wait for the next bytes.
+        read_timeout: Seconds to wait for the head of an answer, and for each 64 KiB of a body.
 
     Raises:
         UsageError: If the address is none of these, or the folder is not there.

@@ -187,10 +187,15 @@ class _Hand:
 
     def let_go(self, *, at_once: bool) -> None:
         """Tells it that there is nothing more to do, or to stop what it does."""
+        # One that has not begun does not hear signals yet, and has nothing to put away.
+        began = self.began or self.pipe.poll()
         self._theirs.close()
         self.pipe.close()
         if at_once and self._process is not None:
-            self._process.terminate()
+            if began:
+                self._process.terminate()
+            else:
+                self._process.kill()
 
     def await_end(self) -> None:
         """Waits for its end, not too long."""

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from etl.archive.contract import Source
     from etl.lake.lake import Lake
-    from etl.lake.manifest import Manifest
+    from etl.lake.manifest import Manifest, Replaced
     from etl.pipeline import HourResult, RunOptions
 
 _PARTS: Final = ("year", "month", "day", "hour")
@@ -130,13 +130,15 @@ def _print_summary(session: Session, lake: Lake, manifest: Manifest) -> None:
     content, file = manifest.content, manifest.events_file
     if content is None or file is None:
         return
-    quarantine = content.quarantine_file
+    quarantine, replaced = content.quarantine_file, manifest.replaced
     session.out.print(
         facts_table(
             (
                 ("reason", manifest.reason and printable(manifest.reason)),
                 ("file", f"{lake.store.url(file.key)} ({size_text(file.bytes)})"),
                 ("source", f"{printable(content.source.address)} ({size_text(content.source.bytes)})"),
+                ("redirected to", content.source.redirected_to and printable(content.source.redirected_to)),
+                ("replaced", None if replaced is None else _replaced_text(replaced)),
                 ("created", created_text(content)),
                 (
                     "quarantine",
@@ -149,6 +151,17 @@ def _print_summary(session: Session, lake: Lake, manifest: Manifest) -> None:
     )
     if content.types:
         session.out.print(types_table(content.types, _TOP_TYPES))
+
+
+def _replaced_text(replaced: Replaced) -> str:
+    """Says which version of the source's file the hour held before."""
+    from etl.cli.tables import printable, size_text, time_text
+
+    version = "" if replaced.etag is None else f", etag {printable(replaced.etag)}"
+    return (
+        f"a version with {plural(replaced.events, 'event')} ({size_text(replaced.bytes)}{version}),"
+        f" stored {time_text(replaced.written_at)}"
+    )
 
 
 def _headline(result: HourResult, options: RunOptions) -> str:

@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, Final, cast
 
 import pyarrow as pa
+import structlog
 from tenacity import retry, retry_if_exception_type, stop_after_attempt, wait_random
 from typing_extensions import override
 
@@ -35,10 +36,12 @@ from etl.lake.manifest import (
     Content,
     FileFacts,
     Manifest,
+    Replaced,
     Status,
     decode,
     encode,
     is_of_later_version,
+    replaced_by,
 )
 from etl.lake.store import ABSENT, ObjectInfo, Store
 
@@ -48,6 +51,8 @@ if TYPE_CHECKING:
 __all__ = ["CONTENT_KEY", "Lake", "Publication", "store_at"]
 
 _HASH_CHUNK_BYTES: Final = 8 << 20
+
+_log: structlog.stdlib.BoundLogger = structlog.get_logger()
 
 _look_again = retry(
     retry=retry_if_exception_type(ConflictError),
@@ -210,7 +215,9 @@ class Lake:
                 return seen
             facts = FileFacts(key=events_key(hour), bytes=footer.file_bytes, rows=footer.rows, sha256=sha256_of(file))
         now = self._clock()
-        made = _manifest(footer.content, facts, started_at=now, finished_at=now, attempts=seen.attempts + 1)
+        made = _manifest(
+            footer.content, facts, started_at=now, finished_at=now, attempts=seen.attempts + 1, before=manifest
+        )
         info = self.store.write(manifest_key(hour), encode(made), if_generation=seen.manifest_generation)
         return _Seen(made, info.generation, seen.events_generation)
 
@@ -294,6 +301,7 @@ class Publication:
             started_at=started_at,
             finished_at=self._clock(),
             attempts=self._seen.attempts + 1 if attempts is None else attempts,
+            before=self.current,
         )
         self._put_manifest(manifest, manifest_generation)
         logs.count(
@@ -303,6 +311,8 @@ class Publication:
             events=content.events,
             lake=self._store.address,
         )
+        if manifest.replaced is not None and manifest.replaced != (self.current and self.current.replaced):
+            _log_replacement(manifest.hour, manifest.replaced, content)
         self._remove_old_quarantine(content)
         return manifest
 
@@ -420,7 +430,13 @@ class _Seen:
 
 
 def _manifest(
-    content: Content, facts: FileFacts, *, started_at: datetime, finished_at: datetime, attempts: int
+    content: Content,
+    facts: FileFacts,
+    *,
+    started_at: datetime,
+    finished_at: datetime,
+    attempts: int,
+    before: Manifest | None,
 ) -> Manifest:
     return Manifest(
         hour=content.hour,
@@ -431,6 +447,23 @@ def _manifest(
         started_at=started_at,
         finished_at=finished_at,
         attempts=attempts,
+        replaced=replaced_by(before, content),
+    )
+
+
+def _log_replacement(hour: str, old: Replaced, new: Content) -> None:
+    if not structlog.is_configured():  # in a program of somebody else's, whose output is theirs
+        return
+    _log.info(
+        "another version of the source's file was stored",
+        hour=hour,
+        old_etag=old.etag,
+        etag=new.source.etag,
+        old_bytes=old.bytes,
+        bytes=new.source.bytes,
+        old_events=old.events,
+        events=new.events,
+        old_written_at=old.written_at.isoformat(),
     )
 
 

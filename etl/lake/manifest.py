@@ -11,7 +11,8 @@ import msgspec
 from etl.errors import StoreError
 from etl.hours import Hour
 
-MANIFEST_VERSION: Final = 1
+MANIFEST_VERSION: Final = 2
+"""Version 1 had neither ``replaced`` nor ``redirected_to``; it is read as if they were None."""
 
 CONTENT_KEY: Final = b"gharchive.content"
 """Under this key the parquet file's own key-value section holds its ``Content``, as ``encode_content`` writes it."""
@@ -50,6 +51,7 @@ class SourceFacts(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
         sha256: Hex digest of exactly these bytes.
         companion: Whether a manifest published beside the hour (``*.manifest.json``) was there and agreed.
         interrupted: Whether the compressed stream broke off, so that more may exist than was read.
+        redirected_to: The address that sent the file, when a redirect led there; None if ``address`` itself did.
     """
 
     address: str
@@ -59,6 +61,7 @@ class SourceFacts(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     sha256: str
     companion: bool
     interrupted: bool
+    redirected_to: str | None = None
 
 
 class Damage(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -139,6 +142,28 @@ class Content(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     software: str
 
 
+class Replaced(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The version of the source's file that an hour held before.
+
+    Attributes:
+        address: Where it came from.
+        etag: The source's own version of that file; None if it named none.
+        bytes: Its compressed bytes.
+        sha256: Hex digest of these.
+        status: The hour's status then.
+        events: The hour's events then.
+        written_at: When it was stored (UTC).
+    """
+
+    address: str
+    etag: str | None
+    bytes: int
+    sha256: str
+    status: Status
+    events: int
+    written_at: datetime
+
+
 class Manifest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """The whole manifest.
 
@@ -152,6 +177,7 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         started_at: When the last attempt began (UTC).
         finished_at: When it ended (UTC).
         attempts: Attempts at this hour so far, this one included.
+        replaced: The version of the source's file before this one; None if the hour has held one version only.
     """
 
     version: int = MANIFEST_VERSION
@@ -163,6 +189,7 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     started_at: datetime
     finished_at: datetime
     attempts: int
+    replaced: Replaced | None = None
 
     @property
     def seconds(self) -> float:
@@ -178,6 +205,32 @@ class _Versioned(msgspec.Struct, frozen=True):
 
 _NOT_JSON_OF_OURS: Final = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
 """The library lets the last two through: a field's name that is no UTF-8, and what is nested too deeply."""
+
+
+def replaced_by(before: Manifest | None, content: Content) -> Replaced | None:
+    """Returns what an hour's manifest says of the version before this content.
+
+    The same bytes of the source, stored again, are no new version: what was known of the one before stays.
+
+    Args:
+        before: The manifest that the hour had; None without one.
+        content: What the hour holds now.
+    """
+    if before is None or before.content is None:
+        return None
+    source = before.content.source
+    if source.sha256 == content.source.sha256:
+        return before.replaced
+    return Replaced(
+        address=source.redirected_to or source.address,
+        etag=source.etag,
+        bytes=source.bytes,
+        sha256=source.sha256,
+        status=before.content.status,
+        events=before.content.events,
+        written_at=before.finished_at,
+    )
+
 
 _DECODER: Final = msgspec.json.Decoder(Manifest)
 _VERSION_DECODER: Final = msgspec.json.Decoder(_Versioned)
@@ -227,9 +280,9 @@ def decode(content: bytes, *, of: Hour) -> Manifest:
             f"the manifest of {of} cannot be read: {error}",
             hint="run the hour again with --force to write it anew",
         ) from error
-    if manifest.version != MANIFEST_VERSION or manifest.hour != str(of):
+    if not 1 <= manifest.version <= MANIFEST_VERSION or manifest.hour != str(of):
         raise StoreError(
             f"the manifest of {of} is of hour {manifest.hour} in version {manifest.version}",
-            hint=f"this program reads version {MANIFEST_VERSION}; run the hour again with --force",
+            hint=f"this program reads versions 1 to {MANIFEST_VERSION}; run the hour again with --force",
         )
     return manifest

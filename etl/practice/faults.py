@@ -14,6 +14,7 @@ not on the clock, not on other hours, not on who asks. Requests beyond the plan'
 from __future__ import annotations
 
 import gzip
+import random
 import threading
 import zlib
 from collections import Counter
@@ -42,6 +43,7 @@ from etl.practice.server import (
     Reset,
     Response,
     in_full,
+    json_bytes,
     json_content,
     message,
 )
@@ -54,6 +56,9 @@ _MIB: Final = 1 << 20
 _SLOW_STEPS: Final = 20
 _GZIP_TYPE: Final = "application/gzip"
 _LOOP: Final = "loop"
+_MOVED: Final = "moved"
+_MEMBERS: Final = gzip.compress(b"", mtime=0) * (_MIB // 20)
+_GARBAGE: Final = random.Random(0).randbytes(_MIB)  # noqa: S311 -- not a secret
 _SIGN_IN: Final = b"<!doctype html>\n<html><head><title>Sign in</title></head><body>Please sign in.</body></html>\n"
 
 _Share: TypeAlias = Annotated[float, Meta(gt=0, le=1)]
@@ -336,6 +341,108 @@ class Bomb(Fault, frozen=True, kw_only=True, tag="bomb"):
         return _version(_bomb(self.mib))
 
 
+class BrokenManifest(Fault, frozen=True, kw_only=True, tag="broken-manifest"):
+    """The hour is served well, and the manifest beside it is a MiB that nobody can parse.
+
+    Attributes:
+        form: ``deep``: objects in objects. ``number``: a count of a million digits. ``large``: a MiB too much.
+    """
+
+    form: Literal["deep", "number", "large"] = "deep"
+
+    @override
+    def answer(self, case: Case) -> Response:
+        texts = {
+            "deep": b'{"event_count":' * (_MIB // 16),
+            "number": b'{"event_count":' + b"9" * 1_000_000 + b"}",
+            "large": b'{"event_count":1}' + b" " * (2 * _MIB),
+        }
+        case.published[case.hour] = texts[self.form]
+        return case.well()
+
+
+class Endless(Fault, frozen=True, kw_only=True, tag="endless"):
+    """Behind the sound file comes more that holds nothing, and no length is announced.
+
+    Attributes:
+        what: ``garbage``: bytes that are no gzip. ``members``: gzip members without text. ``zeros``: NUL bytes.
+        mib: MiB of it; then the connection ends.
+    """
+
+    what: Literal["garbage", "members", "zeros"] = "garbage"
+    mib: Annotated[int, Meta(ge=1, le=1 << 16)] = 4096
+
+    @override
+    def answer(self, case: Case) -> Response:
+        piece = {"garbage": _GARBAGE, "members": _MEMBERS, "zeros": bytes(_MIB)}[self.what]
+        headers = {"Content-Type": _GZIP_TYPE, "Connection": "close"}
+        return Response(HTTPStatus.OK, headers, chain((case.file(),), repeat(piece, self.mib)))
+
+
+class EndlessHead(Fault, frozen=True, kw_only=True, tag="endless-head"):
+    """The answer goes on and never comes to its point; every read of it finds something.
+
+    Attributes:
+        what: ``interim``: ``100 Continue`` again and again. ``slow``: one header, byte by byte. ``trailers``: a
+            chunked body, and behind its last chunk header lines again and again.
+        seconds: The pause before each piece of it.
+        times_sent: How many pieces come; then the connection ends.
+    """
+
+    what: Literal["interim", "slow", "trailers"] = "interim"
+    seconds: _Seconds = 0.1
+    times_sent: Annotated[int, Meta(ge=1, le=1_000_000)] = 10_000
+
+    @override
+    def answer(self, case: Case) -> Response:
+        begin, again = {
+            "interim": (b"", b"HTTP/1.1 100 Continue\r\n\r\n"),
+            "slow": (b"HTTP/1.1 200 OK\r\nX-Slow: ", b"x"),
+            "trailers": (_chunked(case.file()), b"X-More: x\r\n"),
+        }[self.what]
+        return Response(HTTPStatus.OK, {}, wire=chain((begin,), self._again(again, case)))
+
+    def _again(self, piece: bytes, case: Case) -> Iterator[bytes]:
+        for _ in range(self.times_sent):
+            if case.wait(self.seconds):
+                return
+            yield piece
+
+
+class BadHeader(Fault, frozen=True, kw_only=True, tag="bad-header"):
+    """A header that no client can make sense of.
+
+    Attributes:
+        what: ``length``: a Content-Length of 5,000 digits. ``lengths``: two that differ. ``range``: a Content-Range
+            of 5,000 digits. ``line``: a line without a colon, with the headers that count behind it.
+    """
+
+    what: Literal["length", "lengths", "range", "line"] = "length"
+
+    @override
+    def answer(self, case: Case) -> Response:
+        number, content = b"9" * 5_000, case.file()
+        length = b"Content-Length: %d\r\n" % len(content)
+        status, fields = {
+            "length": (b"200 OK", b"Content-Length: " + number + b"\r\n"),
+            "lengths": (b"200 OK", length + b"Content-Length: 1\r\n"),
+            "range": (b"206 Partial Content", length + b"Content-Range: bytes 0-" + number + b"/" + number + b"\r\n"),
+            "line": (b"200 OK", b"no header\r\n" + length),
+        }[self.what]
+        head = b"HTTP/1.1 " + status + b"\r\n" + fields + b"\r\n"
+        return Response(HTTPStatus.OK, {}, wire=iter((head, content)))
+
+
+class Moved(Fault, frozen=True, kw_only=True, tag="moved"):
+    """A redirect to the same file under another name of this machine; following it is not counted as a request."""
+
+    @override
+    def answer(self, case: Case) -> Response:
+        port = urlsplit(f"//{case.request.headers.get('host', '')}").port or 80
+        path = urlsplit(case.request.target).path
+        return message(HTTPStatus.FOUND, "elsewhere\n", {"Location": f"http://localhost:{port}{path}?{_MOVED}"})
+
+
 AnyFault: TypeAlias = (
     NotFound
     | ServerError
@@ -353,6 +460,11 @@ AnyFault: TypeAlias = (
     | Changed
     | LyingEtag
     | Bomb
+    | BrokenManifest
+    | Endless
+    | EndlessHead
+    | BadHeader
+    | Moved
 )
 
 KINDS: Final[Mapping[str, type[Fault]]] = {str(kind.__struct_config__.tag): kind for kind in get_args(AnyFault)}
@@ -451,7 +563,7 @@ class FaultyServer(PracticeServer):
         self._lock = threading.Lock()
         self._asked_for: Counter[Hour] = Counter()
         self._injected: Counter[str] = Counter({_kind(fault): 0 for fault in plan.faults})
-        self._published: dict[Hour, PracticeManifest] = {}
+        self._published: dict[Hour, bytes] = {}
         super().__init__(source, port, manifests=manifests)
 
     @property
@@ -479,10 +591,10 @@ class FaultyServer(PracticeServer):
         hour = Hour.parse(path.name.partition(".")[0])
         if kind != "json.gz":
             shown = self._published.get(hour) if self._manifests else None
-            return super().respond(request) if shown is None else json_content(shown)
+            return super().respond(request) if shown is None else json_bytes(shown)
         if target.query.startswith(_LOOP):
             return _redirect(request)
-        number, fault = self._next(hour)
+        number, fault = (0, None) if target.query == _MOVED else self._next(hour)
         if fault is None:
             self._published.pop(hour, None)
             return super().respond(request)
@@ -520,8 +632,8 @@ class Case:
         number: Which request for this hour it is, from 0.
         path: The hour's true file.
         well: Makes the answer without a fault.
-        wait: Waits for so many seconds, or until the server closes.
-        published: The manifests that stand in the place of the true ones.
+        wait: Waits for so many seconds, or until the server closes; returns whether it does.
+        published: What stands in the place of the true manifests.
     """
 
     request: Request
@@ -529,8 +641,8 @@ class Case:
     number: int
     path: Path
     well: Callable[[], Response]
-    wait: Callable[[float], object]
-    published: dict[Hour, PracticeManifest]
+    wait: Callable[[float], bool]
+    published: dict[Hour, bytes]
 
     def file(self) -> bytes:
         """The true file's bytes."""
@@ -559,8 +671,8 @@ class Case:
 
     def publish(self, content: bytes, events: int) -> None:
         """Lets the manifest beside the hour describe this version, until the hour is served well again."""
-        self.published[self.hour] = PracticeManifest(
-            event_count=events, compressed_bytes=len(content), sha256=sha256(content).hexdigest()
+        self.published[self.hour] = msgspec.json.encode(
+            PracticeManifest(event_count=events, compressed_bytes=len(content), sha256=sha256(content).hexdigest())
         )
 
 
@@ -598,3 +710,9 @@ def _version(content: bytes, *, etag: str | None = None) -> Response:
 def _redirect(request: Request) -> Response:
     path = urlsplit(request.target).path
     return message(HTTPStatus.FOUND, "elsewhere\n", {"Location": f"{path}?{_LOOP}"})
+
+
+def _chunked(content: bytes) -> bytes:
+    """An answer in chunks up to its last one, behind which trailers may come."""
+    head = f"HTTP/1.1 200 OK\r\nContent-Type: {_GZIP_TYPE}\r\nTransfer-Encoding: chunked\r\n\r\n"
+    return head.encode() + b"%x\r\n" % len(content) + content + b"\r\n0\r\n"

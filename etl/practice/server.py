@@ -90,12 +90,14 @@ class Response:
         headers: In the order they are sent; ``Content-Length`` is among them.
         body: Chunks; not taken for HEAD.
         close: Called when the answer has been sent, or could not be.
+        wire: Bytes to send in place of all of these, head included, before the connection is closed.
     """
 
     status: HTTPStatus
     headers: Mapping[str, str]
     body: Iterator[bytes] = field(default_factory=lambda: iter(()))
     close: Callable[[], None] = lambda: None
+    wire: Iterator[bytes] | None = None
 
 
 class Reset(Exception):  # noqa: N818 -- an order to the server, not a failure
@@ -361,6 +363,11 @@ class _Handler(BaseHTTPRequestHandler):
         headers = {name.lower(): value for name, value in self.headers.items()}
         response = self.server.respond(Request(self.command, self.path, headers))
         try:
+            if response.wire is not None:
+                self.close_connection = True
+                for piece in response.wire:
+                    self.wfile.write(piece)
+                return
             self.send_response(response.status)
             for name, value in response.headers.items():
                 self.send_header(name, value)
@@ -394,7 +401,12 @@ def message(status: HTTPStatus, text: str, headers: Mapping[str, str] | None = N
 
 def json_content(value: object) -> Response:
     """Makes an answer that is JSON."""
-    return in_full(HTTPStatus.OK, msgspec.json.encode(value), "application/json")
+    return json_bytes(msgspec.json.encode(value))
+
+
+def json_bytes(content: bytes) -> Response:
+    """Makes an answer of bytes that are said to be JSON."""
+    return in_full(HTTPStatus.OK, content, "application/json")
 
 
 def in_full(status: HTTPStatus, content: bytes, kind: str, headers: Mapping[str, str] | None = None) -> Response:

@@ -38,12 +38,17 @@ from etl.lake.orphans import find_orphans, remove_orphan, take_inventory
 from etl.practice import history
 from etl.practice.faults import (
     AnyFault,
+    BadHeader,
     Bomb,
+    BrokenManifest,
     BrokenOff,
     Changed,
     Corrupt,
+    Endless,
+    EndlessHead,
     FaultyServer,
     LyingEtag,
+    Moved,
     NotFound,
     Page,
     Plan,
@@ -72,6 +77,7 @@ _SETTINGS: Final = {
     # A 404 is never final here, so that who meets one asks again.
     "GHARCHIVE_YOUNG_HOURS": "1000000",
     "GHARCHIVE_READ_TIMEOUT": "1",
+    "GHARCHIVE_MAX_COMPRESSED_GIB": "0.02",
     "GHARCHIVE_MAX_EXPANDED_GIB": "0.02",
     "GHARCHIVE_BACKFILL_RETRIES": "3",
 }
@@ -148,6 +154,11 @@ def draw_plan(dice: random.Random) -> Plan:
         LyingEtag(share=share(0.08), lie="same"),
         LyingEtag(share=share(0.08), lie="new"),
         Bomb(share=share(0.06), mib=48),
+        BrokenManifest(share=share(0.08), form=dice.choice(("deep", "number", "large"))),
+        Endless(share=share(0.06), what=dice.choice(("garbage", "members", "zeros")), mib=48),
+        EndlessHead(share=share(0.06), what=dice.choice(("interim", "slow", "trailers"))),
+        BadHeader(share=share(0.08), what=dice.choice(("length", "lengths", "range", "line"))),
+        Moved(share=share(0.08)),
     ]
     return Plan(seed=dice.getrandbits(32), order="shuffled", faults=tuple(faults))
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import re
 import socket
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,6 +15,7 @@ import pytest
 
 from etl.errors import ExitCode
 from etl.hours import newest_finished_hour
+from etl.practice.faults import FaultyServer, parse_plan
 from tests.e2e.running import Done, etl
 from tests.integration.archive.server import (
     Answer,
@@ -139,6 +141,63 @@ def test_the_next_source_is_asked(archive: Archive, tmp_path: Path) -> None:
 
     assert done.code == ExitCode.OK
     assert json.loads(done.out)["content"]["source"]["address"] == str(second / PATH.strip("/"))
+
+
+_SLOW = "{kind: endless-head, what: %s, seconds: 0.1, times: 99}"
+_FAULTS = {
+    "interim answers without end": (_SLOW % "interim", "timed out after 0.5 s"),
+    "a header by the byte": (_SLOW % "slow", "timed out after 0.5 s"),
+    "trailers without end": (_SLOW % "trailers", "timed out after 0.5 s"),
+    "garbage without end": ("{kind: endless, times: 99}", "sends more than 10,737,418 bytes"),
+    "empty members without end": ("{kind: endless, what: members, times: 99}", "goes on without text"),
+    "zeros without end": ("{kind: endless, what: zeros, times: 99}", "sends more than 10,737,418 bytes"),
+    "a length of 5,000 digits": ("{kind: bad-header, times: 99}", "a Content-Length that is no length"),
+    "lengths that differ": ("{kind: bad-header, what: lengths, times: 99}", "several lengths that differ"),
+    "a range of 5,000 digits": ("{kind: bad-header, what: range, times: 99}", "without saying which"),
+    "a line that is no header": ("{kind: bad-header, what: line, times: 99}", "the answer is not sound HTTP"),
+}
+
+
+@pytest.mark.parametrize("what", _FAULTS)
+def test_a_hostile_server_costs_its_turn_and_the_next_source_is_asked(what: str, tmp_path: Path) -> None:
+    plan, words = _FAULTS[what]
+    (tmp_path / "second").mkdir()
+    (tmp_path / "second" / PATH.strip("/")).write_bytes(SMALL)
+    patience = {"GHARCHIVE_READ_TIMEOUT": "0.5", "GHARCHIVE_MAX_COMPRESSED_GIB": "0.01"}
+    with FaultyServer(tmp_path / "second", parse_plan(f"faults: [{plan}]")) as server:
+        alone = fetch(tmp_path, server.address, env=patience)
+        both = fetch(tmp_path, server.address, "--source", "second", "--json", env=patience)
+
+    assert alone.code == ExitCode.SOURCE_UNREACHABLE
+    assert words in alone.error
+    assert both.code == ExitCode.OK, both.err
+    assert json.loads(both.out)["content"]["source"]["address"] == f"second{PATH}"
+
+
+@pytest.mark.parametrize("form", ["deep", "number", "large"])
+def test_a_manifest_that_cannot_be_read_costs_nothing(form: str, tmp_path: Path) -> None:
+    (tmp_path / PATH.strip("/")).write_bytes(SMALL)
+    plan = parse_plan(f"faults: [{{kind: broken-manifest, form: {form}, times: 99}}]")
+    with FaultyServer(tmp_path, plan, manifests=True) as server:
+        done = fetch(tmp_path, server.address)
+    assert done.code == ExitCode.OK, done.err
+    assert "the manifest beside an hour" in done.err
+    assert noted(tmp_path)["content"]["source"]["companion"] is False
+
+
+def test_where_an_hour_came_from_and_what_it_replaced_is_said(archive: Archive, tmp_path: Path) -> None:
+    archive.files[PATH] = File(SMALL)
+    assert "replaced" not in fetch(tmp_path, archive.url).out
+    elsewhere = f"http://localhost:{archive.url.rpartition(':')[2]}/elsewhere"
+    archive.files["/elsewhere"] = File(packed(documents(EVENTS + 5)), '"v2"')
+    archive.script[PATH] = [status(302, Location=elsewhere)]
+    done = fetch(tmp_path, archive.url, "--refresh")
+
+    assert done.code == ExitCode.OK, done.err
+    assert re.search(rf"^redirected to +{elsewhere}$", done.out, re.MULTILINE)
+    assert re.search(rf'^replaced +a version with {EVENTS} events \(.*, etag "v1"\), stored ', done.out, re.MULTILINE)
+    assert "another version of the source's file was stored" in done.err
+    assert noted(tmp_path)["replaced"]["events"] == EVENTS
 
 
 # ---- what it gives is harmful

@@ -186,6 +186,55 @@ def test_a_refresh_asks_by_the_version_it_has(served: Archive, lake: Lake) -> No
     assert [(asked.target, asked.headers.get("If-None-Match")) for asked in served.asked] == [(PATH, '"v1"')]
 
 
+def test_the_version_that_was_replaced_is_on_record(served: Archive, lake: Lake) -> None:
+    first = run(lake, served.url)
+    assert first.manifest.replaced is None
+    replace(served, LARGER)
+    with capture_logs() as logs:
+        second = run(lake, served.url, refresh=True)
+    (log,) = (log for log in logs if log["event"] == "another version of the source's file was stored")
+
+    replaced = sound(lake).replaced
+    assert replaced is not None
+    assert (replaced.address, replaced.etag, replaced.bytes) == (f"{served.url}{PATH}", '"v1"', len(SMALL))
+    assert (replaced.sha256, replaced.events) == (hashlib.sha256(SMALL).hexdigest(), EVENTS)
+    assert (replaced.status, replaced.written_at) == (Status.COMPLETE, first.manifest.finished_at)
+    assert (log["old_etag"], log["etag"]) == ('"v1"', '"v2"')
+    assert (log["old_bytes"], log["bytes"]) == (len(SMALL), len(LARGER))
+    assert (log["old_events"], log["events"]) == (EVENTS, EVENTS + 20)
+    assert log["old_written_at"] == first.manifest.finished_at.isoformat()
+
+    with capture_logs() as logs:
+        third = run(lake, served.url, force=True)
+    assert third.manifest.replaced == second.manifest.replaced, "the same bytes are no new version"
+    assert not [log for log in logs if log["event"] == "another version of the source's file was stored"]
+
+
+def test_the_version_that_was_replaced_outlives_a_crash_before_the_manifest(served: Archive, lake: Lake) -> None:
+    run(lake, served.url)
+    manifest = lake.store.read(manifest_key(HOUR))
+    assert manifest is not None
+    replace(served, LARGER)
+    expected = run(lake, served.url, refresh=True).manifest.replaced
+    lake.store.delete(manifest_key(HOUR))
+    lake.store.write(manifest_key(HOUR), manifest)
+
+    recovered = lake.recover(HOUR)
+    assert recovered is not None
+    assert recovered.replaced == expected is not None
+
+
+def test_where_a_redirect_led_is_on_record(served: Archive, lake: Lake) -> None:
+    port = served.url.rpartition(":")[2]
+    served.files["/elsewhere"] = File(SMALL)
+    served.script[PATH] = [status(302, Location=f"http://localhost:{port}/elsewhere")]
+    content = run(lake, served.url).manifest.content
+    assert content is not None
+    assert content.source.address == f"{served.url}{PATH}"
+    assert content.source.redirected_to == f"http://localhost:{port}/elsewhere"
+    assert sound(lake).content == content
+
+
 @pytest.mark.parametrize("force", [False, True], ids=["refresh", "force"])
 @pytest.mark.parametrize("content", [OTHER, LARGER], ids=["equal", "larger"])
 def test_an_hour_gives_way_to_one_with_no_fewer_events(

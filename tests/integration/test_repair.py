@@ -228,7 +228,7 @@ def test_an_hour_that_another_run_is_at_is_left_to_it(lake: Lake, source: Path) 
 
 
 def test_a_manifest_of_a_newer_program_is_left_alone(lake: Lake, source: Path, made: Manifest) -> None:
-    lake.store.write(MANIFEST, b'{"version": 2, "hour": "what is to come"}')
+    lake.store.write(MANIFEST, b'{"version": 3, "hour": "what is to come"}')
     before = objects(lake)
 
     said = repair(lake, source)

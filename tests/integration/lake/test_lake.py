@@ -16,7 +16,7 @@ from etl.errors import ConflictError, StoreError
 from etl.hours import Hour
 from etl.lake.lake import Lake, store_at
 from etl.lake.layout import events_key, manifest_key, quarantine_key, quarantine_prefix
-from etl.lake.manifest import Manifest, Status, encode
+from etl.lake.manifest import MANIFEST_VERSION, Manifest, Status, encode
 from etl.lake.store import Store
 from tests.integration.lake.samples import HOUR, SCHEMA, STARTED, Sample, fill, publish
 
@@ -226,7 +226,7 @@ class TestRecovering:
 
     def test_a_manifest_of_a_newer_program_is_left_alone(self, lake: Lake) -> None:
         made = publish(lake, 4)
-        newer = json.loads(encode(made)) | {"version": 2, "more": True}
+        newer = json.loads(encode(made)) | {"version": 3, "more": True}
         lake.store.write(MANIFEST, json.dumps(newer).encode())
         with pytest.raises(StoreError):
             lake.recover(HOUR)
@@ -365,7 +365,9 @@ class TestVerifying:
     def test_a_foreign_manifest(self, lake: Lake) -> None:
         publish(lake, 5, HOUR + 1)
         lake.store.write(MANIFEST, lake.store.read(manifest_key(HOUR + 1)) or b"")
-        assert lake.verify(HOUR, SCHEMA) == [f"the manifest of {HOUR} is of hour {HOUR + 1} in version 1"]
+        assert lake.verify(HOUR, SCHEMA) == [
+            f"the manifest of {HOUR} is of hour {HOUR + 1} in version {MANIFEST_VERSION}"
+        ]
 
     def test_events_that_no_manifest_speaks_of(self, lake: Lake, events: bytes) -> None:
         lake.store.delete(EVENTS)

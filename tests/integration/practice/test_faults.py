@@ -78,6 +78,14 @@ def raw(server: FaultyServer, **headers: str) -> tuple[dict[str, str], bytes, bo
     return {name.lower(): value for name, value in (line.split(": ", 1) for line in lines)}, body, reset
 
 
+def wire(server: FaultyServer) -> bytes:
+    """All bytes of an answer as they came."""
+    port = int(server.address.rstrip("/").rpartition(":")[2])
+    with socket.create_connection(("127.0.0.1", port), timeout=30) as connection:
+        connection.sendall(f"GET /{HOUR}.json.gz HTTP/1.1\r\nHost: x\r\n\r\n".encode())
+        return b"".join(iter(lambda: connection.recv(1 << 16), b""))
+
+
 def tag(content: bytes) -> str:
     return f'"{sha256(content).hexdigest()[:32]}"'
 
@@ -256,7 +264,73 @@ def test_a_bomb_is_small_until_it_is_inflated(made: Path) -> None:
     assert len(gzip.decompress(answer.content)) == 8 << 20
 
 
-@pytest.mark.parametrize("kind", [kind for kind in KINDS if kind not in {"slow", "stalled"}])
+_UNSOUND: Final = {"slow", "stalled", "endless", "endless-head", "bad-header"}
+"""Kinds that take long, or whose answer is not what HTTP allows."""
+
+
+@pytest.mark.parametrize(("form", "size"), [("deep", 900_000), ("number", 1_000_000), ("large", 2 << 20)])
+def test_a_broken_manifest_stands_beside_the_hour_until_it_is_served_well(
+    form: str, size: int, made: Path, content: bytes
+) -> None:
+    name = f"{HOUR}.manifest.json"
+    with serving(made, one("broken-manifest", form=form)) as server:
+        assert get(server).content == content
+        assert len(get(server, name).content) >= size
+        assert get(server).content == content
+        assert get(server, name).json()["event_count"] == EVENTS
+
+
+@pytest.mark.parametrize("what", ["garbage", "members", "zeros"])
+def test_an_endless_body_goes_on_behind_the_file_and_announces_nothing(what: str, made: Path, content: bytes) -> None:
+    with serving(made, one("endless", what=what, mib=3)) as server:
+        answer = get(server)
+    assert answer.content.startswith(content)
+    assert len(content) + (3 << 20) - 60 <= len(answer.content) <= len(content) + (3 << 20)
+    assert "Content-Length" not in answer.headers
+    if what == "members":
+        assert gzip.decompress(answer.content) == gzip.decompress(content)
+
+
+@pytest.mark.parametrize(
+    ("what", "begin", "again"),
+    [
+        ("interim", b"HTTP/1.1 100 Continue\r\n\r\n", b"HTTP/1.1 100 Continue\r\n\r\n"),
+        ("slow", b"HTTP/1.1 200 OK\r\nX-Slow: ", b"x"),
+        ("trailers", b"HTTP/1.1 200 OK\r\n", b"X-More: x\r\n"),
+    ],
+)
+def test_an_endless_head_comes_in_pieces(what: str, begin: bytes, again: bytes, made: Path) -> None:
+    with serving(made, one("endless-head", what=what, seconds=0, times_sent=5)) as server:
+        came = wire(server)
+    assert came.startswith(begin)
+    assert came.endswith(again * 5)
+
+
+@pytest.mark.parametrize(
+    ("what", "line"),
+    [
+        ("length", b"Content-Length: " + b"9" * 5_000),
+        ("lengths", b"Content-Length: 1"),
+        ("range", b"Content-Range: bytes 0-" + b"9" * 5_000 + b"/" + b"9" * 5_000),
+        ("line", b"no header"),
+    ],
+)
+def test_a_bad_header_is_sent_with_the_file(what: str, line: bytes, made: Path, content: bytes) -> None:
+    with serving(made, one("bad-header", what=what)) as server:
+        head, _, body = wire(server).partition(b"\r\n\r\n")
+    assert line in head.split(b"\r\n")
+    assert body == content
+
+
+def test_an_hour_that_moved_is_at_another_name_and_one_request(made: Path, content: bytes) -> None:
+    with serving(made, one("moved")) as server:
+        answer = get(server)
+        assert counts(server) == {"requests": 1, "faults": {"moved": 1}}
+    assert answer.content == content
+    assert answer.url.startswith("http://localhost:")
+
+
+@pytest.mark.parametrize("kind", [kind for kind in KINDS if kind not in _UNSOUND])
 def test_who_has_the_version_and_who_wants_the_rest_are_answered_too(kind: str, made: Path, content: bytes) -> None:
     """A fault that meets a conditional or a partial request is still an answer that HTTP allows."""
     with serving(made, one(kind, times=3)) as server:

@@ -331,6 +331,23 @@ def test_a_bomb_is_not_inflated_beyond_the_limit(way: Callable[..., Iterator[byt
     assert sum(taken) < len(bomb) // 2
 
 
+@both_ways
+def test_members_without_text_may_come_but_not_for_ever(way: Callable[..., Iterator[bytes]]) -> None:
+    few = [member(b"x"), member(b"") * 200, member(b"y"), member(b"") * 200]
+    assert b"".join(way(few, unheard, max_expanded=10)) == b"xy"
+    taken = []
+
+    def fed() -> Iterator[bytes]:
+        yield member(b"x")
+        for piece in in_pieces(member(b"") * 1_000_000, 1 << 16):
+            taken.append(len(piece))
+            yield piece
+
+    with pytest.raises(SourceUnreachableError, match="goes on without text"):
+        list(way(fed(), unheard, max_expanded=10))
+    assert sum(taken) < 2 << 20
+
+
 def test_raw_deflate_is_read_like_a_file_without_header() -> None:
     text, damage = read([deflate(HOUR)])
     assert text == HOUR

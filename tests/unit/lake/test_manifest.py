@@ -12,10 +12,12 @@ from hypothesis import strategies as st
 from etl.errors import StoreError
 from etl.hours import Hour
 from etl.lake.manifest import (
+    MANIFEST_VERSION,
     Content,
     Damage,
     FileFacts,
     Manifest,
+    Replaced,
     SourceFacts,
     Status,
     decode,
@@ -45,6 +47,7 @@ _CONTENT = st.builds(
         sha256=_TEXT,
         companion=st.booleans(),
         interrupted=st.booleans(),
+        redirected_to=st.none() | _TEXT,
     ),
     documents=_COUNT,
     events=_COUNT,
@@ -62,7 +65,7 @@ _CONTENT = st.builds(
 )
 _MANIFEST = st.builds(
     Manifest,
-    version=st.just(1),
+    version=st.sampled_from([1, MANIFEST_VERSION]),
     hour=st.just(str(HOUR)),
     status=st.sampled_from(Status),
     reason=st.none() | _TEXT,
@@ -71,6 +74,17 @@ _MANIFEST = st.builds(
     started_at=_INSTANT,
     finished_at=_INSTANT,
     attempts=_COUNT,
+    replaced=st.none()
+    | st.builds(
+        Replaced,
+        address=_TEXT,
+        etag=st.none() | _TEXT,
+        bytes=_COUNT,
+        sha256=_TEXT,
+        status=st.sampled_from([status for status in Status if status.has_events]),
+        events=_COUNT,
+        written_at=_INSTANT,
+    ),
 )
 
 
@@ -120,11 +134,22 @@ def manifests() -> _Manifests:
 
 
 def test_a_later_version_is_told(manifests: _Manifests) -> None:
-    for later in (manifests.but(version=2), manifests.but(version=2, new_field=1)):
+    for later in (manifests.but(version=3), manifests.but(version=3, new_field=1)):
         assert is_of_later_version(later)
         with pytest.raises(StoreError):
             decode(later, of=HOUR)
     assert not is_of_later_version(b"{}")
+
+
+@given(manifest=_MANIFEST)
+def test_a_manifest_of_version_1_is_read(manifest: Manifest) -> None:
+    fields = json.loads(encode(manifest)) | {"version": 1}
+    del fields["replaced"]
+    if fields["content"] is not None:
+        del fields["content"]["source"]["redirected_to"]
+    read = decode(json.dumps(fields).encode(), of=HOUR)
+    assert (read.version, read.replaced, read.events_file) == (1, None, manifest.events_file)
+    assert read.content is None or read.content.source.redirected_to is None
 
 
 def test_the_manifest_of_another_hour_is_told(manifests: _Manifests) -> None:
