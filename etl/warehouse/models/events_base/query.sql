@@ -85,7 +85,8 @@ told AS (
     JSON_VALUE(payload, '$.pull_request.number') AS pull_number,
     JSON_VALUE(payload, '$.discussion.number') AS discussion_number,
     JSON_VALUE(payload, '$.pull_request.merged') AS pull_merged,
-    JSON_VALUE(payload, '$.size') AS size
+    JSON_VALUE(payload, '$.size') AS size,
+    JSON_VALUE(payload, '$.repo') AS payload_repo
   FROM single
 )
 SELECT
@@ -102,7 +103,11 @@ SELECT
   CASE WHEN actor_id > 0 THEN actor_id END AS actor_id,
   actor_login,
   CASE WHEN repo_id > 0 THEN repo_id END AS repo_id,
-  repo_name,
+  -- "/" is no repository. The payloads of 2011 name theirs.
+  CASE
+    WHEN repo_name != '/' THEN repo_name
+    WHEN repo_name = '/' AND REGEXP_CONTAINS(payload_repo, '^[A-Za-z0-9._-]+/[A-Za-z0-9._-]+$') THEN payload_repo
+  END AS repo_name,
   CASE WHEN org_id > 0 THEN org_id END AS org_id,
   org_login,
   action,
