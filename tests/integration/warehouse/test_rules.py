@@ -32,6 +32,11 @@ def _in_2011(number: int, type_: str, payload: Mapping[str, Any]) -> bytes:
     return event(number, type=type_, repo=NO_REPOSITORY, payload=payload, created_at=f"2011-02-12T00:00:{number:02}Z")
 
 
+def _pull(number: int, action: str, time: str, **said: Any) -> bytes:
+    payload = {"action": action, "number": number, "pull_request": {"number": number, **said}}
+    return event(number, type="PullRequestEvent", payload=payload, created_at=time)
+
+
 RULES: Final[Mapping[str, Rule]] = {
     "a slash is no repository": Rule(
         {
@@ -52,6 +57,42 @@ RULES: Final[Mapping[str, Rule]] = {
                 ("bob/two",),
             ],
             "SELECT last_repo_name, pushes FROM repositories ORDER BY ALL": [("ann/one", 1), ("bob/two", 0)],
+        },
+    ),
+    "closed is unmerged once merged is an action": Rule(
+        {
+            "2025-10-06-1": [
+                _pull(1, "closed", "2025-10-06T01:00:00Z", merged=True),
+                _pull(2, "closed", "2025-10-06T01:00:00Z", merged=False),
+            ],
+            "2025-10-20-1": [_pull(3, "closed", "2025-10-20T01:00:00Z")],
+            "2025-12-17-6": [
+                _pull(4, "closed", "2025-12-17T06:23:20Z"),
+                _pull(5, "closed", "2025-12-17T06:23:21Z"),
+                _pull(6, "closed", "2025-12-17T06:23:21Z", merged=True),
+            ],
+            "2026-03-01-10": [
+                _pull(7, "merged", "2026-03-01T10:01:00Z"),
+                _pull(8, "closed", "2026-03-01T10:02:00Z"),
+                _pull(9, "opened", "2026-03-01T10:03:00Z"),
+            ],
+        },
+        {
+            "SELECT number, is_merged FROM events ORDER BY number": [
+                (1, True),
+                (2, False),
+                (3, None),
+                (4, None),
+                (5, False),
+                (6, True),
+                (7, True),
+                (8, False),
+                (9, False),
+            ],
+            (
+                "SELECT day::VARCHAR, pull_requests_merged, pull_requests_closed_unmerged, pull_requests_closed_unknown"
+                " FROM repositories ORDER BY day"
+            ): [("2025-10-06", 1, 1, 0), ("2025-10-20", 0, 0, 1), ("2025-12-17", 1, 1, 1), ("2026-03-01", 1, 1, 0)],
         },
     ),
 }

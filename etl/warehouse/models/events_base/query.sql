@@ -126,6 +126,8 @@ SELECT
     WHEN action != 'closed' THEN FALSE
     WHEN pull_merged = 'true' THEN TRUE
     WHEN pull_merged = 'false' THEN FALSE
+    -- The first event known with the action merged. Since then closed is a close without a merge.
+    WHEN action_time >= TIMESTAMP '2025-12-17 06:23:21+00' THEN FALSE
   END AS is_merged,
   CASE WHEN type = 'PushEvent' THEN SAFE_CAST(size AS INT64) END AS push_commits,
   payload,
