@@ -37,6 +37,16 @@ def _pull(number: int, action: str, time: str, **said: Any) -> bytes:
     return event(number, type="PullRequestEvent", payload=payload, created_at=time)
 
 
+def _review(number: int, action: str, state: str) -> bytes:
+    payload = {"action": action, "review": {"id": 9, "state": state}, "pull_request": {"number": 1}}
+    time = f"2026-03-01T10:{number:02}:00Z"
+    return event(number, type="PullRequestReviewEvent", payload=payload, created_at=time)
+
+
+def _comment(number: int, type_: str, payload: Mapping[str, Any]) -> bytes:
+    return event(number, type=type_, payload=payload, created_at=f"2019-01-02T03:00:{number:02}Z")
+
+
 RULES: Final[Mapping[str, Rule]] = {
     "a slash is no repository": Rule(
         {
@@ -93,6 +103,53 @@ RULES: Final[Mapping[str, Rule]] = {
                 "SELECT day::VARCHAR, pull_requests_merged, pull_requests_closed_unmerged, pull_requests_closed_unknown"
                 " FROM repositories ORDER BY day"
             ): [("2025-10-06", 1, 1, 0), ("2025-10-20", 0, 0, 1), ("2025-12-17", 1, 1, 1), ("2026-03-01", 1, 1, 0)],
+        },
+    ),
+    "a review counts once": Rule(
+        {
+            "2026-03-01-10": [
+                _review(1, "created", "created"),
+                _review(2, "updated", "updated"),
+                _review(3, "dismissed", "dismissed"),
+                _review(4, "created", "APPROVED"),
+                _review(5, "created", "changes_requested"),
+                _review(6, "created", "commented"),
+            ]
+        },
+        {
+            "SELECT reviews FROM contributors": [(4,)],
+            "SELECT action, review_state FROM events ORDER BY action_time": [
+                ("created", None),
+                ("updated", None),
+                ("dismissed", "dismissed"),
+                ("created", "approved"),
+                ("created", "changes_requested"),
+                ("created", "commented"),
+            ],
+        },
+    ),
+    "comments on pull requests are told from those on issues": Rule(
+        {
+            "2019-01-02-3": [
+                _comment(1, "IssueCommentEvent", {"issue": {"html_url": "i", "pull_request": {"html_url": "p"}}}),
+                _comment(2, "IssueCommentEvent", {"issue": {"html_url": "i"}}),
+                # So it was written in early 2012 for an issue.
+                _comment(3, "IssueCommentEvent", {"issue": {"html_url": "i", "pull_request": {"html_url": None}}}),
+                _comment(4, "IssueCommentEvent", {"issue_id": 1, "comment_id": 2}),
+                _comment(5, "PullRequestReviewCommentEvent", {"comment": {}}),
+                _comment(6, "CommitCommentEvent", {"comment": {}}),
+            ]
+        },
+        {
+            "SELECT is_on_pull_request FROM events ORDER BY action_time": [
+                (True,),
+                (False,),
+                (False,),
+                (None,),
+                (True,),
+                (None,),
+            ],
+            "SELECT comments, comments_on_pull_requests, comments_on_issues FROM contributors": [(6, 2, 2)],
         },
     ),
 }

@@ -86,6 +86,9 @@ told AS (
     JSON_VALUE(payload, '$.discussion.number') AS discussion_number,
     JSON_VALUE(payload, '$.pull_request.merged') AS pull_merged,
     JSON_VALUE(payload, '$.size') AS size,
+    LOWER(JSON_VALUE(payload, '$.review.state')) AS review_state,
+    JSON_VALUE(payload, '$.issue.pull_request.html_url') AS issue_pull_url,
+    JSON_VALUE(payload, '$.issue.html_url') AS issue_url,
     JSON_VALUE(payload, '$.repo') AS payload_repo
   FROM single
 )
@@ -130,6 +133,17 @@ SELECT
     WHEN action_time >= TIMESTAMP '2025-12-17 06:23:21+00' THEN FALSE
   END AS is_merged,
   CASE WHEN type = 'PushEvent' THEN SAFE_CAST(size AS INT64) END AS push_commits,
+  CASE
+    WHEN type != 'PullRequestReviewEvent' THEN NULL
+    WHEN action = 'dismissed' THEN 'dismissed'
+    WHEN review_state IN ('approved', 'changes_requested', 'commented', 'dismissed') THEN review_state
+  END AS review_state,
+  CASE
+    WHEN type = 'PullRequestReviewCommentEvent' THEN TRUE
+    WHEN type != 'IssueCommentEvent' THEN NULL
+    WHEN issue_pull_url IS NOT NULL THEN TRUE
+    WHEN issue_url IS NOT NULL THEN FALSE
+  END AS is_on_pull_request,
   payload,
   CONCAT(CAST(date AS STRING), '-', CAST(hour AS STRING)) AS archive_hour
 FROM told
