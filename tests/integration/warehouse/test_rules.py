@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
@@ -13,7 +14,10 @@ import pytest
 
 from etl.hours import Hour
 from etl.lake.lake import Lake
+from etl.report import cube, dashboard
+from etl.warehouse.inputs import archive_span
 from etl.warehouse.tables import Warehouse
+from tests.integration.running import now
 from tests.integration.warehouse.comparing import answer, built, stored
 from tests.integration.warehouse.test_build import event
 
@@ -152,6 +156,21 @@ RULES: Final[Mapping[str, Rule]] = {
             "SELECT comments, comments_on_pull_requests, comments_on_issues FROM contributors": [(6, 2, 2)],
         },
     ),
+    "days outside of the archive's span are set aside": Rule(
+        {
+            "2015-01-01-15": [
+                event(1, created_at="2015-01-01T15:00:01Z"),
+                event(2, created_at="9999-12-31T00:00:00Z"),
+                event(3, created_at="0001-01-01T00:00:00Z"),
+                event(4, created_at="2011-02-11T23:59:59Z"),
+                event(5, created_at="2011-02-12T00:00:00Z"),
+            ]
+        },
+        {
+            "SELECT action_time::DATE::VARCHAR FROM events ORDER BY 1": [("2011-02-12",), ("2015-01-01",)],
+            "SELECT hour, events, events_set_aside FROM coverage WHERE events > 0": [("2015-01-01-15", 5, 3)],
+        },
+    ),
 }
 
 
@@ -168,3 +187,22 @@ def test_a_rule_holds(tmp_path: Path, name: str) -> None:
     built(warehouse, lake)
     for query, rows in RULES[name].answers.items():
         assert answer(warehouse, query) == rows, query
+
+
+def test_the_dashboard_shows_how_many_events_were_set_aside(tmp_path: Path) -> None:
+    lake, warehouse = Lake.at(str(tmp_path / "lake")), Warehouse.at(str(tmp_path / "warehouse"))
+    store_all(lake, tmp_path / "archive", RULES["days outside of the archive's span are set aside"])
+    built(warehouse, lake)
+    found = cube.read(warehouse)
+    assert (found.first, found.last, found.total) == (date(2011, 2, 12), date(2015, 1, 1), 2)
+    assert "3 events of the lake are not shown" in dashboard.render(found, warehouse="warehouse", now=now())
+
+
+def test_an_event_of_tomorrow_is_kept_and_one_of_the_day_after_is_set_aside() -> None:
+    span = archive_span(datetime(2026, 3, 1, 12, tzinfo=UTC))
+    assert [day in span for day in ("2011-02-11", "2011-02-12", "2026-03-02", "2026-03-03")] == [
+        False,
+        True,
+        True,
+        False,
+    ]
