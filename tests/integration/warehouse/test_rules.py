@@ -51,6 +51,12 @@ def _comment(number: int, type_: str, payload: Mapping[str, Any]) -> bytes:
     return event(number, type=type_, payload=payload, created_at=f"2019-01-02T03:00:{number:02}Z")
 
 
+def _of_size(number: int, size: str) -> bytes:
+    """A push whose size is written like this."""
+    push = event(number, type="PushEvent", payload={"number": "SIZE", "size": "SIZE"})
+    return push.replace(b'"SIZE"', size.encode())
+
+
 RULES: Final[Mapping[str, Rule]] = {
     "a slash is no repository": Rule(
         {
@@ -170,6 +176,52 @@ RULES: Final[Mapping[str, Rule]] = {
             "SELECT action_time::DATE::VARCHAR FROM events ORDER BY 1": [("2011-02-12",), ("2015-01-01",)],
             "SELECT hour, events, events_set_aside FROM coverage WHERE events > 0": [("2015-01-01-15", 5, 3)],
         },
+    ),
+    "a number is a whole one of 31 bits, however it is written": Rule(
+        {
+            "2019-01-02-3": [
+                _of_size(number, size)
+                for number, size in enumerate(
+                    [
+                        "9223372036854775807",
+                        "2147483648",
+                        "2147483647",
+                        "1e2",
+                        "1E+2",
+                        "1.0",
+                        "0.2e1",
+                        "2.5",
+                        "-1",
+                        "-0",
+                        "1e400",
+                        "123456789012345678901234567890",
+                        '"12"',
+                        '"12\\n"',
+                        '" 12"',
+                        '"0x10"',
+                        '"1_000"',
+                        '"1d"',
+                        '"1e2e3"',
+                        '"NaN"',
+                        "true",
+                        "[1]",
+                    ]
+                )
+            ]
+        },
+        {
+            f"SELECT {column} FROM events WHERE {column} IS NOT NULL ORDER BY 1": [  # noqa: S608 -- columns of ours
+                (0,),
+                (1,),
+                (2,),
+                (12,),
+                (100,),
+                (100,),
+                (2147483647,),
+            ]
+            for column in ("push_commits", "number")
+        }
+        | {"SELECT SUM(commits) FROM activity_hourly": [(2147483647 + 215,)]},
     ),
 }
 

@@ -91,6 +91,20 @@ told AS (
     JSON_VALUE(payload, '$.issue.html_url') AS issue_url,
     JSON_VALUE(payload, '$.repo') AS payload_repo
   FROM single
+),
+-- Engines write a JSON number such as 1e2 differently (1e2, 100.0) and read such texts as integers differently. So each is
+-- read as a FLOAT64, and counts if it is a whole number of at most 31 bits: no issue, and no push, is larger.
+numbered AS (
+  SELECT
+    *,
+    COALESCE(
+      SAFE_CAST(REGEXP_EXTRACT(number, r'^(-?[0-9][0-9.eE+-]{0,30})\z') AS FLOAT64),
+      SAFE_CAST(REGEXP_EXTRACT(issue_number, r'^(-?[0-9][0-9.eE+-]{0,30})\z') AS FLOAT64),
+      SAFE_CAST(REGEXP_EXTRACT(pull_number, r'^(-?[0-9][0-9.eE+-]{0,30})\z') AS FLOAT64),
+      SAFE_CAST(REGEXP_EXTRACT(discussion_number, r'^(-?[0-9][0-9.eE+-]{0,30})\z') AS FLOAT64)
+    ) AS number_read,
+    SAFE_CAST(REGEXP_EXTRACT(size, r'^(-?[0-9][0-9.eE+-]{0,30})\z') AS FLOAT64) AS size_read
+  FROM told
 )
 SELECT
   COALESCE(
@@ -118,10 +132,9 @@ SELECT
     WHEN type = 'CreateEvent' THEN COALESCE(ref_type, object)
     WHEN type = 'DeleteEvent' THEN ref_type
   END AS ref_type,
-  COALESCE(
-    SAFE_CAST(number AS INT64), SAFE_CAST(issue_number AS INT64), SAFE_CAST(pull_number AS INT64),
-    SAFE_CAST(discussion_number AS INT64)
-  ) AS number,
+  CASE
+    WHEN number_read BETWEEN 0 AND 2147483647 AND number_read = FLOOR(number_read) THEN SAFE_CAST(number_read AS INT64)
+  END AS number,
   COALESCE(ENDS_WITH(LOWER(actor_login), '[bot]'), FALSE) AS is_bot,
   CASE
     WHEN type != 'PullRequestEvent' THEN NULL
@@ -132,7 +145,10 @@ SELECT
     -- The first event known with the action merged. Since then closed is a close without a merge.
     WHEN action_time >= TIMESTAMP '2025-12-17 06:23:21+00' THEN FALSE
   END AS is_merged,
-  CASE WHEN type = 'PushEvent' THEN SAFE_CAST(size AS INT64) END AS push_commits,
+  CASE
+    WHEN type = 'PushEvent' AND size_read BETWEEN 0 AND 2147483647 AND size_read = FLOOR(size_read)
+    THEN SAFE_CAST(size_read AS INT64)
+  END AS push_commits,
   CASE
     WHEN type != 'PullRequestReviewEvent' THEN NULL
     WHEN action = 'dismissed' THEN 'dismissed'
@@ -146,4 +162,4 @@ SELECT
   END AS is_on_pull_request,
   payload,
   CONCAT(CAST(date AS STRING), '-', CAST(hour AS STRING)) AS archive_hour
-FROM told
+FROM numbered
