@@ -57,6 +57,12 @@ def _of_size(number: int, size: str) -> bytes:
     return push.replace(b'"SIZE"', size.encode())
 
 
+def _written(number: int, payload: bytes, type_: str = "PushEvent") -> bytes:
+    """An event with a payload of these bytes."""
+    time = f"2019-01-03T03:00:{number:02}Z"
+    return event(number, type=type_, payload="PAYLOAD", created_at=time).replace(b'"PAYLOAD"', payload)
+
+
 RULES: Final[Mapping[str, Rule]] = {
     "a slash is no repository": Rule(
         {
@@ -222,6 +228,67 @@ RULES: Final[Mapping[str, Rule]] = {
             for column in ("push_commits", "number")
         }
         | {"SELECT SUM(commits) FROM activity_hourly": [(2147483647 + 215,)]},
+    ),
+    "of keys that come twice the first counts": Rule(
+        {
+            "2019-01-03-3": [
+                _written(1, b'{"size": 1, "size": 2}'),
+                _written(2, b'{"size": null, "size": 2}'),
+                _written(3, b'{"size": 1, "size": null, "action": "a"}'),
+                _written(
+                    4, b'{"pull_request": {"merged": true, "merged": false}, "action": "closed"}', "PullRequestEvent"
+                ),
+                _written(5, b'{"pull_request": {"number": 1}, "pull_request": {"number": 2}}', "PullRequestEvent"),
+                _written(6, b'{"issue": {"pull_request": {"html_url": "p"}}, "issue": {}}', "IssueCommentEvent"),
+                _written(7, b'{"issue": "{\\"number\\": 7}", "number": {"number": 8}}', "IssuesEvent"),
+            ]
+        },
+        {
+            "SELECT push_commits, number, action, is_merged, is_on_pull_request FROM events ORDER BY action_time": [
+                (1, None, None, None, None),
+                (None, None, None, None, None),
+                (1, None, "a", None, None),
+                (None, None, "closed", True, None),
+                (None, 1, None, None, None),
+                (None, None, None, None, True),
+                (None, None, None, None, None),
+            ],
+        },
+    ),
+    "half a surrogate pair is left out": Rule(
+        {
+            "2019-01-03-4": [
+                _written(number, b'{"action": "%s", "size": 1, "%s": 1}' % (text, text))
+                for number, text in enumerate(
+                    [
+                        rb"a\ud83d",
+                        rb"\uDE00b",
+                        rb"\ud83d\ude00",
+                        rb"\ud83d\ud83d\ude00\ude00c",
+                        rb"\\ud83d",
+                        rb"\\\ud83d",
+                        rb"\ud83dA",
+                        rb"\u00e9\ud83d\"",
+                    ]
+                )
+            ]
+        },
+        {
+            query: [
+                ("a",),
+                ("b",),
+                ("\U0001f600",),
+                ("\U0001f600c",),
+                ("\\ud83d",),
+                ("\\",),
+                ("A",),
+                ('\u00e9"',),
+            ]
+            for query in (
+                "SELECT action FROM events ORDER BY action_time",
+                "SELECT value FROM drift WHERE kind = 'field' AND value NOT IN ('action', 'size') ORDER BY first_seen",
+            )
+        },
     ),
 }
 

@@ -74,23 +74,37 @@ single AS (
   FROM ranked
   WHERE copy = 1
 ),
+-- Half a surrogate pair is no character, and engines put different ones in its place. It is left out of what is read.
+readable AS (
+  SELECT
+    *,
+    CASE
+      WHEN STRPOS(payload, r'\ud') > 0 OR STRPOS(payload, r'\uD') > 0 THEN REGEXP_REPLACE(
+        payload,
+        r'(\\[^u]|\\u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2})|\\u[dD][89a-fA-F][0-9a-fA-F]{2}',
+        r'\1'
+      )
+      ELSE payload
+    END AS document
+  FROM single
+),
 told AS (
   SELECT
     id, type, action_time, actor_id, actor_login, repo_id, repo_name, org_id, org_login, payload, date, hour, record_key,
-    JSON_VALUE(payload, '$.action') AS action,
-    JSON_VALUE(payload, '$.ref_type') AS ref_type,
-    JSON_VALUE(payload, '$.object') AS object,
-    JSON_VALUE(payload, '$.number') AS number,
-    JSON_VALUE(payload, '$.issue.number') AS issue_number,
-    JSON_VALUE(payload, '$.pull_request.number') AS pull_number,
-    JSON_VALUE(payload, '$.discussion.number') AS discussion_number,
-    JSON_VALUE(payload, '$.pull_request.merged') AS pull_merged,
-    JSON_VALUE(payload, '$.size') AS size,
-    LOWER(JSON_VALUE(payload, '$.review.state')) AS review_state,
-    JSON_VALUE(payload, '$.issue.pull_request.html_url') AS issue_pull_url,
-    JSON_VALUE(payload, '$.issue.html_url') AS issue_url,
-    JSON_VALUE(payload, '$.repo') AS payload_repo
-  FROM single
+    JSON_VALUE(document, '$.action') AS action,
+    JSON_VALUE(document, '$.ref_type') AS ref_type,
+    JSON_VALUE(document, '$.object') AS object,
+    JSON_VALUE(document, '$.number') AS number,
+    JSON_VALUE(document, '$.issue.number') AS issue_number,
+    JSON_VALUE(document, '$.pull_request.number') AS pull_number,
+    JSON_VALUE(document, '$.discussion.number') AS discussion_number,
+    JSON_VALUE(document, '$.pull_request.merged') AS pull_merged,
+    JSON_VALUE(document, '$.size') AS size,
+    LOWER(JSON_VALUE(document, '$.review.state')) AS review_state,
+    JSON_VALUE(document, '$.issue.pull_request.html_url') AS issue_pull_url,
+    JSON_VALUE(document, '$.issue.html_url') AS issue_url,
+    JSON_VALUE(document, '$.repo') AS payload_repo
+  FROM readable
 ),
 -- Engines write a JSON number such as 1e2 differently (1e2, 100.0) and read such texts as integers differently. So each is
 -- read as a FLOAT64, and counts if it is a whole number of at most 31 bits: no issue, and no push, is larger.
