@@ -153,6 +153,7 @@ class Cube:
         actors: How many users are told apart.
         repositories: How many repositories are.
         coverage: ``hour`` (since 1970) and ``status`` of each hour of the archive, in order.
+        set_aside: Events of the whole lake that no chart shows, since their time lies outside of the archive's span.
     """
 
     first: date
@@ -161,6 +162,7 @@ class Cube:
     actors: Listing
     repositories: Listing
     coverage: pa.Table
+    set_aside: int = 0
 
     @property
     def total(self) -> int:
@@ -199,6 +201,7 @@ def read(
             actors=_listing(connection, events, days, "actor"),
             repositories=_listing(connection, events, days, "repository"),
             coverage=_coverage(connection, days),
+            set_aside=_set_aside(connection),
         )
 
 
@@ -279,6 +282,11 @@ def _coverage(connection: duckdb.DuckDBPyConnection, days: tuple[date, date]) ->
     first, last = (datetime.combine(day, time(), UTC) for day in days)
     newest = min(last + timedelta(hours=23), newest_finished_hour().start)
     return _table(connection, _COVERAGE, {"begin": first, "newest": newest, "absent": ABSENT})
+
+
+def _set_aside(connection: duckdb.DuckDBPyConnection) -> int:
+    ((count,),) = connection.execute("SELECT COALESCE(SUM(events_set_aside), 0)::BIGINT FROM coverage").fetchall()
+    return int(count)
 
 
 def _small_enough(connection: duckdb.DuckDBPyConnection, days: tuple[date, date], max_rows: int) -> pa.Table:

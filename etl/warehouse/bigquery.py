@@ -14,7 +14,7 @@ import pyarrow as pa
 
 from etl.errors import UsageError
 from etl.events.schema import COLUMNS as LAKE_COLUMNS
-from etl.lake.coverage import COVERAGE_SCHEMA
+from etl.warehouse.inputs import LAKE_COVERAGE_SCHEMA
 from etl.warehouse.models import LAKE_COVERAGE, LAKE_EVENTS, Column, Kind, Model, Partition, by_name, models
 
 PROJECT: Final = "{project}"
@@ -136,7 +136,7 @@ def create_all(dataset: str | None = None) -> list[str]:
 def create_sources() -> list[str]:
     """Gives statements for what the models read of the lake, so that a checker of SQL knows its columns."""
     events = [(column.name, column.kind.bigquery, column.description) for column in LAKE_COLUMNS]
-    rows = [(column.name, _kind(column.type), "") for column in COVERAGE_SCHEMA]
+    rows = [(column.name, _kind(column.type), "") for column in LAKE_COVERAGE_SCHEMA]
     return [
         f"CREATE TABLE {name} (\n" + ",\n".join(f"  {column} {kind}" for column, kind, _ in columns) + "\n)"
         for name, columns in ((LAKE_EVENTS, [*events, *_BY_FOLDER]), (LAKE_COVERAGE, rows))

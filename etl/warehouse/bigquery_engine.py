@@ -20,7 +20,7 @@ from etl import gcs
 from etl.errors import UsageError
 from etl.lake.lake import Lake, store_at
 from etl.warehouse.bigquery import Cut
-from etl.warehouse.bigquery_dataset import Dataset, Staged, within_reach
+from etl.warehouse.bigquery_dataset import Dataset, Staged
 from etl.warehouse.bigquery_jobs import PATIENCE, DatasetName, Jobs, Patience, connect
 from etl.warehouse.bigquery_tables import ensure
 from etl.warehouse.build import BuildOptions, bring_up_to_date, planned
@@ -259,8 +259,7 @@ def build(
         for line in ensure(dataset.jobs, place.dataset, place.reporting, place.events_by):
             told(line)
         try:
-            reached = replace(options, days=within_reach(options.days))
-            return bring_up_to_date(maker, lake, reached, watch=watch, begins=begins)
+            return bring_up_to_date(maker, lake, options, watch=watch, begins=begins)
         finally:
             told(f"BigQuery bills the queries of this build with {dataset.jobs.billed / 1e9:.3f} GB")
 
@@ -277,7 +276,7 @@ def plan(place: Place, lake: Lake, options: BuildOptions, *, now: datetime) -> l
     """
     dataset = place.opened()
     maker = BigQueryMaker(dataset, lake)
-    found = planned(dataset, lake, replace(options, days=within_reach(options.days)), now=now)
+    found = planned(dataset, lake, options, now=now)
     standing = dataset.standing([model.name for model in models() if model.kind is not Kind.VIEW])
     return [
         replace(piece, bytes=maker.bytes_of(piece, now)) if set(piece.model.reads) <= set(standing) else piece

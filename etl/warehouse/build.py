@@ -21,7 +21,7 @@ from etl.lake.lake import Lake
 from etl.lake.suspects import Thresholds
 from etl.plural import plural
 from etl.warehouse.files import FileEngine, file_maker
-from etl.warehouse.inputs import Days, bounds, days_of
+from etl.warehouse.inputs import LAKE_COVERAGE_SCHEMA, Days, LakeDays, bounds, days_of
 from etl.warehouse.making import Entry, Known, Maker, Outcome, Published, Rows, Sources
 from etl.warehouse.models import LAKE_COVERAGE, LAKE_EVENTS, Check, Growth, Kind, Model, Severity, models
 from etl.warehouse.plan import Input, Piece, Reason, after, pieces
@@ -55,8 +55,9 @@ def planned(place: Known, lake: Lake, options: BuildOptions, *, now: datetime) -
         StoreError: If the lake or the warehouse cannot be read.
         UsageError: If a library is missing.
     """
-    days = days_of(lake, place.store, options.days, now=now, remember=False)
-    inputs = {LAKE_EVENTS: Input.of_lake(days), LAKE_COVERAGE: _coverage_input(_coverage(lake, options, now))}
+    found_days = days_of(lake, place.store, options.days, now=now, remember=False)
+    rows = _coverage(lake, options, found_days.set_aside, now)
+    inputs = {LAKE_EVENTS: Input.of_lake(found_days.days), LAKE_COVERAGE: _coverage_input(rows)}
     found: list[Piece] = []
     for model in models():
         if not model.is_stored:
@@ -158,9 +159,11 @@ class _Run(Generic[Rows]):
 
     def all(self) -> None:
         """Brings all tables up to date, each after those it reads."""
-        days = days_of(self._lake, self._maker.place.store, self._options.days, now=self._built_at)
-        rows = _coverage(self._lake, self._options, self._built_at)
-        self._maker.begin(Sources({day: found for day, found in days.items() if day in self._options.days}, rows))
+        found = days_of(self._lake, self._maker.place.store, self._options.days, now=self._built_at)
+        _warn_of_set_aside(found)
+        days = found.days
+        rows = _coverage(self._lake, self._options, found.set_aside, self._built_at)
+        self._maker.begin(Sources({day: each for day, each in days.items() if day in self._options.days}, rows))
         inputs = {LAKE_EVENTS: Input.of_lake(days), LAKE_COVERAGE: _coverage_input(rows)}
         for model in models():
             if model.is_stored:
@@ -337,9 +340,22 @@ def _batches(todo: Sequence[Piece], days_at_once: int) -> Iterator[list[Piece]]:
         yield batch
 
 
-def _coverage(lake: Lake, options: BuildOptions, now: datetime) -> bytes:
+def _warn_of_set_aside(found: LakeDays) -> None:
+    hours = [hour for hour, events in found.set_aside.items() if events]
+    if hours:
+        _log.warning(
+            "events outside of the archive's span were set aside",
+            events=sum(found.set_aside[hour] for hour in hours),
+            hours=len(hours),
+            first_hour=hours[0],
+        )
+
+
+def _coverage(lake: Lake, options: BuildOptions, set_aside: Mapping[str, int], now: datetime) -> bytes:
     """The lake's coverage as a parquet file, in the types that all engines have; equal rows give equal bytes."""
     rows = coverage(lake, None, thresholds=options.thresholds, now=now)
+    aside = pa.array([set_aside.get(hour) for hour in rows["hour"].to_pylist()], pa.int64())
+    rows = rows.append_column(LAKE_COVERAGE_SCHEMA.field("events_set_aside"), aside)
     wide = [
         pa.field(column.name, pa.int64() if pa.types.is_integer(column.type) else column.type) for column in rows.schema
     ]

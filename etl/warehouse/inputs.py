@@ -24,6 +24,7 @@ import pyarrow.parquet as pq
 from etl.errors import StoreError
 from etl.events import arrow
 from etl.hours import FIRST_HOUR, Hour, HourRange
+from etl.lake.coverage import COVERAGE_SCHEMA
 from etl.lake.lake import Lake
 from etl.lake.layout import manifest_key, manifest_keys
 from etl.lake.manifest import decode
@@ -31,6 +32,11 @@ from etl.lake.store import Store
 
 _KEY: Final = "state/hours.msgpack"
 _VERSION: Final = 1
+MARGIN: Final = timedelta(days=1)
+"""How far in the future an event may lie: clocks differ."""
+LAKE_COVERAGE_SCHEMA: Final = COVERAGE_SCHEMA.append(pa.field("events_set_aside", pa.int64()))
+"""The coverage as models read it: with the events of each hour that lie outside of the archive's span."""
+
 _AT_ONCE: Final = 8
 _A_BATCH: Final = 256
 
@@ -94,8 +100,30 @@ class DayInput:
     bytes: int
 
 
-def days_of(lake: Lake, memory: Store, days: Days, *, now: datetime, remember: bool = True) -> dict[str, DayInput]:
-    """Tells for each day which hours of the lake hold events of it.
+@dataclass(frozen=True)
+class LakeDays:
+    """What the lake holds, by the days on which events happened.
+
+    Attributes:
+        days: What each day's events are made from, by day (2015-01-01), in order.
+        set_aside: Events whose day lies outside of the archive's span, by hour; no day of ``days`` holds them. An hour
+            whose times were not read is not among them.
+    """
+
+    days: dict[str, DayInput]
+    set_aside: dict[str, int]
+
+
+def archive_span(now: datetime) -> Days:
+    """Returns the days on which an event of the archive can have happened: from its first one to a day from now.
+
+    A time outside of it is damage, and would make a table of thousands of years.
+    """
+    return Days(FIRST_HOUR.start.date(), (now + MARGIN).date())
+
+
+def days_of(lake: Lake, memory: Store, days: Days, *, now: datetime, remember: bool = True) -> LakeDays:
+    """Tells for each day of the archive's span which hours of the lake hold events of it.
 
     Args:
         lake: The lake.
@@ -105,8 +133,7 @@ def days_of(lake: Lake, memory: Store, days: Days, *, now: datetime, remember: b
         remember: Whether to write down what was found out.
 
     Returns:
-        Days (2015-01-01) that have events, in order, those outside of the days of interest included as far as they
-        are known.
+        Days that have events, those outside of the days of interest included as far as they are known.
 
     Raises:
         StoreError: If the lake cannot be read, or the warehouse cannot be written.
@@ -121,7 +148,8 @@ def days_of(lake: Lake, memory: Store, days: Days, *, now: datetime, remember: b
     fresh = {**kept, **found}
     if remember and fresh != known:
         memory.write(_KEY, msgspec.msgpack.encode(_Known(lake=lake.address, hours=fresh)))
-    return _by_day(fresh)
+    span = archive_span(now)
+    return LakeDays(_by_day(fresh, span), _set_aside(fresh, span))
 
 
 def _recalled(memory: Store, lake: Lake) -> dict[str, KnownHour]:
@@ -175,12 +203,18 @@ def _counts(store: Store, key: str, hour: Hour) -> dict[str, int]:
     return dict(counted)
 
 
-def _by_day(hours: dict[str, KnownHour]) -> dict[str, DayInput]:
+def _by_day(hours: dict[str, KnownHour], span: Days) -> dict[str, DayInput]:
     members: dict[str, list[tuple[str, KnownHour]]] = {}
     for name, hour in hours.items():
         for day in hour.days or ():
-            members.setdefault(day, []).append((name, hour))
+            if day in span:
+                members.setdefault(day, []).append((name, hour))
     return {day: _day_input(sorted(found, key=lambda member: member[1].key)) for day, found in sorted(members.items())}
+
+
+def _set_aside(hours: dict[str, KnownHour], span: Days) -> dict[str, int]:
+    read = ((name, hour.days) for name, hour in hours.items() if hour.days is not None)
+    return {name: sum(count for day, count in days.items() if day not in span) for name, days in read}
 
 
 def _day_input(members: list[tuple[str, KnownHour]]) -> DayInput:

@@ -24,14 +24,18 @@ DUCKDB_MACROS: Final = (
     # DuckDB refuses a whole document for half a surrogate pair in one of its texts, which GitHub writes and the other
     # engines let pass. Only such documents are read a second time, without those halves.
     (
-        r"CREATE OR REPLACE TEMP MACRO json_mended(doc) AS"
-        r" regexp_replace(doc, '\\u[dD][89a-fA-F][0-9a-fA-F]{2}', '\\ufffd', 'g')"
+        r"CREATE OR REPLACE TEMP MACRO json_without_halves(doc) AS regexp_replace(doc,"
+        r" '(\\[^u]|\\u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2})|\\u[dD][89a-fA-F][0-9a-fA-F]{2}',"
+        r" '\1', 'g')"
     ),
     (
-        "CREATE OR REPLACE TEMP MACRO json_texts(doc, paths) AS"
-        " coalesce(TRY(json_extract_string(doc, paths)), TRY(json_extract_string(json_mended(doc), paths)))"
+        "CREATE OR REPLACE TEMP MACRO json_texts(doc, paths) AS coalesce("
+        "TRY(json_extract_string(doc, paths)), TRY(json_extract_string(json_without_halves(doc), paths)))"
     ),
-    ("CREATE OR REPLACE TEMP MACRO json_names(doc) AS coalesce(TRY(json_keys(doc)), TRY(json_keys(json_mended(doc))))"),
+    (
+        "CREATE OR REPLACE TEMP MACRO json_names(doc) AS"
+        " coalesce(TRY(json_keys(doc)), TRY(json_keys(json_without_halves(doc))))"
+    ),
 )
 """What has to be run on a DuckDB connection before a translated query."""
 
@@ -140,8 +144,7 @@ def _named_alike(tree: exp.Expression) -> exp.Expression:
         if isinstance(node, exp.LowerHex) and isinstance(node.this, exp.SHA2 | exp.SHA2Digest):
             return exp.Anonymous(this="hex_sha256", expressions=[node.this.this])
         if isinstance(node, exp.JSONKeysAtDepth):
-            # However often BigQuery has to try, the document is what the first try parses. A key that the document
-            # has twice the others name twice: the query has to make one of them.
+            # A key that the document has twice the others name twice: the query has to make one of them.
             first = node.find(exp.ParseJSON)
             if first is not None and isinstance(first.this, exp.Column):
                 return exp.Anonymous(this="json_names", expressions=[first.this])
@@ -200,6 +203,9 @@ def _for_spark(tree: exp.Expression) -> exp.Expression:
             return exp.Anonymous(this="sha2", expressions=[*node.expressions, exp.Literal.number(256)])
         if isinstance(node, exp.Anonymous) and node.name == "json_names":
             return exp.maybe_parse(f"json_object_keys({node.expressions[0].sql(dialect='spark')})")
+        if isinstance(node, exp.RegexpReplace):
+            # A group is $1 to Java.
+            node.set("replacement", exp.Literal.string(re.sub(r"\\(\d)", r"$\1", node.args["replacement"].name)))
         if isinstance(node, exp.ArrayAgg) and isinstance(node.this, exp.Order):
             return _ordered_array(node.this)
         return node
@@ -210,9 +216,11 @@ def _for_spark(tree: exp.Expression) -> exp.Expression:
 def _read_json_once(select: exp.Select) -> None:
     """Has Spark read a document once for all ``JSON_VALUE(column, path)`` of a select from one table.
 
-    ``get_json_object`` reads it anew for each path: nine times a payload.
+    ``get_json_object`` reads it again for each path. ``from_json`` takes the last of keys that come twice in a struct,
+    where the other engines take the first; a map keeps both, and is asked for the first. So objects inside of the
+    document are read as maps, and a document with such keys at its top is read as a map, too.
     """
-    from sqlglot import exp  # noqa: PLC0415
+    from sqlglot import exp  # noqa: PLC0415 -- comes with the extra
 
     calls: dict[str, list[exp.JSONExtractScalar]] = {}
     for projection in select.expressions:
@@ -223,38 +231,41 @@ def _read_json_once(select: exp.Select) -> None:
         return
     for column, same in calls.items():
         paths = {call: [part.this for part in call.expression.expressions[1:]] for call in same}
-        wanted: _Fields = {}
-        if not all(_add_path(wanted, path) for path in paths.values()):
+        schema = _schema(list(paths.values()))
+        if schema is None:
             continue
-        read = f"{column}_read"
-        table.replace(
-            exp.select("*", f"FROM_JSON({column}, '{_struct(wanted)}') AS {read}", dialect="spark")
-            .from_(table.copy())
-            .subquery(table.alias_or_name)
-        )
+        name = table.alias_or_name
+        read = exp.select("*", f"FROM_JSON({column}, '{schema}') AS {column}_read", dialect="spark")
+        keys = f"SELECT *, JSON_OBJECT_KEYS({column}) AS {column}_keys FROM {table.sql()}"  # noqa: S608 -- a model's
+        twice = f"SIZE({column}_keys) > SIZE(ARRAY_DISTINCT({column}_keys)) AS {column}_is_twice"
+        table.replace(read.select(twice, dialect="spark").from_(f"({keys}) AS {name}", dialect="spark").subquery(name))
         table = select.args["from_"].this
         for call, path in paths.items():
-            call.replace(exp.Dot.build([exp.to_identifier(name, quoted=True) for name in (read, *path)]))
+            call.replace(exp.maybe_parse(_field(column, path), dialect="spark"))
 
 
-_Fields = dict[str, "_Fields"]
+def _schema(paths: list[list[object]]) -> str | None:
+    """Returns the schema of a document in which paths are found; None where one is not plain, or part of another."""
+    fields: dict[str, str] = {}
+    for path in paths:
+        if not path or not all(isinstance(name, str) and name.isidentifier() for name in path):
+            return None
+        kind = "STRING" if len(path) == 1 else "MAP<STRING, STRING>"
+        if fields.setdefault(str(path[0]), kind) != kind:
+            return None
+    return ", ".join(f"`{name}` {kind}" for name, kind in fields.items())
 
 
-def _add_path(fields: _Fields, path: list[object]) -> bool:
-    """Adds a path to a tree of fields; False where it is no plain path, or part of another one."""
-    for number, name in enumerate(path, 1):
-        if not isinstance(name, str) or not name.isidentifier():
-            return False
-        is_new = name not in fields
-        fields = fields.setdefault(name, {})
-        if not is_new and (number == len(path)) != (not fields):
-            return False
-    return bool(path)
-
-
-def _struct(fields: _Fields) -> str:
-    """A tree of fields as Spark writes the schema of a document; what has no fields is text."""
-    return ", ".join(f"`{name}` {f'STRUCT<{_struct(inner)}>' if inner else 'STRING'}" for name, inner in fields.items())
+def _field(column: str, path: list[object]) -> str:
+    first, *rest = map(str, path)
+    from_map = f"FROM_JSON({column}, 'MAP<STRING, STRING>')['{first}']"
+    from_struct = f"{column}_read.`{first}`"
+    if rest:
+        from_map = f"GET_JSON_OBJECT({from_map}, '$.{'.'.join(rest)}')"
+        from_struct = f"{from_struct}['{rest[0]}']"
+    if rest[1:]:
+        from_struct = f"GET_JSON_OBJECT({from_struct}, '$.{'.'.join(rest[1:])}')"
+    return f"IF({column}_is_twice, {from_map}, {from_struct})"
 
 
 def _send_the_few(tree: exp.Expression) -> None:

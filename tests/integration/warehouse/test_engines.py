@@ -14,6 +14,7 @@ from etl.warehouse.tables import Warehouse
 from tests.integration.running import ERAS, documents, run
 from tests.integration.warehouse.comparing import built, counts, differences, stored
 from tests.integration.warehouse.test_build import event
+from tests.integration.warehouse.test_rules import RULES
 
 pytestmark = [
     # Spark leaves its socket to the garbage collector.
@@ -84,6 +85,19 @@ def test_practice_hours_of_every_era_and_what_comes_after(tmp_path: Path, lake: 
     anew = Warehouse.at(str(tmp_path / "anew"))
     built(anew, lake)
     assert differences(anew, by_spark) == {}
+
+
+def test_every_rule_for_records_that_are_special(tmp_path: Path, lake: Lake) -> None:
+    hours: dict[str, list[bytes]] = {}
+    for rule in RULES.values():
+        for name, lines in rule.hours.items():
+            hours.setdefault(name, []).extend(lines)
+    for name, lines in hours.items():
+        stored(lake, tmp_path / "archive", Hour.parse(name), lines)
+    by_duckdb, by_spark = both(tmp_path)
+    built(by_duckdb, lake)
+    built(by_spark, lake, engine="spark")
+    assert differences(by_duckdb, by_spark) == {}
 
 
 def test_what_one_engine_built_the_other_goes_on_with(tmp_path: Path, lake: Lake) -> None:

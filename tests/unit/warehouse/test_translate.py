@@ -109,8 +109,12 @@ def test_an_array_keeps_its_order_in_spark() -> None:
         (
             "SELECT JSON_VALUE(doc, '$.a') AS a, JSON_VALUE(doc, '$.b.c') AS c FROM x",
             (
-                "SELECT `doc_read`.`a` AS a, `doc_read`.`b`.`c` AS c"
-                " FROM (SELECT *, FROM_JSON(doc, '`a` STRING, `b` STRUCT<`c` STRING>') AS doc_read FROM x) AS x"
+                "SELECT IF(doc_is_twice, FROM_JSON(doc, 'MAP<STRING, STRING>')['a'], doc_read.`a`) AS a,"
+                " IF(doc_is_twice, GET_JSON_OBJECT(FROM_JSON(doc, 'MAP<STRING, STRING>')['b'], '$.c'),"
+                " doc_read.`b`['c']) AS c"
+                " FROM (SELECT *, FROM_JSON(doc, '`a` STRING, `b` MAP<STRING, STRING>') AS doc_read,"
+                " SIZE(doc_keys) > SIZE(ARRAY_DISTINCT(doc_keys)) AS doc_is_twice"
+                " FROM (SELECT *, JSON_OBJECT_KEYS(doc) AS doc_keys FROM x) AS x) AS x"
             ),
         ),
         (

@@ -10,6 +10,8 @@ SELECT
   daily.issues_opened,
   daily.reviews,
   daily.comments,
+  daily.comments_on_pull_requests,
+  daily.comments_on_issues,
   daily.repositories
 FROM contributors_daily AS daily
 LEFT JOIN actors ON actors.actor_id = daily.actor_id

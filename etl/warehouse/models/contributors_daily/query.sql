@@ -9,10 +9,13 @@ SELECT
   SUM(push_commits) AS commits,
   COUNTIF(type = 'PullRequestEvent' AND action = 'opened') AS pull_requests_opened,
   COUNTIF(type = 'IssuesEvent' AND action = 'opened') AS issues_opened,
-  COUNTIF(type = 'PullRequestReviewEvent') AS reviews,
+  -- A review that is updated or dismissed later is still one.
+  COUNTIF(type = 'PullRequestReviewEvent' AND COALESCE(action, 'created') = 'created') AS reviews,
   COUNTIF(type IN (
     'IssueCommentEvent', 'CommitCommentEvent', 'PullRequestReviewCommentEvent'
   )) AS comments,
+  COUNTIF(is_on_pull_request) AS comments_on_pull_requests,
+  COUNTIF(NOT is_on_pull_request) AS comments_on_issues,
   COUNT(DISTINCT repo_id) AS repositories
 FROM events_base
 WHERE action_time >= @start AND action_time < @end AND (actor_id IS NOT NULL OR actor_login IS NOT NULL)

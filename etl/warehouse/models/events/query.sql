@@ -19,6 +19,8 @@ SELECT
   base.is_bot,
   base.is_merged,
   base.push_commits,
+  base.review_state,
+  base.is_on_pull_request,
   base.payload,
   base.archive_hour
 FROM events_base AS base

@@ -74,19 +74,51 @@ single AS (
   FROM ranked
   WHERE copy = 1
 ),
+-- Half a surrogate pair is no character, and engines put different ones in its place. It is left out of what is read.
+readable AS (
+  SELECT
+    *,
+    CASE
+      WHEN STRPOS(payload, r'\ud') > 0 OR STRPOS(payload, r'\uD') > 0 THEN REGEXP_REPLACE(
+        payload,
+        r'(\\[^u]|\\u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2})|\\u[dD][89a-fA-F][0-9a-fA-F]{2}',
+        r'\1'
+      )
+      ELSE payload
+    END AS document
+  FROM single
+),
 told AS (
   SELECT
     id, type, action_time, actor_id, actor_login, repo_id, repo_name, org_id, org_login, payload, date, hour, record_key,
-    JSON_VALUE(payload, '$.action') AS action,
-    JSON_VALUE(payload, '$.ref_type') AS ref_type,
-    JSON_VALUE(payload, '$.object') AS object,
-    JSON_VALUE(payload, '$.number') AS number,
-    JSON_VALUE(payload, '$.issue.number') AS issue_number,
-    JSON_VALUE(payload, '$.pull_request.number') AS pull_number,
-    JSON_VALUE(payload, '$.discussion.number') AS discussion_number,
-    JSON_VALUE(payload, '$.pull_request.merged') AS pull_merged,
-    JSON_VALUE(payload, '$.size') AS size
-  FROM single
+    JSON_VALUE(document, '$.action') AS action,
+    JSON_VALUE(document, '$.ref_type') AS ref_type,
+    JSON_VALUE(document, '$.object') AS object,
+    JSON_VALUE(document, '$.number') AS number,
+    JSON_VALUE(document, '$.issue.number') AS issue_number,
+    JSON_VALUE(document, '$.pull_request.number') AS pull_number,
+    JSON_VALUE(document, '$.discussion.number') AS discussion_number,
+    JSON_VALUE(document, '$.pull_request.merged') AS pull_merged,
+    JSON_VALUE(document, '$.size') AS size,
+    LOWER(JSON_VALUE(document, '$.review.state')) AS review_state,
+    JSON_VALUE(document, '$.issue.pull_request.html_url') AS issue_pull_url,
+    JSON_VALUE(document, '$.issue.html_url') AS issue_url,
+    JSON_VALUE(document, '$.repo') AS payload_repo
+  FROM readable
+),
+-- Engines write a JSON number such as 1e2 differently (1e2, 100.0) and read such texts as integers differently. So each is
+-- read as a FLOAT64, and counts if it is a whole number of at most 31 bits: no issue, and no push, is larger.
+numbered AS (
+  SELECT
+    *,
+    COALESCE(
+      SAFE_CAST(REGEXP_EXTRACT(number, r'^(-?[0-9][0-9.eE+-]{0,30})\z') AS FLOAT64),
+      SAFE_CAST(REGEXP_EXTRACT(issue_number, r'^(-?[0-9][0-9.eE+-]{0,30})\z') AS FLOAT64),
+      SAFE_CAST(REGEXP_EXTRACT(pull_number, r'^(-?[0-9][0-9.eE+-]{0,30})\z') AS FLOAT64),
+      SAFE_CAST(REGEXP_EXTRACT(discussion_number, r'^(-?[0-9][0-9.eE+-]{0,30})\z') AS FLOAT64)
+    ) AS number_read,
+    SAFE_CAST(REGEXP_EXTRACT(size, r'^(-?[0-9][0-9.eE+-]{0,30})\z') AS FLOAT64) AS size_read
+  FROM told
 )
 SELECT
   COALESCE(
@@ -102,7 +134,11 @@ SELECT
   CASE WHEN actor_id > 0 THEN actor_id END AS actor_id,
   actor_login,
   CASE WHEN repo_id > 0 THEN repo_id END AS repo_id,
-  repo_name,
+  -- "/" is no repository. The payloads of 2011 name theirs.
+  CASE
+    WHEN repo_name != '/' THEN repo_name
+    WHEN repo_name = '/' AND REGEXP_CONTAINS(payload_repo, '^[A-Za-z0-9._-]+/[A-Za-z0-9._-]+$') THEN payload_repo
+  END AS repo_name,
   CASE WHEN org_id > 0 THEN org_id END AS org_id,
   org_login,
   action,
@@ -110,10 +146,9 @@ SELECT
     WHEN type = 'CreateEvent' THEN COALESCE(ref_type, object)
     WHEN type = 'DeleteEvent' THEN ref_type
   END AS ref_type,
-  COALESCE(
-    SAFE_CAST(number AS INT64), SAFE_CAST(issue_number AS INT64), SAFE_CAST(pull_number AS INT64),
-    SAFE_CAST(discussion_number AS INT64)
-  ) AS number,
+  CASE
+    WHEN number_read BETWEEN 0 AND 2147483647 AND number_read = FLOOR(number_read) THEN SAFE_CAST(number_read AS INT64)
+  END AS number,
   COALESCE(ENDS_WITH(LOWER(actor_login), '[bot]'), FALSE) AS is_bot,
   CASE
     WHEN type != 'PullRequestEvent' THEN NULL
@@ -121,8 +156,24 @@ SELECT
     WHEN action != 'closed' THEN FALSE
     WHEN pull_merged = 'true' THEN TRUE
     WHEN pull_merged = 'false' THEN FALSE
+    -- The first event known with the action merged. Since then closed is a close without a merge.
+    WHEN action_time >= TIMESTAMP '2025-12-17 06:23:21+00' THEN FALSE
   END AS is_merged,
-  CASE WHEN type = 'PushEvent' THEN SAFE_CAST(size AS INT64) END AS push_commits,
+  CASE
+    WHEN type = 'PushEvent' AND size_read BETWEEN 0 AND 2147483647 AND size_read = FLOOR(size_read)
+    THEN SAFE_CAST(size_read AS INT64)
+  END AS push_commits,
+  CASE
+    WHEN type != 'PullRequestReviewEvent' THEN NULL
+    WHEN action = 'dismissed' THEN 'dismissed'
+    WHEN review_state IN ('approved', 'changes_requested', 'commented', 'dismissed') THEN review_state
+  END AS review_state,
+  CASE
+    WHEN type = 'PullRequestReviewCommentEvent' THEN TRUE
+    WHEN type != 'IssueCommentEvent' THEN NULL
+    WHEN issue_pull_url IS NOT NULL THEN TRUE
+    WHEN issue_url IS NOT NULL THEN FALSE
+  END AS is_on_pull_request,
   payload,
   CONCAT(CAST(date AS STRING), '-', CAST(hour AS STRING)) AS archive_hour
-FROM told
+FROM numbered

@@ -10,6 +10,7 @@ SELECT
   daily.issues_opened,
   daily.pull_requests_opened,
   daily.pull_requests_merged,
+  daily.pull_requests_closed_unmerged,
   daily.pull_requests_closed_unknown,
   daily.actors
 FROM repositories_daily AS daily

@@ -10,6 +10,7 @@ SELECT
   COUNTIF(type = 'IssuesEvent' AND action = 'opened') AS issues_opened,
   COUNTIF(type = 'PullRequestEvent' AND action = 'opened') AS pull_requests_opened,
   COUNTIF(is_merged) AS pull_requests_merged,
+  COUNTIF(type = 'PullRequestEvent' AND action = 'closed' AND NOT is_merged) AS pull_requests_closed_unmerged,
   COUNTIF(type = 'PullRequestEvent' AND action = 'closed' AND is_merged IS NULL) AS pull_requests_closed_unknown,
   COUNT(DISTINCT actor_id) AS actors
 FROM events_base
