@@ -16,10 +16,6 @@ from etl.mage.client import API_KEY, MageClient
 from etl.mage.guard import MOST_FAILURES
 from tests.e2e.mage_server import OWNER, PASSWORD, Server, serving, tree
 
-websocket = pytest.importorskip("tornado.websocket", reason="Mage brings Tornado: pip install 'gharchive-etl[mage]'")
-
-from tornado.httpclient import HTTPClientError, HTTPRequest  # noqa: E402 -- where there is Tornado
-
 pytestmark = pytest.mark.xdist_group("mage")
 
 SITE: Final = "https://evil.example"
@@ -38,12 +34,14 @@ def cookie(server: Server) -> str:
 
 
 def handshake(server: Server, path: str, headers: dict[str, str]) -> int:
-    """Opens a WebSocket, and closes it; the status that is answered."""
+    """Opens a WebSocket, closes it, and returns the status of the answer."""
+    from tornado.httpclient import HTTPClientError, HTTPRequest  # noqa: PLC0415 -- comes with Mage
+    from tornado.websocket import websocket_connect  # noqa: PLC0415
 
     async def opened() -> int:
         request = HTTPRequest(f"ws://127.0.0.1:{server.port}{path}", headers=headers)
         try:
-            connection = await websocket.websocket_connect(request)
+            connection = await websocket_connect(request)
         except HTTPClientError as error:
             return int(error.code)
         connection.close()

@@ -40,7 +40,7 @@ _RESERVED = re.compile(r"(?:.*\.)?(?:example|example\.(?:com|org|net))")
 _HASHED = re.compile(r"[0-9a-f]{40}@.+")
 
 
-@lru_cache(maxsize=4)
+@lru_cache(maxsize=8)
 def _events(hour: str, *, events: int = 1500, seed: int = 0) -> list[Event]:
     return [json.loads(line) for line in generate_hour(Hour.parse(hour), events=events, seed=seed)]
 
