@@ -14,7 +14,7 @@ from typing_extensions import override
 
 from etl.cli.front import Command
 from etl.cli.session import Bound, Session, scrub_of, with_session
-from etl.errors import IncompleteError, UsageError
+from etl.errors import IncompleteError, SourceUnreachableError, UsageError
 from etl.hours import FIRST_HOUR, Hour, HourRange, newest_finished_hour
 from etl.memory import keep_memory
 
@@ -240,13 +240,27 @@ def _run(
     if counted:
         logs.count("hours looked at", range=str(hours), hours=len(summary.reports), not_complete=len(summary.left))
     _print_summary(session, summary, ran=len(todo.due), as_json=as_json)
-    if summary.stopped is not None:
-        raise summary.stopped
-    if summary.left:
-        raise IncompleteError(
-            f"{len(summary.left):,} of {len(summary.reports):,} hours are not complete: {summary.counts()}",
-            hint="run the same again later: it asks only for what is due then",
-        )
+    _conclude(summary)
+
+
+def _conclude(summary: Summary) -> None:
+    """Raises what the exit code is made of, if some hours are not complete.
+
+    Raises:
+        StoreError: If the lake failed.
+        SourceUnreachableError: If the archive is down: the rest was left, and no hour came.
+        IncompleteError: If some hours are not complete for any other reason.
+    """
+    if not summary.left:
+        return
+    message = f"{len(summary.left):,} of {len(summary.reports):,} hours are not complete: {summary.counts()}"
+    stopped = summary.stopped
+    if stopped is None:
+        raise IncompleteError(message, hint="run the same again later: it asks only for what is due then")
+    message = f"{message}; {stopped.message}"
+    if isinstance(stopped, SourceUnreachableError) and summary.fetched:
+        raise IncompleteError(message, hint=stopped.hint)
+    raise type(stopped)(message, hint=stopped.hint)
 
 
 def _done(session: Session, todo: Plan, job: Job, *, workers: int | None, max_rate: int | None, engine: str) -> Summary:
