@@ -55,6 +55,8 @@ _CHANGED: Final = frozenset({HTTPStatus.PRECONDITION_FAILED, HTTPStatus.REQUESTE
 _DENIED: Final = frozenset({HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN})
 _NO_HEAD: Final = frozenset({HTTPStatus.METHOD_NOT_ALLOWED, HTTPStatus.NOT_IMPLEMENTED})
 _TLS_BREAKS: Final = (ssl.SSLEOFError, ssl.SSLZeroReturnError, ssl.SSLSyscallError)
+_UNKNOWN_HOST_ATTEMPTS: Final = 2
+"""A host name that cannot be resolved twice is misspelt, or this machine is offline: more tries do not help."""
 _WORDS: Final[tuple[tuple[type[BaseException], str], ...]] = (
     (http.client.RemoteDisconnected, "the server hung up without an answer"),
     (ConnectionRefusedError, "connection refused"),
@@ -292,7 +294,9 @@ def _in_words(url: str, timeout: tuple[float, float]) -> Iterator[None]:
         final = _final_words(chain)
         if final is not None:
             raise SourceUnreachableError(f"{url}: {final[0]}", hint=final[1]) from error
-        raise TransientSourceError(url, _words(chain, timeout)) from error
+        unknown = any(isinstance(link, socket.gaierror) for link in chain)
+        attempts = _UNKNOWN_HOST_ATTEMPTS if unknown else None
+        raise TransientSourceError(url, _words(chain, timeout), attempts=attempts) from error
 
 
 def _final_words(chain: tuple[BaseException, ...]) -> tuple[str, str | None] | None:
