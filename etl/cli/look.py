@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
     from etl.lake.lake import Lake
+    from etl.lake.manifest import FileFacts
 
 _EVENT_COLUMNS: Final = ("created_at", "id", "type", "actor_login", "repo_name", "payload")
 _CELL_WIDTH: Final = 60
@@ -48,17 +49,25 @@ def show(session: Session, hour: Hour, events: int, quarantine: int) -> None:
     session.out.print(facts_table(manifest_facts(manifest, None if file is None else lake.store.url(file.key))))
     if manifest.content is not None:
         session.out.print(types_table(manifest.content.types))
-        if events and file is not None:
-            _print_rows(session, lake, file.key, events, _EVENT_COLUMNS)
-        if quarantine and manifest.content.quarantine_file is not None:
-            _print_rows(session, lake, manifest.content.quarantine_file.key, quarantine, None)
+    if events:
+        _print_rows(
+            session, lake, file, events, _EVENT_COLUMNS, nothing=f"no events are stored: {hour} is {manifest.status}"
+        )
+    if quarantine:
+        damaged = None if manifest.content is None else manifest.content.quarantine_file
+        _print_rows(session, lake, damaged, quarantine, None, nothing=f"nothing of {hour} is in quarantine")
 
 
-def _print_rows(session: Session, lake: Lake, key: str, count: int, columns: tuple[str, ...] | None) -> None:
-    """Prints the first rows of a parquet file of the lake."""
+def _print_rows(
+    session: Session, lake: Lake, file: FileFacts | None, count: int, columns: tuple[str, ...] | None, *, nothing: str
+) -> None:
+    """Prints the first rows of a parquet file of the lake, or a sentence where there are none."""
     from etl.cli.tables import listing, printable
 
-    table = _first_rows(lake, key, count, columns)
+    if file is None or not file.rows:
+        session.out.print(nothing)
+        return
+    table = _first_rows(lake, file.key, count, columns)
     rows = [[printable(value, _CELL_WIDTH) for value in row.values()] for row in table.to_pylist()]
     session.out.print(listing(table.column_names, rows))
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections import Counter
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 
     from etl.lake.checking import Verdict
     from etl.lake.lake import Lake
+    from etl.lake.manifest import Status
     from etl.lake.orphans import Inventory, Orphan
     from etl.lake.store import ObjectInfo
     from etl.repair import Repair
@@ -49,6 +51,7 @@ class _Findings:
         bytes: Size of their files.
         bad: Hours that are not sound, less those that were put right.
         shrunk: Those of them whose source has fewer events now.
+        empty: How many hours are sound and have no events, by status.
         mended: Hours that were put right.
         orphans: Files that belong to no hour, and are there still.
         removed: Such files that are gone.
@@ -58,6 +61,7 @@ class _Findings:
     bytes: int = 0
     bad: dict[Hour, tuple[str, ...]] = field(default_factory=dict)
     shrunk: set[Hour] = field(default_factory=set)
+    empty: Counter[Status] = field(default_factory=Counter)
     mended: int = 0
     orphans: list[ObjectInfo] = field(default_factory=list)
     removed: list[ObjectInfo] = field(default_factory=list)
@@ -96,7 +100,7 @@ def verify(session: Session, first: HourRange | None, last: HourRange | None, **
 
     FROM and TO are hours (2015-01-01-15) or days (2015-01-01), both included; FROM alone is that hour or day, and
     neither is the whole lake. Nothing is changed without --repair or --prune. Files that belong to no hour are
-    listed; they harm nobody and do not count as bad.
+    listed; they harm nobody and do not count as bad. Hours without events, such as failed ones, are counted apart.
     """
     _Verification(session, _hours(first, last), **how).run()
 
@@ -153,6 +157,8 @@ class _Verification:
                 self._found.checked += 1
                 self._found.bytes += verdict.bytes
                 note(verdict)
+                if verdict.empty is not None:
+                    self._found.empty[verdict.empty] += 1
                 if verdict.problems:
                     self._found.bad[verdict.hour] = verdict.problems
                     self._print(f"{verdict.hour}: {'; '.join(verdict.problems)}")
@@ -239,19 +245,30 @@ class _Verification:
         found = self._found
         if self._hours is not None and len(self._hours) == 1:
             if found.checked and not found.bad and not found.mended:
-                self._print(f"{self._hours.first}: sound")
+                self._print(f"{self._hours.first}: {self._soundness(self._hours.first)}")
         elif found.checked:
             self._print(self._hours_line())
         if found.orphans or found.removed:
             self._print(self._orphans_line())
 
+    def _soundness(self, hour: Hour) -> str:
+        status = next(iter(self._found.empty), None)
+        if status is None:
+            return "sound"
+        return f"no events are stored, as its manifest says: it is {status} (`show {hour}` has the reason)"
+
     def _hours_line(self) -> str:
         from etl.cli.tables import size_text
 
         found = self._found
-        line = f"{found.checked:,} hours verified, {size_text(found.bytes)}: {found.checked - len(found.bad):,} sound"
+        empty = found.empty.total()
+        sound = found.checked - len(found.bad) - empty
+        line = f"{found.checked:,} hours verified, {size_text(found.bytes)}: {sound:,} sound"
         if found.mended:
             line += f" ({found.mended:,} of them put right)"
+        if empty:
+            statuses = ", ".join(f"{count:,} {status}" for status, count in found.empty.most_common())
+            line += f", {empty:,} without events ({statuses})"
         if found.bad:
             line += f", {len(found.bad):,} bad"
         absent = 0 if self._hours is None else len(self._hours) - found.checked
