@@ -138,6 +138,11 @@ class Settings(BaseSettings):
         "info", description="The least severe log that is written."
     )
 
+    @property
+    def email_key_bytes(self) -> bytes | None:
+        """The key over e-mail addresses as the policy takes it; None without one."""
+        return None if self.email_key is None else self.email_key.get_secret_value().encode()
+
     @field_validator("sources", mode="before")
     @classmethod
     def _split_sources(cls, value: object) -> object:

@@ -229,9 +229,10 @@ def _run(
     **how: Any,  # noqa: ANN401
 ) -> None:
     from etl import logs
-    from etl.backfill import plan
+    from etl.backfill import plan, warn_of_other_policies
 
     todo = plan(session.lake(), hours, policy=job.tries, now=datetime.now(UTC), redo=job.redo)
+    warn_of_other_policies(todo, job.options.emails.name)
     if dry_run:
         at_once = max(1, min(how["workers"] or _processors(), len(todo.due)))
         _print_plan(session, todo, workers=at_once, max_rate=how["max_rate"], as_json=as_json)

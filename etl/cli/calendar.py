@@ -13,6 +13,7 @@ from etl.cli.tables import listing, printable, size_text, status_text, time_text
 from etl.lake import vectors
 from etl.lake.coverage import ABSENT
 from etl.lake.manifest import Status
+from etl.lake.policies import WHAT_TO_DO, describe, other_policies
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -33,6 +34,7 @@ SHOWN: Final = (
     "events",
     "source_bytes",
     "parquet_bytes",
+    "emails",
 )
 """The columns of the coverage that are looked at here."""
 
@@ -52,7 +54,9 @@ _LEVELS: Final = (
 _NOTHING: Final = ("·", "bright_black")
 
 
-def print_coverage(console: Console, table: pa.Table, *, lake: str, hours: HourRange | None, now: datetime) -> None:
+def print_coverage(
+    console: Console, table: pa.Table, *, lake: str, hours: HourRange | None, now: datetime, policy: str
+) -> None:
     """Prints all there is to know of the coverage of a lake at a glance.
 
     Args:
@@ -61,9 +65,12 @@ def print_coverage(console: Console, table: pa.Table, *, lake: str, hours: HourR
         lake: The lake's address.
         hours: The range that was asked for, None if none was.
         now: When the coverage was looked up; a next try that is not after it is due.
+        policy: The e-mail policy that is set now.
     """
     for part in _parts(table, lake, hours, now):
         console.print(part)
+    if others := other_policies(table["emails"], policy):
+        console.print(f"{describe(others, policy)}; {WHAT_TO_DO}")
 
 
 def _parts(table: pa.Table, lake: str, hours: HourRange | None, now: datetime) -> Iterator[RenderableType]:

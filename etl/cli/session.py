@@ -211,6 +211,12 @@ class Session:
 
         return run_options(self.settings, refresh=refresh, force=force)
 
+    def email_policy(self) -> str:
+        """The name of the e-mail policy that is set, as manifests have it."""
+        from etl.events.emails import EmailPolicy
+
+        return EmailPolicy.of(self.settings.emails, self.settings.email_key_bytes).name
+
     def thresholds(self) -> Thresholds:
         """What counts as a suspect hour."""
         from etl.lake.suspects import Thresholds

@@ -54,7 +54,7 @@ _FORMATS: Final = ("table", "json", "csv", "parquet")
     help="Write a page that shows every hour, to be opened in a browser.",
 )
 @click.option("--rebuild", is_flag=True, help="Read every manifest again and make the lake's index anew.")
-@with_session("lake")
+@with_session("lake", "emails")
 def status(
     session: Session,
     first: Hour | None,
@@ -89,7 +89,7 @@ def status(
     elif form != "table":
         sys.stdout.buffer.write(_WRITERS[form](table))
     elif html is None:
-        print_coverage(session.out, table, lake=lake.address, hours=hours, now=now)
+        print_coverage(session.out, table, lake=lake.address, hours=hours, now=now, policy=session.email_policy())
 
 
 def _form(named: str | None, out: Path | None) -> str:

@@ -155,6 +155,27 @@ def test_an_outage_ends_it_and_hides_no_hour_that_came(
     assert counts(done).get("stored", 0) == good
 
 
+def test_a_mixed_email_policy_is_told_by_every_command(tmp_path: Path, practice: Path) -> None:
+    def bring(*words: object) -> Done:
+        return etl(tmp_path, "backfill", *words, "--source", practice)
+
+    assert bring(FIRST, FIRST + 1).code == ExitCode.OK
+    mixed = "than the one set now (keep): 2 hash"
+    for words in ((), ("--dry-run",)):
+        done = bring(FIRST, FIRST + 2, "--emails", "keep", *words)
+        assert done.code == ExitCode.OK
+        assert mixed in done.err
+        assert "--force" in done.err
+    assert mixed in etl(tmp_path, "status", "--emails", "keep").out
+    assert "(hash): 1 keep" in etl(tmp_path, "status").out
+    doctor = etl(tmp_path, "doctor", "lake", env={"GHARCHIVE_EMAILS": "drop"})
+    assert doctor.code == ExitCode.OK
+    assert "stored e-mails" in doctor.out
+    forced = bring(FIRST, FIRST + 2, "--emails", "keep", "--force")
+    assert (forced.code, "e-mail policy" in forced.err) == (ExitCode.OK, False)
+    assert "e-mail policy" not in etl(tmp_path, "status", "--emails", "keep").out
+
+
 def test_two_at_once_do_each_hour_once(tmp_path: Path, archive: Archive) -> None:
     hours = HourRange(FIRST, FIRST + 9)
     publish(archive, hours)
