@@ -8,7 +8,6 @@ one object that is written is removed again.
 from __future__ import annotations
 
 import os
-import shutil
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -28,7 +27,7 @@ from etl.errors import EtlError, ExitCode, NotPublishedError, StoreError, UsageE
 from etl.events.compiled import scanner
 from etl.events.emails import EmailPolicy
 from etl.hours import FIRST_HOUR, HourRange, newest_finished_hour
-from etl.lake.folder_store import FolderStore
+from etl.lake.folder_store import FolderStore, free_bytes
 from etl.lake.gcs_store import GcsStore
 from etl.lake.index import facts
 from etl.lake.policies import WHAT_TO_DO, describe, other_policies
@@ -297,7 +296,7 @@ def _standing(folder: Path) -> Path:
 
 
 def _with_room(name: str, folder: Path, done: str) -> Finding:
-    free = shutil.disk_usage(folder).free
+    free = free_bytes(folder)
     text = f"{done}; {free / (1 << 30):,.1f} GiB are free"
     if free < _ROOM:
         return Finding(name, State.WARN, text, "a modern hour takes some 0.15 GiB: make room, or name another folder")

@@ -39,6 +39,7 @@ class Known:
         reason: Why it is not complete.
         finished_at: When the last attempt ended; None where the manifest cannot be read.
         source_bytes: Compressed bytes of its file at the source; None without events.
+        parquet_bytes: Bytes of its events in the lake; None without events.
         seconds: How long the last attempt took.
         emails: The e-mail policy it went through; None without events.
     """
@@ -47,6 +48,7 @@ class Known:
     reason: str | None
     finished_at: datetime | None
     source_bytes: int | None
+    parquet_bytes: int | None
     seconds: float | None
     emails: str | None
 

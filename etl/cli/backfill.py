@@ -21,7 +21,7 @@ from etl.memory import keep_memory
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from etl.backfill import Hands, Job, Plan, Redo, Summary
+    from etl.backfill import Estimate, Hands, Job, Plan, Redo, Summary
 
 _SPAN: Final = re.compile(r"(?P<count>\d{1,6})\s*(?P<unit>[hdw])", re.ASCII)
 _HOURS_A_UNIT: Final = {"h": 1, "d": 24, "w": 168}
@@ -89,7 +89,11 @@ def _how(command: Callable[..., None]) -> Callable[..., None]:
                 show_default=True,
                 help="Who brings the hours: processes of this machine, or the executors of Spark.",
             ),
-            click.option("--dry-run", is_flag=True, help="Only say what would be done, and about what it would cost."),
+            click.option(
+                "--dry-run",
+                is_flag=True,
+                help="Only say what would be done, and about how much time, download and disk it takes.",
+            ),
             click.option("--json", "as_json", is_flag=True, help="Print the summary as JSON."),
         )
     ):
@@ -235,7 +239,8 @@ def _run(
     warn_of_other_policies(todo, job.options.emails.name)
     if dry_run:
         at_once = max(1, min(how["workers"] or _processors(), len(todo.due)))
-        _print_plan(session, todo, workers=at_once, max_rate=how["max_rate"], as_json=as_json)
+        processors = None if how["engine"] == "spark" else _processors()
+        _print_plan(session, todo, workers=at_once, processors=processors, max_rate=how["max_rate"], as_json=as_json)
         return
     summary = _done(session, todo, job, **how)
     if counted:
@@ -300,10 +305,12 @@ def _processors() -> int:
     return os.cpu_count() or 1
 
 
-def _print_plan(session: Session, todo: Plan, *, workers: int, max_rate: int | None, as_json: bool) -> None:
+def _print_plan(
+    session: Session, todo: Plan, *, workers: int, processors: int | None, max_rate: int | None, as_json: bool
+) -> None:
     from etl.backfill import Summary, estimate
 
-    cost = estimate(session.lake(), todo, workers=workers, max_rate=max_rate)
+    cost = estimate(session.lake(), todo, workers=workers, processors=processors, max_rate=max_rate)
     rest = Summary(hours=todo.hours, reports=todo.settled, seconds=0, workers=workers)
     if as_json:
         session.out.print_json(
@@ -314,7 +321,11 @@ def _print_plan(session: Session, todo: Plan, *, workers: int, max_rate: int | N
                 "due": cost.hours,
                 "estimate": {
                     "source_bytes": cost.source_bytes,
-                    "seconds": round(cost.seconds),
+                    "parquet_bytes": cost.parquet_bytes,
+                    "free_bytes": cost.free_bytes,
+                    "fits": cost.fits,
+                    "seconds_at_least": round(cost.fastest),
+                    "seconds_at_most": round(cost.slowest),
                     "hours_judged_by_neighbours": cost.like_neighbours,
                     "workers": workers,
                 },
@@ -324,14 +335,40 @@ def _print_plan(session: Session, todo: Plan, *, workers: int, max_rate: int | N
         return
     from etl.cli.tables import listing, size_text
 
-    rows = [("to be run", f"{cost.hours:,}", size_text(cost.source_bytes))]
-    rows += [(f"left alone: {ending}", f"{share.hours:,}", "") for ending, share in rest.shares().items()]
+    rows = [("to be run", f"{cost.hours:,}", size_text(cost.source_bytes), size_text(cost.parquet_bytes))]
+    rows += [(f"left alone: {ending}", f"{share.hours:,}", "", "") for ending, share in rest.shares().items()]
+    columns = ("what", "hours", "to fetch, about", "to store, about")
     session.out.print(f"{todo.hours}: {len(todo.hours):,} hours")
-    session.out.print(listing(("what", "hours", "to fetch, about"), rows, right=("hours", "to fetch, about")))
-    session.out.print(
-        f"About {_duration(cost.seconds)} with {workers} workers. Sizes: {cost.like_neighbours:,} hours by others of "
-        f"their time in the lake, {cost.hours - cost.like_neighbours:,} by their year. Nothing was done."
-    )
+    session.out.print(listing(columns, rows, right=columns[1:]))
+    for line in _cost_lines(session, cost, workers):
+        session.out.print(line)
+    session.out.print("Nothing was done.")
+
+
+def _cost_lines(session: Session, cost: Estimate, workers: int) -> Iterator[str]:
+    """Says how long it takes and what room it needs, and where that is known from."""
+    from etl.cli.tables import size_text
+
+    if not cost.hours:
+        return
+    by_year = cost.hours - cost.like_neighbours
+    yield f"Time: {_duration(cost.fastest)} to {_duration(cost.slowest)}, {workers} at once."
+    if cost.like_neighbours:
+        yield (
+            f"  {cost.like_neighbours:,} hours as hours of their time in the lake took, download included: at best with"
+            " each worker as fast as one was then, at worst all workers together."
+        )
+    if by_year:
+        yield (
+            f"  {by_year:,} hours by the usual size of their year and the rates of docs/backfill.md: at best processing"
+            " alone, at worst downloaded at 100 Mbit/s."
+        )
+    if cost.free_bytes is not None:
+        yield f"Disk: about {size_text(cost.parquet_bytes)} needed, {size_text(cost.free_bytes)} free."
+    if not cost.fits:
+        session.err.print(
+            f"warning: the hours do not fit on the disk of the lake {session.settings.lake}", style="yellow"
+        )
 
 
 def _print_summary(session: Session, summary: Summary, *, ran: int, as_json: bool) -> None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -115,6 +117,9 @@ def test_a_dry_run_asks_nobody_and_writes_nothing(tmp_path: Path, archive: Archi
     plain = etl(tmp_path, *words, "--dry-run")
     assert plain.code == ExitCode.OK
     assert "Nothing was done" in plain.out
+    assert re.search(r"^Time: .* to .*, \d+ at once", plain.out, re.MULTILINE)
+    assert re.search(r"^Disk: about .* needed, .* free", plain.out, re.MULTILINE)
+    assert "warning" not in plain.err
     assert archive.asked == []
     assert not (tmp_path / "lake").exists()
     assert etl(tmp_path, "backfill", FIRST, FIRST, "--source", archive.url).code == ExitCode.OK
@@ -123,6 +128,12 @@ def test_a_dry_run_asks_nobody_and_writes_nothing(tmp_path: Path, archive: Archi
     assert (planned["hours"], planned["due"], planned["not_due"]) == (4, 3, {"unchanged": 1})
     assert planned["estimate"]["source_bytes"] == 3 * size
     assert planned["estimate"]["hours_judged_by_neighbours"] == 3
+    assert planned["estimate"]["seconds_at_least"] <= planned["estimate"]["seconds_at_most"]
+    years = etl(tmp_path, "backfill", "2015-01-01", "2026-01-01", "--dry-run")
+    room = re.search(r"^Disk: about ([\d.]+) TB needed", years.out, re.MULTILINE)
+    assert room is not None
+    needed = float(room[1]) * 1e12
+    assert ("do not fit on the disk" in years.err) is (needed > shutil.disk_usage(tmp_path).free)
 
 
 def test_failures_of_several_kinds_are_no_outage(tmp_path: Path) -> None:
