@@ -176,6 +176,12 @@ def _usage_hint(error: click.ClickException, args: Sequence[str]) -> str | None:
 def _unexpected(error: Exception) -> int:
     from etl import logs
 
+    if isinstance(error, MemoryError) or str(error) == "can't start new thread":
+        return _refuse(
+            "there is not enough memory",
+            "give it more (`ulimit -v` and a container's limit count), or do less at once: fewer days, fewer workers",
+            ExitCode.UNEXPECTED,
+        )
     ours = [frame for frame in traceback.extract_tb(error.__traceback__) if _PACKAGE in Path(frame.filename).parents]
     where = f" in {Path(ours[-1].filename).relative_to(_PACKAGE)}, line {ours[-1].lineno}" if ours else ""
     if logs.shows_debug():

@@ -174,12 +174,16 @@ class Session:
         Raises:
             UsageError: If a setting is not right.
         """
+        import structlog
+
         from etl import logs
         from etl.settings import load
 
         loaded = load(flags)
         settings = loaded.settings
         logs.configure(settings.log_format, settings.log_level, scrub=scrub_of(settings))
+        for warning in loaded.warnings:
+            structlog.get_logger(__name__).warning(warning)
         return cls(loaded=loaded, out=_console(stderr=False), err=_console(stderr=True), program=program)
 
     @property

@@ -485,3 +485,23 @@ def test_a_practice_archive_serves_until_it_is_stopped(number: signal.Signals, p
     assert later.returncode == ExitCode.NOT_PUBLISHED, later.stderr
     assert server.returncode == ExitCode.OK, err
     assert not err
+
+
+@pytest.mark.parametrize("error", ["MemoryError()", 'RuntimeError("can\'t start new thread")'])
+def test_a_lack_of_memory_is_told_as_one(error: str, program: Program) -> None:
+    code = (
+        "import sys; from etl.lake.lake import Lake; from etl.cli.main import main\n"
+        f"def broken(self, hour): raise {error}\n"
+        "Lake.manifest = broken\n"
+        "sys.exit(main(sys.argv[1:], prog_name='etl'))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, "show", HOUR],
+        cwd=program.folder,
+        env=_clean_environment() | {"PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == ExitCode.UNEXPECTED
+    assert done.stderr.startswith("error: there is not enough memory\nhint: ")
