@@ -8,7 +8,6 @@ one object that is written is removed again.
 from __future__ import annotations
 
 import os
-import shutil
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -26,9 +25,12 @@ from etl.archive.retrying import FetchPolicy
 from etl.archive.sources import source_at
 from etl.errors import EtlError, ExitCode, NotPublishedError, StoreError, missing_extra
 from etl.events.compiled import scanner
-from etl.hours import newest_finished_hour
-from etl.lake.folder_store import FolderStore
+from etl.events.emails import EmailPolicy
+from etl.hours import FIRST_HOUR, HourRange, newest_finished_hour
+from etl.lake.folder_store import FolderStore, free_bytes
 from etl.lake.gcs_store import GcsStore
+from etl.lake.index import facts
+from etl.lake.policies import WHAT_TO_DO, describe, other_policies
 from etl.lake.store import ABSENT, Store
 from etl.settings import Settings
 from etl.warehouse.bigquery_jobs import DatasetName, connect, explained
@@ -218,6 +220,20 @@ def _described(credentials: Credentials) -> Finding:
 
 
 # ------------------------------------------------------------------------------------------------- lake and warehouse
+def _lake(plan: Plan) -> Iterator[Finding]:
+    """One finding of the lake, and one more where it works and holds hours of other e-mail policies."""
+    settings = plan.settings
+    finding = _tried("lake", lambda: _place("lake", settings.lake, read_only=plan.read_only))
+    yield finding
+    if finding.state is State.FAIL:
+        return
+    policy = EmailPolicy.of(settings.emails, settings.email_key_bytes).name
+    hours = HourRange(FIRST_HOUR, newest_finished_hour(plan.clock()))
+    stored = facts(_store_at(settings.lake), hours, columns=["emails"], write=False)
+    if others := other_policies(stored["emails"], policy):
+        yield Finding("stored e-mails", State.WARN, describe(others, policy), WHAT_TO_DO)
+
+
 def _place(name: str, address: str, *, read_only: bool) -> Finding:
     if not gcs.is_address(address) and not Path(address).is_dir():
         return _no_folder_yet(name, Path(address))
@@ -278,7 +294,7 @@ def _standing(folder: Path) -> Path:
 
 
 def _with_room(name: str, folder: Path, done: str) -> Finding:
-    free = shutil.disk_usage(folder).free
+    free = free_bytes(folder)
     text = f"{done}; {free / (1 << 30):,.1f} GiB are free"
     if free < _ROOM:
         return Finding(name, State.WARN, text, "a modern hour takes some 0.15 GiB: make room, or name another folder")
@@ -436,7 +452,7 @@ _RUNS: Final[Mapping[str, Callable[[Plan], Iterable[Finding]]]] = {
     "reader": _alone("reader", lambda _plan: _reader()),
     "emails": _alone("e-mails", lambda plan: _emails(plan.settings)),
     "credentials": _alone("credentials", _credentials),
-    "lake": _alone("lake", lambda plan: _place("lake", plan.settings.lake, read_only=plan.read_only)),
+    "lake": _lake,
     "warehouse": _alone(
         "warehouse", lambda plan: _place("warehouse", plan.settings.warehouse, read_only=plan.read_only)
     ),

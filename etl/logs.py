@@ -10,6 +10,7 @@ from __future__ import annotations
 import logging
 import os
 import sys
+import warnings
 from collections.abc import Callable, Mapping, MutableMapping
 from typing import TYPE_CHECKING, Any, Final, Literal
 
@@ -61,7 +62,8 @@ def configure(format: Format, level: Level, *, scrub: Scrub) -> None:  # noqa: A
     Args:
         format: ``auto`` chooses: JSON in the cloud, coloured on a terminal, else ``plain``.
         level: The least severe log of this package to be written. Other packages' logs are written
-            from ``warning`` on, or from ``info`` on when this is ``debug``.
+            from ``warning`` on, or from ``info`` on when this is ``debug``. So are FutureWarnings of other packages
+            only when this is ``debug``.
         scrub: Applied to every text of every log.
     """
     form = _resolved(format)
@@ -94,6 +96,18 @@ def configure(format: Format, level: Level, *, scrub: Scrub) -> None:  # noqa: A
     root.setLevel(logging.INFO if level == "debug" else logging.WARNING)
     logging.getLogger(_PACKAGE).setLevel(level.upper())
     logging.captureWarnings(capture=True)
+    if level != "debug":
+        _silence_libraries()
+
+
+def _silence_libraries() -> None:
+    """Ignores what libraries say of their own future: only who chooses their versions can act on it.
+
+    Options of the interpreter (``-W``, ``PYTHONWARNINGS``) are left as they are.
+    """
+    if not sys.warnoptions:
+        warnings.filterwarnings("ignore", category=FutureWarning)
+        warnings.filterwarnings("default", category=FutureWarning, module=rf"{_PACKAGE}(\.|$)")
 
 
 def shows_debug() -> bool:

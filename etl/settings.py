@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import difflib
 import json
+import stat
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
@@ -50,6 +51,9 @@ _FLAGS: Final = MappingProxyType({"sources": "--source"})
 _ALIASES: Final = MappingProxyType({"source": "sources"})
 """Other spellings of settings, in every place."""
 _MIN_KEY: Final = 16
+_SECRETS: Final = ("email_key",)
+_WRITTEN_BY_OTHERS: Final = stat.S_IWGRP | stat.S_IWOTH
+_READ_BY_OTHERS: Final = stat.S_IRGRP | stat.S_IROTH
 _PLACEHOLDER: Final = "replace-me"
 
 
@@ -145,6 +149,11 @@ class Settings(BaseSettings):
         "info", description="The least severe log that is written."
     )
 
+    @property
+    def email_key_bytes(self) -> bytes | None:
+        """The key over e-mail addresses as the policy takes it; None without one."""
+        return None if self.email_key is None else self.email_key.get_secret_value().encode()
+
     @field_validator("sources", mode="before")
     @classmethod
     def _split_sources(cls, value: object) -> object:
@@ -229,10 +238,17 @@ class Setting:
 
 @dataclass(frozen=True, slots=True)
 class Loaded:
-    """The settings, and for each key the place its value came from."""
+    """The settings, and for each key the place its value came from.
+
+    Attributes:
+        settings: The settings.
+        origins: The places, by key.
+        warnings: What somebody should know of these places.
+    """
 
     settings: Settings
     origins: Mapping[str, str]
+    warnings: tuple[str, ...] = ()
 
     def shown(self) -> list[Setting]:
         """Lists all settings in their documented order, secrets masked."""
@@ -290,7 +306,11 @@ def load(flags: Mapping[str, object] | None = None) -> Loaded:
     )
     values, origins = _first_of(places)
     try:
-        return Loaded(settings=Settings(**values), origins=MappingProxyType(origins))
+        return Loaded(
+            settings=Settings(**values),
+            origins=MappingProxyType(origins),
+            warnings=tuple(_exposed(Path(name)) for name in (DOTENV, secrets_file[0]) if _is_exposed(Path(name))),
+        )
     except ValidationError as error:
         raise _explained(error, values, origins) from None
 
@@ -366,6 +386,22 @@ def _aliased(values: Mapping[str, Any], place: str, *, as_variables: bool = Fals
         if alias in values and name in values:
             raise UsageError(f"{place} has both {spell(alias)} and {spell(name)}", hint="remove one of them")
     return {name: values[alias] for alias, name in _ALIASES.items() if alias in values}
+
+
+def _is_exposed(path: Path) -> bool:
+    """Whether others may write a file of settings, or read the secret in it."""
+    try:
+        mode = path.stat().st_mode
+        content = path.read_bytes()
+    except OSError:
+        return False
+    has_secret = any(name.encode() in content.lower() for name in _SECRETS)
+    return bool(mode & _WRITTEN_BY_OTHERS) or (has_secret and bool(mode & _READ_BY_OTHERS))
+
+
+def _exposed(path: Path) -> str:
+    mode = stat.S_IMODE(path.stat().st_mode)
+    return f"{path} is open to other users of this machine (mode {mode:o}): run `chmod 600 {path}`"
 
 
 def _why(error: Exception) -> str:

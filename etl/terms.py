@@ -27,9 +27,8 @@ def fetch_policy(settings: Settings) -> FetchPolicy:
 
 def run_options(settings: Settings, *, refresh: bool = False, force: bool = False) -> RunOptions:
     """What the pipeline has to know of the settings."""
-    key = settings.email_key
     return RunOptions(
-        emails=EmailPolicy.of(settings.emails, None if key is None else key.get_secret_value().encode()),
+        emails=EmailPolicy.of(settings.emails, settings.email_key_bytes),
         max_damage=settings.max_damage,
         max_expanded=int(settings.max_expanded_gib * _GIB),
         young=timedelta(hours=settings.young_hours),

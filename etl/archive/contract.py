@@ -125,13 +125,15 @@ class TransientSourceError(SourceUnreachableError):
         url: What was asked for.
         cause: Why it failed, in words.
         retry_after: Seconds the source asked to be left alone; None if it did not say.
+        attempts: Tries after which more are useless; None where only the policy bounds them.
     """
 
-    def __init__(self, url: str, cause: str, *, retry_after: float | None = None) -> None:
+    def __init__(self, url: str, cause: str, *, retry_after: float | None = None, attempts: int | None = None) -> None:
         super().__init__(f"{url}: {cause}")
         self.url = url
         self.cause = cause
         self.retry_after = retry_after
+        self.attempts = attempts
 
 
 class _Closeable(Protocol):

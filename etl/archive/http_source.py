@@ -80,6 +80,8 @@ _RAISED: Final = (
 """What the libraries raise because of what a server sends."""
 _MALFORMED: Final = "the answer is not sound HTTP"
 _PRIVATE: Final = "it redirects to an address in a private network"
+_UNKNOWN_HOST_ATTEMPTS: Final = 2
+"""A host name that cannot be resolved twice is misspelt, or this machine is offline: more tries do not help."""
 _WORDS: Final[tuple[tuple[type[BaseException], str], ...]] = (
     (MalformedHeadError, _MALFORMED),
     (http.client.RemoteDisconnected, "the server hung up without an answer"),
@@ -422,7 +424,9 @@ def _in_words(url: str, timeout: tuple[float, float]) -> Iterator[None]:
         final = _final_words(chain)
         if final is not None:
             raise SourceUnreachableError(f"{url}: {final[0]}", hint=final[1]) from error
-        raise TransientSourceError(url, _words(chain, timeout)) from error
+        unknown = any(isinstance(link, socket.gaierror) for link in chain)
+        attempts = _UNKNOWN_HOST_ATTEMPTS if unknown else None
+        raise TransientSourceError(url, _words(chain, timeout), attempts=attempts) from error
 
 
 def _final_words(chain: tuple[BaseException, ...]) -> tuple[str, str | None] | None:

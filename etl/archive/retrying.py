@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from typing import NoReturn
 
 import structlog
@@ -10,7 +11,6 @@ from tenacity import (
     RetryCallState,
     Retrying,
     retry_if_exception_type,
-    stop_after_attempt,
     wait_exponential,
     wait_random,
 )
@@ -28,8 +28,9 @@ class FetchPolicy:
     Attributes:
         connect_timeout: How long to wait for a connection.
         read_timeout: How long to wait for the head of an answer, and for each 64 KiB of a body.
-        attempts: Tries before a source is given up. In a download the count starts again whenever 64 KiB
-            have arrived, so that a large hour may break off more often than a small one.
+        attempts: Tries before a source is given up; two where its host name cannot be resolved. In a download the
+            count starts again whenever 64 KiB have arrived, so that a large hour may break off more often than a
+            small one.
         backoff_first: Wait before the second try, doubled with every further one. Up to this much is added
             by chance, lest many clients come back at the same instant.
         backoff_max: The longest of these waits, before chance adds to it.
@@ -54,11 +55,17 @@ def retrying(policy: FetchPolicy) -> Retrying:
     """
     return Retrying(
         retry=retry_if_exception_type(TransientSourceError),
-        stop=stop_after_attempt(policy.attempts),
+        stop=partial(_is_enough, policy),
         wait=_Wait(policy),
         before_sleep=_log_retry,
         retry_error_callback=_give_up,
     )
+
+
+def _is_enough(policy: FetchPolicy, state: RetryCallState) -> bool:
+    """Whether it was tried as often as the policy allows, or as often as helps with this error."""
+    useful = _error(state).attempts
+    return state.attempt_number >= (policy.attempts if useful is None else min(useful, policy.attempts))
 
 
 class _Wait:

@@ -5,7 +5,7 @@ stopped, by whatever, goes on when it is started again, and several may run side
 """
 
 from etl.backfill.crew import Crew, CrewError, Progress
-from etl.backfill.plan import Plan, Redo, plan
+from etl.backfill.plan import Plan, Redo, plan, warn_of_other_policies
 from etl.backfill.run import BackfillWatch, Hands, Patience, backfill
 from etl.backfill.sizes import Estimate, estimate
 from etl.backfill.summary import Ending, HourReport, Summary
@@ -29,4 +29,5 @@ __all__ = [
     "backfill",
     "estimate",
     "plan",
+    "warn_of_other_policies",
 ]

@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, fields
 from datetime import datetime
 from enum import Enum, auto
+
+import structlog
 
 from etl.backfill.summary import HourReport, standing
 from etl.hours import Hour, HourRange
 from etl.lake.index import facts
 from etl.lake.lake import Lake
 from etl.lake.manifest import Status
+from etl.lake.policies import WHAT_TO_DO, describe
 from etl.lake.tries import TryPolicy, next_try_of
+
+_log: structlog.stdlib.BoundLogger = structlog.get_logger()
 
 
 class Redo(Enum):
@@ -33,14 +39,18 @@ class Known:
         reason: Why it is not complete.
         finished_at: When the last attempt ended; None where the manifest cannot be read.
         source_bytes: Compressed bytes of its file at the source; None without events.
+        parquet_bytes: Bytes of its events in the lake; None without events.
         seconds: How long the last attempt took.
+        emails: The e-mail policy it went through; None without events.
     """
 
     status: Status
     reason: str | None
     finished_at: datetime | None
     source_bytes: int | None
+    parquet_bytes: int | None
     seconds: float | None
+    emails: str | None
 
 
 @dataclass(frozen=True)
@@ -51,11 +61,13 @@ class Plan:
         hours: The range.
         due: The hours to run, in order.
         settled: A report of each other hour: it is complete, or its next try is not due.
+        emails: How many of those are stored under which e-mail policy.
     """
 
     hours: HourRange
     due: Sequence[Hour]
     settled: Sequence[HourReport]
+    emails: Counter[str] = field(default_factory=Counter)
 
 
 def plan(lake: Lake, hours: HourRange, *, policy: TryPolicy, now: datetime, redo: Redo = Redo.NONE) -> Plan:
@@ -71,14 +83,27 @@ def plan(lake: Lake, hours: HourRange, *, policy: TryPolicy, now: datetime, redo
     Raises:
         StoreError: If the lake cannot be read.
     """
-    due, settled = [], []
+    due, settled, emails = [], [], Counter[str]()
     for hour, known in with_known(lake, hours):
         status, finished_at = (None, None) if known is None else (known.status, known.finished_at)
         if is_due(hour, status, finished_at, policy=policy, now=now, redo=redo):
             due.append(hour)
         else:
             settled.append(standing(hour, status, None if known is None else known.reason))
-    return Plan(hours, due, settled)
+            if known is not None and known.emails is not None:
+                emails[known.emails] += 1
+    return Plan(hours, due, settled, emails)
+
+
+def warn_of_other_policies(todo: Plan, policy: str) -> None:
+    """Logs how many hours that are left alone are stored under another e-mail policy than the one that is set now.
+
+    Args:
+        todo: The plan.
+        policy: The policy that is set now (``EmailPolicy.name``).
+    """
+    if others := {name: hours for name, hours in todo.emails.items() if name != policy}:
+        _log.warning(describe(others, policy), hint=WHAT_TO_DO)
 
 
 def is_due(
@@ -109,11 +134,9 @@ def with_known(lake: Lake, hours: HourRange) -> Iterator[tuple[Hour, Known | Non
     Raises:
         StoreError: If the lake cannot be read.
     """
-    table = facts(lake.store, hours)
-    columns = (table[name].to_pylist() for name in ("status", "reason", "finished_at", "source_bytes", "seconds"))
-    rows = (
-        Known(Status(status), reason, finished_at, source_bytes, seconds)
-        for status, reason, finished_at, source_bytes, seconds in zip(*columns, strict=True)
-    )
+    names = [field.name for field in fields(Known)]
+    table = facts(lake.store, hours, columns=["hour", *names])
+    columns = (table[name].to_pylist() for name in names)
+    rows = (Known(Status(status), *rest) for status, *rest in zip(*columns, strict=True))
     known = dict(zip(table["hour"].to_pylist(), rows, strict=True))
     return ((hour, known.get(str(hour))) for hour in hours)

@@ -23,7 +23,7 @@ from etl.lake.lake import Lake
 from etl.lake.manifest import Status
 
 _FAILURES_BORNE: Final[Mapping[ExitCode, int]] = {ExitCode.STORE_FAILED: 5, ExitCode.SOURCE_UNREACHABLE: 20}
-"""After so many of a kind in a row it is the lake that fails, or the archive that is down, and not an hour."""
+"""How many hours in a row, in one round and with one cause, may fail before the lake or the archive is to blame."""
 _FIRST_LOOK_SECONDS: Final = 0.25
 _LONGEST_LOOK_SECONDS: Final = 15.0
 
@@ -111,8 +111,8 @@ def backfill(
         hands: Makes those who do it.
 
     Returns:
-        What became of each hour. When the lake or the archive failed many times in a row the rest was left, and
-        ``Summary.stopped`` says why.
+        What became of each hour. When many hours in a row of one round failed with the same cause, the rest was
+        left, and ``Summary.stopped`` says why.
 
     Raises:
         CrewError: If no process can be started.
@@ -144,7 +144,7 @@ class _Backfill:
         self._hands = hands
         self._waiting: deque[Hour] = deque()
         self._reports = {report.hour: report for report in todo.settled}
-        self._in_a_row: tuple[ExitCode | None, int] = None, 0
+        self._in_a_row: tuple[str | None, int] = None, 0
         self._stopped: StoreError | SourceUnreachableError | None = None
 
     def run(self) -> Summary:
@@ -154,7 +154,7 @@ class _Backfill:
             with self._hands(self._workers, self._job) as crew:
                 self._do_all(crew)
         except _StoppedError:
-            _log.error("every hour fails alike; the rest is left", cause=self._stopped and self._stopped.message)
+            _log.error("the rest is left", cause=self._stopped and self._stopped.message)
         else:
             self._note_unnoted(began_at)
         for hour in self._todo.due:
@@ -195,6 +195,8 @@ class _Backfill:
             hours: Which hours.
             again: Whether those that fail will have another chance.
         """
+        # An hour that fails in every round tells nothing of other hours.
+        self._in_a_row = None, 0
         self._waiting.extend(hours)
         while self._waiting or crew.busy:
             while self._waiting and crew.has_room:
@@ -227,13 +229,20 @@ class _Backfill:
         self._watch.ended(report, again=comes_again)
         if report.ending is Ending.LOCKED:
             return
-        code, times = self._in_a_row
-        failed = report.code if report.ending is Ending.FAILED else None
-        self._in_a_row = failed, times + 1 if failed is code else 1
-        if failed is None or self._in_a_row[1] < _FAILURES_BORNE.get(failed, sys.maxsize):
+        self._count_in_a_row(report)
+
+    def _count_in_a_row(self, report: HourReport) -> None:
+        """Gives up the rest when too many hours in a row failed with the same cause."""
+        last, times = self._in_a_row
+        cause = report.cause
+        self._in_a_row = cause, times + 1 if cause == last else 1
+        if cause is None or self._in_a_row[1] < _FAILURES_BORNE.get(report.code, sys.maxsize):
             return
-        kind = StoreError if failed is ExitCode.STORE_FAILED else SourceUnreachableError
-        self._stopped = kind(str(report.reason), hint=report.hint)
+        kind = StoreError if report.code is ExitCode.STORE_FAILED else SourceUnreachableError
+        self._stopped = kind(
+            f"{self._in_a_row[1]} hours in a row failed with the same cause, the last one with: {report.reason}",
+            hint=report.hint,
+        )
         raise _StoppedError
 
     def _with_ending(self, ending: Ending) -> list[Hour]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
@@ -45,6 +46,8 @@ class Ending(StrEnum):
         return self in _FINE
 
 
+_FIGURES: Final = re.compile(r"\b[0-9a-f]{32,}\b|(?<!HTTP )\b\d[\d,.]*", re.ASCII)
+"""Digests and numbers, but for the status that a server answered with."""
 _FINE: Final = frozenset({Ending.STORED, Ending.REPLACED, Ending.UNCHANGED, Ending.KEPT, Ending.HOLE})
 _BY_STATUS: Final = {
     Status.COMPLETE: Ending.UNCHANGED,
@@ -83,6 +86,16 @@ class HourReport:
     source_bytes: int = 0
     parquet_bytes: int = 0
     seconds: float = 0.0
+
+    @property
+    def cause(self) -> str | None:
+        """The reason of a failure without names of hours and figures, to compare hours by; None for other endings.
+
+        The exit code is part of it: a full disk and a silent source are two causes, whatever words they share.
+        """
+        if self.ending is not Ending.FAILED:
+            return None
+        return f"{int(self.code)} {_FIGURES.sub('#', str(self.reason))}"
 
 
 def standing(hour: Hour, status: Status | None, reason: str | None = None) -> HourReport:
@@ -123,7 +136,7 @@ class Summary:
         reports: A report of each hour in it, in order.
         seconds: From beginning to end.
         workers: How many hours at once.
-        stopped: Why it was given up before its end; None when it was not.
+        stopped: Why the rest was left, by many hours in a row that failed with the same cause; None when nothing was.
     """
 
     hours: HourRange
@@ -136,6 +149,11 @@ class Summary:
     def left(self) -> list[HourReport]:
         """The hours that are neither complete nor known holes."""
         return [report for report in self.reports if not report.ending.is_fine]
+
+    @property
+    def fetched(self) -> int:
+        """How many hours came from a source in this run."""
+        return sum(report.fetched for report in self.reports)
 
     @property
     def told(self) -> list[HourReport]:

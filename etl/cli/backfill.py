@@ -15,14 +15,14 @@ from etl.cli.front import Command
 from etl.cli.output import JSON, print_json, takes_format
 from etl.cli.ranges import hours_back_from, takes_hours
 from etl.cli.session import Session, scrub_of, with_session
-from etl.errors import IncompleteError, UsageError
+from etl.errors import IncompleteError, SourceUnreachableError, UsageError
 from etl.memory import keep_memory
 from etl.plural import plural
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from etl.backfill import Hands, Job, Plan, Redo, Summary
+    from etl.backfill import Estimate, Hands, Job, Plan, Redo, Summary
     from etl.hours import HourRange
 
 _LEAST_RATE: Final = 1000
@@ -73,7 +73,11 @@ def _how(command: Callable[..., None]) -> Callable[..., None]:
                 show_default=True,
                 help="Who brings the hours: processes of this machine, or the executors of Spark.",
             ),
-            click.option("--dry-run", is_flag=True, help="Only say what would be done, and about what it would cost."),
+            click.option(
+                "--dry-run",
+                is_flag=True,
+                help="Only say what would be done, and about how much time, download and disk it takes.",
+            ),
             takes_format(),
         )
     ):
@@ -187,25 +191,41 @@ def _run(
     **how: Any,  # noqa: ANN401
 ) -> None:
     from etl import logs
-    from etl.backfill import plan
+    from etl.backfill import plan, warn_of_other_policies
 
     todo = plan(session.lake(), hours, policy=job.tries, now=datetime.now(UTC), redo=job.redo)
+    warn_of_other_policies(todo, job.options.emails.name)
     if dry_run:
         at_once = max(1, min(how["workers"] or _processors(), len(todo.due)))
-        _print_plan(session, todo, workers=at_once, max_rate=how["max_rate"], form=form)
+        processors = None if how["engine"] == "spark" else _processors()
+        _print_plan(session, todo, workers=at_once, processors=processors, max_rate=how["max_rate"], form=form)
         return
     summary = _done(session, todo, job, **how)
     if counted:
         logs.count("hours looked at", range=str(hours), hours=len(summary.reports), not_complete=len(summary.left))
     _print_summary(session, summary, ran=len(todo.due), form=form)
-    if summary.stopped is not None:
-        raise summary.stopped
-    if summary.left:
-        hours_are = plural(len(summary.reports), "hour is", "hours are")
-        raise IncompleteError(
-            f"{len(summary.left):,} of {hours_are} not complete: {summary.counts()}",
-            hint="run the same again later: it asks only for what is due then",
-        )
+    _conclude(summary)
+
+
+def _conclude(summary: Summary) -> None:
+    """Raises what the exit code is made of, if some hours are not complete.
+
+    Raises:
+        StoreError: If the lake failed.
+        SourceUnreachableError: If the archive is down: the rest was left, and no hour came.
+        IncompleteError: If some hours are not complete for any other reason.
+    """
+    if not summary.left:
+        return
+    hours_are = plural(len(summary.reports), "hour is", "hours are")
+    message = f"{len(summary.left):,} of {hours_are} not complete: {summary.counts()}"
+    stopped = summary.stopped
+    if stopped is None:
+        raise IncompleteError(message, hint="run the same again later: it asks only for what is due then")
+    message = f"{message}; {stopped.message}"
+    if isinstance(stopped, SourceUnreachableError) and summary.fetched:
+        raise IncompleteError(message, hint=stopped.hint)
+    raise type(stopped)(message, hint=stopped.hint)
 
 
 def _done(session: Session, todo: Plan, job: Job, *, workers: int | None, max_rate: int | None, engine: str) -> Summary:
@@ -244,10 +264,12 @@ def _processors() -> int:
     return os.cpu_count() or 1
 
 
-def _print_plan(session: Session, todo: Plan, *, workers: int, max_rate: int | None, form: str) -> None:
+def _print_plan(
+    session: Session, todo: Plan, *, workers: int, processors: int | None, max_rate: int | None, form: str
+) -> None:
     from etl.backfill import Summary, estimate
 
-    cost = estimate(session.lake(), todo, workers=workers, max_rate=max_rate)
+    cost = estimate(session.lake(), todo, workers=workers, processors=processors, max_rate=max_rate)
     rest = Summary(hours=todo.hours, reports=todo.settled, seconds=0, workers=workers)
     if form == JSON:
         print_json(
@@ -258,7 +280,11 @@ def _print_plan(session: Session, todo: Plan, *, workers: int, max_rate: int | N
                 "due": cost.hours,
                 "estimate": {
                     "source_bytes": cost.source_bytes,
-                    "seconds": round(cost.seconds),
+                    "parquet_bytes": cost.parquet_bytes,
+                    "free_bytes": cost.free_bytes,
+                    "fits": cost.fits,
+                    "seconds_at_least": round(cost.fastest),
+                    "seconds_at_most": round(cost.slowest),
                     "hours_judged_by_neighbours": cost.like_neighbours,
                     "workers": workers,
                 },
@@ -268,15 +294,40 @@ def _print_plan(session: Session, todo: Plan, *, workers: int, max_rate: int | N
         return
     from etl.cli.tables import listing, size_text
 
-    rows = [("to be run", f"{cost.hours:,}", size_text(cost.source_bytes))]
-    rows += [(f"left alone: {ending}", f"{share.hours:,}", "") for ending, share in rest.shares().items()]
+    rows = [("to be run", f"{cost.hours:,}", size_text(cost.source_bytes), size_text(cost.parquet_bytes))]
+    rows += [(f"left alone: {ending}", f"{share.hours:,}", "", "") for ending, share in rest.shares().items()]
+    columns = ("what", "hours", "to fetch, about", "to store, about")
     session.out.print(f"{todo.hours}: {plural(len(todo.hours), 'hour')}")
-    session.out.print(listing(("what", "hours", "to fetch, about"), rows, right=("hours", "to fetch, about")))
-    session.out.print(
-        f"About {_duration(cost.seconds)} with {plural(workers, 'worker')}. Sizes:"
-        f" {plural(cost.like_neighbours, 'hour')} by others of their time in the lake,"
-        f" {cost.hours - cost.like_neighbours:,} by their year. Nothing was done."
-    )
+    session.out.print(listing(columns, rows, right=columns[1:]))
+    for line in _cost_lines(session, cost, workers):
+        session.out.print(line)
+    session.out.print("Nothing was done.")
+
+
+def _cost_lines(session: Session, cost: Estimate, workers: int) -> Iterator[str]:
+    """Says how long it takes and what room it needs, and where that is known from."""
+    from etl.cli.tables import size_text
+
+    if not cost.hours:
+        return
+    by_year = cost.hours - cost.like_neighbours
+    yield f"Time: {_duration(cost.fastest)} to {_duration(cost.slowest)}, {workers} at once."
+    if cost.like_neighbours:
+        yield (
+            f"  {plural(cost.like_neighbours, 'hour')} as hours of their time in the lake took, download included: at"
+            " best with each worker as fast as one was then, at worst all workers together."
+        )
+    if by_year:
+        yield (
+            f"  {plural(by_year, 'hour')} by the usual size of their year and the rates of docs/backfill.md: at best"
+            " processing alone, at worst downloaded at 100 Mbit/s."
+        )
+    if cost.free_bytes is not None:
+        yield f"Disk: about {size_text(cost.parquet_bytes)} needed, {size_text(cost.free_bytes)} free."
+    if not cost.fits:
+        session.err.print(
+            f"warning: the hours do not fit on the disk of the lake {session.settings.lake}", style="yellow"
+        )
 
 
 def _print_summary(session: Session, summary: Summary, *, ran: int, form: str) -> None:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import resource
 from itertools import groupby
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import rich_click as click
 
@@ -24,6 +25,10 @@ if TYPE_CHECKING:
     from etl.warehouse.inputs import Days
     from etl.warehouse.making import Entry
     from etl.warehouse.plan import Piece
+
+
+_LEAST_ADDRESS_SPACE: Final = 8 << 30
+"""Bytes of address space; far more is reserved than used, and where it ends allocators abort the process."""
 
 
 @click.command(
@@ -111,6 +116,7 @@ def _build(session: Session, place: Place | None, options: BuildOptions, *, form
     from etl.warehouse.build import build as build_tables
     from etl.warehouse.tables import Warehouse
 
+    _warn_of_little_memory()
     entries: list[Entry] = []
     where = session.settings.warehouse if place is None else str(place.dataset)
 
@@ -137,12 +143,30 @@ def _build(session: Session, place: Place | None, options: BuildOptions, *, form
     _print_entries(session, where, entries, form=form)
 
 
+def _warn_of_little_memory() -> None:
+    """Logs a warning where the address space is so small that DuckDB may be ended by its allocator, without a word."""
+    limit, _ = resource.getrlimit(resource.RLIMIT_AS)
+    if 0 <= limit < _LEAST_ADDRESS_SPACE:
+        import structlog
+
+        structlog.get_logger(__name__).warning(
+            "the address space is limited (ulimit -v): a build that needs more ends without an explanation",
+            limit=limit,
+            recommended=_LEAST_ADDRESS_SPACE,
+        )
+
+
 def _print_plan(session: Session, found: Sequence[Piece], *, form: str) -> None:
     from etl.cli.tables import listing, size_text
 
     if form != TABLE:
         objects = (
-            {"model": piece.model.name, "partition": piece.partition, "reason": piece.reason, "bytes": piece.bytes}
+            {
+                "model": piece.model.name,
+                "partition": piece.partition,
+                "reason": piece.reason,
+                "bytes": piece.bytes or None,
+            }
             for piece in found
         )
         print_rows(objects, form)
@@ -152,11 +176,13 @@ def _print_plan(session: Session, found: Sequence[Piece], *, form: str) -> None:
         return
     rows = []
     for run in _runs(found):
-        count, size = f"{len(run):,}", size_text(sum(piece.bytes for piece in run))
-        rows.append((run[0].model.name, _span(run), count, run[0].reason.value, size))
+        size = sum(piece.bytes for piece in run)
+        # What is read of a table that is not built yet cannot be told.
+        reads = size_text(size) if size else ""
+        rows.append((run[0].model.name, _span(run), f"{len(run):,}", run[0].reason.value, reads))
     columns = ("table", "partitions", "count", "why", "reads")
     session.out.print(listing(columns, rows, right=("count", "reads")))
-    from_lake = sum(piece.bytes for piece in found if "lake_events" in piece.model.reads)
+    from_lake = sum({piece.partition: piece.bytes for piece in found if "lake_events" in piece.model.reads}.values())
     session.out.print(
         f"{plural(len(found), 'partition')} would be made, from {size_text(from_lake)} of the lake; nothing was done"
     )

@@ -15,6 +15,7 @@ from etl.cli.tables import listing, printable, size_text, status_text, time_text
 from etl.lake import vectors
 from etl.lake.coverage import ABSENT, extent
 from etl.lake.manifest import Status
+from etl.lake.policies import WHAT_TO_DO, describe, other_policies
 from etl.plural import plural
 
 if TYPE_CHECKING:
@@ -38,6 +39,7 @@ SHOWN: Final = (
     "source",
     "source_bytes",
     "parquet_bytes",
+    "emails",
 )
 """The columns of the coverage that are looked at here."""
 
@@ -61,7 +63,9 @@ _NEVER: Final = -1
 _NOTHING: Final = ("·", "bright_black")
 
 
-def print_coverage(console: Console, table: pa.Table, *, lake: Lake, hours: HourRange | None, now: datetime) -> None:
+def print_coverage(
+    console: Console, table: pa.Table, *, lake: Lake, hours: HourRange | None, now: datetime, policy: str
+) -> None:
     """Prints all there is to know of the coverage of a lake at a glance.
 
     Args:
@@ -70,9 +74,12 @@ def print_coverage(console: Console, table: pa.Table, *, lake: Lake, hours: Hour
         lake: The lake.
         hours: The range that was asked for, None if none was.
         now: When the coverage was looked up; a next try that is not after it is due.
+        policy: The e-mail policy that is set now.
     """
     for part in _parts(table, lake, hours, now):
         console.print(part)
+    if others := other_policies(table["emails"], policy):
+        console.print(f"{describe(others, policy)}; {WHAT_TO_DO}")
 
 
 def print_hours(console: Console, table: pa.Table, statuses: Sequence[str], *, now: datetime) -> None:

@@ -87,18 +87,30 @@ def _print_all(session: Session, lake: Lake, manifest: Manifest, events: int, qu
 
     file = manifest.events_file
     session.out.print(facts_table(manifest_facts(manifest, None if file is None else lake.store.url(file.key))))
-    if manifest.content is not None:
-        if manifest.content.types:
-            session.out.print(types_table(manifest.content.types))
-        if events and file is not None:
-            _print_rows(session, _sample(lake, file.key, events, _EVENT_COLUMNS))
-        if quarantine and manifest.content.quarantine_file is not None:
-            _print_rows(session, _first_rows(lake, manifest.content.quarantine_file.key, quarantine))
+    if manifest.content is not None and manifest.content.types:
+        session.out.print(types_table(manifest.content.types))
+    if events:
+        _print_rows(
+            session,
+            None if file is None or not file.rows else _sample(lake, file.key, events, _EVENT_COLUMNS),
+            nothing=f"no events are stored: {manifest.hour} is {manifest.status}",
+        )
+    if quarantine:
+        held = None if manifest.content is None else manifest.content.quarantine_file
+        _print_rows(
+            session,
+            None if held is None or not held.rows else _first_rows(lake, held.key, quarantine),
+            nothing=f"nothing of {manifest.hour} is in quarantine",
+        )
 
 
-def _print_rows(session: Session, table: pa.Table) -> None:
+def _print_rows(session: Session, table: pa.Table | None, *, nothing: str) -> None:
+    """Prints a table, or a sentence if there is none."""
     from etl.cli.tables import listing, printable
 
+    if table is None:
+        session.out.print(nothing)
+        return
     rows = [[printable(value, _CELL_WIDTH) for value in row.values()] for row in table.to_pylist()]
     session.out.print(listing(table.column_names, rows))
 

@@ -9,7 +9,7 @@ import traceback
 from contextlib import contextmanager
 from io import TextIOWrapper
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, TextIO
 
 import rich_click as click
 
@@ -87,15 +87,41 @@ def main(args: Sequence[str] | None = None, *, prog_name: str | None = None) -> 
     _mend_streams()
     try:
         with _stopped_by_sigterm():
-            code = _run(args, prog_name)
-            sys.stdout.flush()
+            return _flushed(_run(args, prog_name))
     except KeyboardInterrupt:
-        return _interrupted()
-    except BrokenPipeError:
-        return _hung_up()
-    except OSError as error:
-        return _unexpected(error)
+        return _flushed(_interrupted())
+
+
+def _flushed(code: int) -> int:
+    """Writes what the standard streams still hold, and returns the exit code that follows from it.
+
+    Python would do it after the exit code is decided, and end with 120 where it fails.
+    """
+    error = _flush(sys.stdout)
+    if error is not None and not isinstance(error, BrokenPipeError) and code == ExitCode.OK:
+        code = _output_failed(error)
+    _flush(sys.stderr)  # Where it fails, nobody can be told.
     return code
+
+
+def _flush(stream: TextIO) -> OSError | None:
+    """Flushes a standard stream; where that fails, what it holds and will hold is thrown away.
+
+    Returns:
+        Why it failed; None when it did not.
+    """
+    try:
+        stream.flush()
+    except OSError as error:
+        with Path(os.devnull).open("wb") as nowhere:
+            os.dup2(nowhere.fileno(), stream.fileno())
+        return error
+    return None
+
+
+def _output_failed(error: OSError) -> int:
+    why = error.strerror or type(error).__name__
+    return _refuse(f"standard output cannot be written: {why}", None, ExitCode.UNEXPECTED)
 
 
 def _mend_streams() -> None:
@@ -116,16 +142,18 @@ def _run(args: Sequence[str] | None, prog_name: str | None) -> int:
     except SystemExit as error:
         # The library leaves this way when the reader of our output has gone, with an exit code that means a defect.
         if isinstance(error.__context__, BrokenPipeError):
-            return _hung_up()
+            return ExitCode.OK
         return error.code if isinstance(error.code, int) else ExitCode.UNEXPECTED
-    except BrokenPipeError:
-        raise
     except Exception as error:  # noqa: BLE001 -- the last place where a defect can be told without a traceback
         return _explained(error, sys.argv[1:] if args is None else args)
     return outcome if isinstance(outcome, int) else ExitCode.OK
 
 
 def _explained(error: Exception, args: Sequence[str]) -> int:
+    if isinstance(error, BrokenPipeError):
+        return ExitCode.OK  # The reader of our output has gone: what was to be done was done by then.
+    if isinstance(error, OSError) and (failed := _flush(sys.stdout)) is not None:
+        return _output_failed(failed)
     if isinstance(error, ModuleNotFoundError):
         error = missing.explained(error) or error
     if isinstance(error, EtlError):
@@ -148,6 +176,12 @@ def _usage_hint(error: click.ClickException, args: Sequence[str]) -> str | None:
 def _unexpected(error: Exception) -> int:
     from etl import logs
 
+    if isinstance(error, MemoryError) or str(error) == "can't start new thread":
+        return _refuse(
+            "there is not enough memory",
+            "give it more (`ulimit -v` and a container's limit count), or do less at once: fewer days, fewer workers",
+            ExitCode.UNEXPECTED,
+        )
     ours = [frame for frame in traceback.extract_tb(error.__traceback__) if _PACKAGE in Path(frame.filename).parents]
     where = f" in {Path(ours[-1].filename).relative_to(_PACKAGE)}, line {ours[-1].lineno}" if ours else ""
     if logs.shows_debug():
@@ -169,14 +203,18 @@ def _refuse(message: str, hint: str | None, code: ExitCode) -> int:
 
         structlog.get_logger(__name__).error(_scrubbed(message), hint=hint and _scrubbed(hint), exit_code=int(code))
         return code
-    click.echo(click.style("error: ", fg="red", bold=True) + _scrubbed(message), err=True)
+    _write(click.style("error: ", fg="red", bold=True) + message + "\n")
     if hint:
-        click.echo(click.style("hint: ", fg="cyan", bold=True) + _scrubbed(hint), err=True)
+        _write(click.style("hint: ", fg="cyan", bold=True) + hint + "\n")
     return code
 
 
 def _write(text: str) -> None:
-    click.echo(_scrubbed(text), err=True, nl=False)
+    """Writes to standard error; where that cannot be written either, the exit code has to say it all."""
+    try:
+        click.echo(_scrubbed(text), err=True, nl=False)
+    except OSError:
+        _flush(sys.stderr)
 
 
 def _scrubbed(text: str) -> str:
@@ -191,12 +229,6 @@ def _interrupted() -> int:
     return _refuse(
         "interrupted", "the lake holds every hour as it was or whole; run the same again", ExitCode.INTERRUPTED
     )
-
-
-def _hung_up() -> int:
-    """Ends quietly when the reader of our output has gone: what was to be done was done by then."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-    return ExitCode.OK
 
 
 @contextmanager

@@ -167,6 +167,8 @@ class Session:
         Raises:
             UsageError: If a setting is not right.
         """
+        import structlog
+
         from etl import logs
         from etl.settings import load
 
@@ -178,6 +180,8 @@ class Session:
         loaded = load(flags)
         settings = loaded.settings
         logs.configure(settings.log_format, settings.log_level, scrub=scrub_of(settings))
+        for warning in loaded.warnings:
+            structlog.get_logger(__name__).warning(warning)
         return cls(loaded=loaded, out=_console(stderr=False), err=_console(stderr=True, quiet=quiet), program=program)
 
     @property
@@ -208,6 +212,12 @@ class Session:
         from etl.terms import run_options
 
         return run_options(self.settings, refresh=refresh, force=force)
+
+    def email_policy(self) -> str:
+        """The name of the e-mail policy that is set, as manifests have it."""
+        from etl.events.emails import EmailPolicy
+
+        return EmailPolicy.of(self.settings.emails, self.settings.email_key_bytes).name
 
     def thresholds(self) -> Thresholds:
         """What counts as a suspect hour."""

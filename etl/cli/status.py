@@ -97,7 +97,7 @@ class StatusesType(click.ParamType):
     " far as the lake goes back.",
 )
 @click.option("--rebuild", is_flag=True, help="Read every manifest again and make the lake's index anew.")
-@with_session("lake")
+@with_session("lake", "emails")
 def status(  # noqa: PLR0913, PLR0917 -- the arguments of a command are its flags
     session: Session,
     hours: HourRange | None,
@@ -138,7 +138,7 @@ def status(  # noqa: PLR0913, PLR0917 -- the arguments of a command are its flag
         if only is not None:
             print_hours(session.out, everything, only, now=now)
         else:
-            print_coverage(session.out, table, lake=lake, hours=hours, now=now)
+            print_coverage(session.out, table, lake=lake, hours=hours, now=now, policy=session.email_policy())
     if late_after is not None:
         _refuse_late(everything, only or NOT_THERE, late_after, now)
 

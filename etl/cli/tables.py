@@ -124,7 +124,9 @@ def manifest_facts(manifest: Manifest, url: str | None) -> list[tuple[str, str |
         ("status", status_text(manifest.status)),
         ("reason", manifest.reason and printable(manifest.reason)),
     ]
-    if manifest.content is not None:
+    if manifest.content is None:
+        facts.append(("events", "none are stored"))
+    else:
         facts += _content_facts(manifest.content)
     if manifest.events_file is not None:
         file = manifest.events_file

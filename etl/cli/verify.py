@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections import Counter
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 
     from etl.hours import Hour, HourRange
     from etl.lake.lake import Lake
+    from etl.lake.manifest import Status
     from etl.lake.orphans import Inventory, Orphan
     from etl.lake.store import ObjectInfo
     from etl.repair import Repair
@@ -37,6 +39,7 @@ class _Findings:
         bytes: Size of their files.
         bad: Hours that are not sound, less those that were put right.
         shrunk: Those of them whose source has fewer events now.
+        empty: How many hours are sound and have no events, by status.
         mended: Hours that were put right.
         repairs: What repairing did, an hour an object.
         orphans: Files that belong to no hour, and are there still.
@@ -48,6 +51,7 @@ class _Findings:
     bytes: int = 0
     bad: dict[Hour, tuple[str, ...]] = field(default_factory=dict)
     shrunk: set[Hour] = field(default_factory=set)
+    empty: Counter[Status] = field(default_factory=Counter)
     mended: int = 0
     repairs: list[dict[str, str | None]] = field(default_factory=list)
     orphans: list[ObjectInfo] = field(default_factory=list)
@@ -60,7 +64,8 @@ class _Findings:
             "from": None if hours is None else str(hours.first),
             "to": None if hours is None else str(hours.last),
             "checked": self.checked,
-            "sound": self.checked - len(self.bad),
+            "sound": self.checked - len(self.bad) - self.empty.total(),
+            "without_events": {str(status): count for status, count in self.empty.items()},
             "repaired": self.mended,
             "not_in_lake": 0 if hours is None else len(hours) - self.checked,
             "bytes": self.bytes,
@@ -107,7 +112,8 @@ def verify(session: Session, hours: HourRange | None, **how: Any) -> None:  # no
     """Check stored hours byte for byte: sizes, checksums, rows and schema.
 
     Without a range, the whole lake is checked. Nothing is changed without --repair or --prune. Files that belong to no
-    hour are listed; they do no harm and do not count as bad.
+    hour are listed; they do no harm and do not count as bad. Hours without events, such as failed ones, are counted
+    apart.
     """
     _Verification(session, hours, **how).run()
 
@@ -171,6 +177,8 @@ class _Verification:
                 self._found.checked += 1
                 self._found.bytes += verdict.bytes
                 progress.advance(verdict.bytes)
+                if verdict.empty is not None:
+                    self._found.empty[verdict.empty] += 1
                 if verdict.problems:
                     self._found.bad[verdict.hour] = verdict.problems
                     self._print(f"{verdict.hour}: {'; '.join(verdict.problems)}")
@@ -262,20 +270,30 @@ class _Verification:
             return
         if self._hours is not None and len(self._hours) == 1:
             if found.checked and not found.bad and not found.mended:
-                self._print(f"{self._hours.first}: sound")
+                self._print(f"{self._hours.first}: {self._soundness(self._hours.first)}")
         elif found.checked:
             self._print(self._hours_line())
         if found.orphans or found.removed:
             self._print(self._orphans_line())
 
+    def _soundness(self, hour: Hour) -> str:
+        status = next(iter(self._found.empty), None)
+        if status is None:
+            return "sound"
+        return f"no events are stored, as its manifest says: it is {status} (`show {hour}` has the reason)"
+
     def _hours_line(self) -> str:
         from etl.cli.tables import size_text
 
         found = self._found
-        sound = found.checked - len(found.bad)
+        empty = found.empty.total()
+        sound = found.checked - len(found.bad) - empty
         line = f"{plural(found.checked, 'hour')} verified, {size_text(found.bytes)}: {sound:,} sound"
         if found.mended:
             line += f" ({found.mended:,} of them put right)"
+        if empty:
+            statuses = ", ".join(f"{count:,} {status}" for status, count in found.empty.most_common())
+            line += f", {empty:,} without events ({statuses})"
         if found.bad:
             line += f", {len(found.bad):,} bad"
         absent = 0 if self._hours is None else len(self._hours) - found.checked

@@ -21,7 +21,7 @@ from tenacity import Retrying, retry_if_exception_type, stop_after_attempt, wait
 from etl.errors import ConflictError, StoreError
 from etl.hours import Hour
 from etl.lake.layout import events_key, manifest_key
-from etl.lake.manifest import CONTENT_KEY, Content, FileFacts, Manifest, decode, decode_content
+from etl.lake.manifest import CONTENT_KEY, Content, FileFacts, Manifest, Status, decode, decode_content
 from etl.lake.store import Store
 from etl.plural import plural
 
@@ -70,12 +70,14 @@ class Verdict:
         hour: The hour.
         problems: What is wrong, in words; nothing when all is well.
         bytes: Size of the files that the manifest names.
+        empty: The status of an hour that is sound and has no events; None for all others.
         error: Why the hour could not be read to its end; None where it could.
     """
 
     hour: Hour
     problems: tuple[str, ...]
     bytes: int
+    empty: Status | None = None
     error: StoreError | None = None
 
 
@@ -140,7 +142,7 @@ def check_hours(
         try:
             return check_hour(store, hour, schema, deep=deep)
         except StoreError as error:
-            return Verdict(hour, (error.message,), 0, error)
+            return Verdict(hour, (error.message,), 0, error=error)
 
     in_a_row = 0
     for verdict in _side_by_side(check, hours, workers):
@@ -231,7 +233,9 @@ class _Check:
             return Verdict(self._hour, (error.message,), 0)
         files = [manifest.events_file, None if manifest.content is None else manifest.content.quarantine_file]
         named = sum(facts.bytes for facts in files if facts is not None)
-        return Verdict(self._hour, tuple(self._problems(manifest)), named)
+        problems = tuple(self._problems(manifest))
+        empty = None if problems or manifest.status.has_events else manifest.status
+        return Verdict(self._hour, problems, named, empty)
 
     def _problems(self, manifest: Manifest) -> Iterator[str]:
         content, facts = manifest.content, manifest.events_file

@@ -12,6 +12,7 @@ import builtins
 import errno
 import io
 import os
+import shutil
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -51,6 +52,17 @@ _HINTS: Final = {
     errno.ENAMETOOLONG: "choose a folder with a shorter path for the lake",
 }
 _ANY_HINT: Final = "check that the path is right and the disk is sound"
+
+
+def free_bytes(folder: Path) -> int:
+    """Bytes that are free on the disk of a folder, which need not exist yet.
+
+    Raises:
+        StoreError: If the disk cannot be asked.
+    """
+    standing = next(path for path in (folder.absolute(), *folder.absolute().parents) if path.is_dir())
+    with _explained("read", standing):
+        return shutil.disk_usage(standing).free
 
 
 class FolderStore:

@@ -80,7 +80,12 @@ _INDEX_SCHEMA: Final = pa.schema(
 
 
 def facts(
-    store: Store, hours: HourRange, *, columns: Collection[str] = FACTS_SCHEMA.names, rebuild: bool = False
+    store: Store,
+    hours: HourRange,
+    *,
+    columns: Collection[str] = FACTS_SCHEMA.names,
+    rebuild: bool = False,
+    write: bool = True,
 ) -> pa.Table:
     """Tells what the manifests say of some hours, and brings the index up to date where it can be written.
 
@@ -89,6 +94,7 @@ def facts(
         hours: Which hours.
         columns: What of it to tell; half of all bytes are counts by type.
         rebuild: Read every manifest, whatever the index says.
+        write: Whether the index may be brought up to date.
 
     Returns:
         A table of these columns of ``FACTS_SCHEMA``, in its order, a row for each hour that has a manifest, in the
@@ -103,7 +109,9 @@ def facts(
         # Not before: the readers would take turns with the looks at the manifests, and all take longer.
         index = {} if rebuild else {month: readers.submit(_read, store, month, names) for month in present}
         parts = [
-            _brought_up_to_date(store, readers, month, index[month].result() if month in index else None, named)
+            _brought_up_to_date(
+                store, readers, month, index[month].result() if month in index else None, named, write=write
+            )
             for month, named in present.items()
         ]
     rows = pa.concat_tables([part.select(names) for part in parts] or [_INDEX_SCHEMA.empty_table().select(names)])
@@ -131,7 +139,13 @@ def _within(rows: pa.Table, hours: HourRange) -> pa.Table:
 
 
 def _brought_up_to_date(
-    store: Store, readers: ThreadPoolExecutor, month: str, rows: pa.Table | None, present: Mapping[str, str]
+    store: Store,
+    readers: ThreadPoolExecutor,
+    month: str,
+    rows: pa.Table | None,
+    present: Mapping[str, str],
+    *,
+    write: bool,
 ) -> pa.Table:
     """Gives a month's rows as the manifests now are, and writes them down, whole, if that is news."""
     # Nearly always nothing changed; there are 137,000 hours to find that of.
@@ -145,7 +159,8 @@ def _brought_up_to_date(
     read = [row for row in readers.map(lambda name: _row(store, name, present[name]), changed) if row is not None]
     fresh = pa.Table.from_pylist(read, schema=_INDEX_SCHEMA)
     made = pa.concat_tables([kept, fresh]).sort_by("hour_start").replace_schema_metadata(_INDEX_SCHEMA.metadata)
-    _write(store, month, made)
+    if write:
+        _write(store, month, made)
     return made
 
 

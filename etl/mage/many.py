@@ -15,7 +15,7 @@ import structlog
 
 from etl import logs
 from etl.archive.fetch import newest_published
-from etl.backfill.plan import plan
+from etl.backfill.plan import plan, warn_of_other_policies
 from etl.errors import EtlError, GateError, StoreError, UsageError
 from etl.hours import FIRST_HOUR, Hour, HourRange
 from etl.lake.coverage import ABSENT, coverage
@@ -110,6 +110,7 @@ def find_due(terms: Terms, *, look_back: int) -> Due:
     newest = newest_published(terms.sources, terms.options.fetch)
     hours = HourRange(Hour(max(newest.start - timedelta(hours=look_back - 1), FIRST_HOUR.start)), newest)
     todo = plan(terms.lake, hours, policy=DEFAULT_POLICY, now=datetime.now(UTC))
+    warn_of_other_policies(todo, terms.options.emails.name)
     return Due(first=str(hours.first), last=str(hours.last), hours=[str(hour) for hour in todo.due])
 
 

@@ -245,7 +245,12 @@ class _Run(Generic[Rows]):
     def _know(self, piece: Piece, done: Published, lineage: str, inputs: Mapping[str, Input]) -> None:
         state = self._states[piece.model.name]
         state.partitions[piece.partition] = Built(
-            fingerprint=piece.fingerprint, generation=done.generation, rows=done.rows, bytes=done.bytes, lineage=lineage
+            fingerprint=piece.fingerprint,
+            generation=done.generation,
+            rows=done.rows,
+            bytes=done.bytes,
+            lineage=lineage,
+            sha256=done.sha256,
         )
         if piece.model.kind is Kind.MERGE:
             state.definition = piece.model.fingerprint

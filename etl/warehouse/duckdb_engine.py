@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import errno
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from etl.errors import StoreError, missing_extra
-from etl.warehouse.engine import Tables
+from etl.warehouse.engine import NO_ROOM, Tables
 from etl.warehouse.models import Model
 from etl.warehouse.translate import DUCKDB_MACROS, Dialect, Parameters, shaped, translate
 
@@ -79,7 +81,7 @@ class DuckDBEngine:
         except duckdb.Error as error:
             raise StoreError(
                 f"DuckDB could not do {what}: {_told(error)}",
-                hint="`verify` tells whether the lake's files are sound; the table is as it was",
+                hint=_hint(error),
             ) from error
 
 
@@ -113,6 +115,16 @@ def view_of(name: str, paths: Sequence[str], columns: Sequence[str], *, by_folde
 def quoted(text: str | Path) -> str:
     """Writes a text as SQL does."""
     return "'" + str(text).replace("'", "''") + "'"
+
+
+def _hint(error: duckdb.Error) -> str:
+    import duckdb  # noqa: PLC0415
+
+    if isinstance(error, duckdb.OutOfMemoryException) or "out of memory" in str(error).lower():
+        return "give the build more memory, or close other programs; the table is as it was"
+    if any(os.strerror(code) in str(error) for code in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)):
+        return NO_ROOM
+    return "`verify` tells whether the lake's files are sound; the table is as it was"
 
 
 def _told(error: duckdb.Error) -> str:

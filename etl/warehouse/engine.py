@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Final, Protocol
 
 import pyarrow as pa
 
@@ -15,6 +15,10 @@ from etl.warehouse.translate import Parameters
 
 LAKE_SCHEMA = pa.schema([*ARROW_SCHEMA, pa.field("date", pa.date32()), pa.field("hour", pa.int64())])
 """The columns of the lake's events: the nineteen, and those in the names of the file's folders."""
+
+
+NO_ROOM: Final = "free some space on that disk, or choose another --warehouse; the tables are as they were, or whole"
+"""What to do when files on their way cannot be written."""
 
 
 @dataclass(frozen=True)

@@ -13,8 +13,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from etl.errors import StoreError
+from etl.lake.checking import sha256_of
 from etl.lake.lake import Lake
-from etl.warehouse.engine import LAKE_SCHEMA, Engine, Files, Tables
+from etl.warehouse.engine import LAKE_SCHEMA, NO_ROOM, Engine, Files, Tables
 from etl.warehouse.making import Entry, Maker, Published, Sources
 from etl.warehouse.models import LAKE_COVERAGE, LAKE_EVENTS, Kind, Model, by_name, models
 from etl.warehouse.plan import Piece
@@ -91,8 +92,10 @@ class FileMaker:
         for partition, path in staged.items():
             with self._room():
                 rows = pq.read_metadata(path).num_rows
+                with path.open("rb") as file:
+                    sha256 = sha256_of(file)
                 info = self.place.publish(partition_key(model.name, partition), path)
-            yield partition, Published(info.generation, rows, info.size)
+            yield partition, Published(info.generation, rows, info.size, sha256)
 
     def remove(self, model: Model, partition: str) -> None:
         """Takes a partition's file away."""
@@ -144,8 +147,7 @@ class FileMaker:
         except OSError as error:
             raise StoreError(
                 f"cannot write {self._staging}: {error.strerror or type(error).__name__}",
-                hint="free some space on that disk, or choose another --warehouse; the tables are as they were,"
-                " or whole",
+                hint=NO_ROOM,
             ) from error
 
 

@@ -8,7 +8,7 @@ version of it, and remembered in the warehouse (``state/hours.msgpack``) by the 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
@@ -92,7 +92,7 @@ class DayInput:
     Attributes:
         fingerprint: Changes when another hour holds events of the day, or one of them was replaced.
         keys: The events files in the lake.
-        bytes: Their bytes.
+        bytes: The part of their bytes that the day's events take, by their number.
     """
 
     fingerprint: str
@@ -138,13 +138,15 @@ def days_of(lake: Lake, memory: Store, days: Days, *, now: datetime, remember: b
     Raises:
         StoreError: If the lake cannot be read, or the warehouse cannot be written.
     """
-    known = _recalled(memory, lake)
+    recalled = _recalled(memory)
+    # A lake that was copied or moved has other generations and the same files.
+    known = recalled.hours if recalled.lake == lake.address else {}
     keys = manifest_keys(HourRange(FIRST_HOUR, Hour.containing(now)))
     present = lake.store.generations(list(keys.values()))
     named = {name: present[key] for name, key in keys.items() if key in present}
     kept = {name: hour for name, hour in known.items() if named.get(name) == hour.generation}
     asked = [name for name in named if name not in kept or kept[name].days is None]
-    found = dict(_looked_at(lake, asked, named, days))
+    found = dict(_looked_at(lake, asked, named, days, recalled.hours))
     fresh = {**kept, **found}
     if remember and fresh != known:
         memory.write(_KEY, msgspec.msgpack.encode(_Known(lake=lake.address, hours=fresh)))
@@ -152,32 +154,36 @@ def days_of(lake: Lake, memory: Store, days: Days, *, now: datetime, remember: b
     return LakeDays(_by_day(fresh, span), _set_aside(fresh, span))
 
 
-def _recalled(memory: Store, lake: Lake) -> dict[str, KnownHour]:
+def _recalled(memory: Store) -> _Known:
     content = memory.read(_KEY)
     if content is None:
-        return {}
+        return _Known()
     try:
         known = msgspec.msgpack.decode(content, type=_Known)
     except (msgspec.MsgspecError, UnicodeDecodeError):
-        return {}
-    return known.hours if (known.version, known.lake) == (_VERSION, lake.address) else {}
+        return _Known()
+    return known if known.version == _VERSION else _Known()
 
 
-def _looked_at(lake: Lake, names: Iterable[str], named: dict[str, str], days: Days) -> Iterator[tuple[str, KnownHour]]:
+def _looked_at(
+    lake: Lake, names: Iterable[str], named: dict[str, str], days: Days, recalled: Mapping[str, KnownHour]
+) -> Iterator[tuple[str, KnownHour]]:
     waiting = iter(names)
     with ThreadPoolExecutor(_AT_ONCE) as readers:
         while batch := list(islice(waiting, _A_BATCH)):
-            hours = readers.map(lambda name: _known_hour(lake, name, named[name], days), batch)
+            hours = readers.map(lambda name: _known_hour(lake, name, named[name], days, recalled.get(name)), batch)
             yield from zip(batch, hours, strict=True)
 
 
-def _known_hour(lake: Lake, name: str, generation: str, days: Days) -> KnownHour:
+def _known_hour(lake: Lake, name: str, generation: str, days: Days, recalled: KnownHour | None) -> KnownHour:
     hour = Hour.parse(name)
     content = lake.store.read(manifest_key(hour))
     manifest = None if content is None else decode(content, of=hour)
     if manifest is None or manifest.content is None or manifest.events_file is None:
         return KnownHour(generation, days={})
     file = manifest.events_file
+    if recalled is not None and recalled.sha256 == file.sha256 and recalled.days is not None:
+        return KnownHour(generation, file.sha256, file.key, file.bytes, recalled.days)
     first, last = manifest.content.first_created_at, manifest.content.last_created_at
     # An event without a time counts as of the file's hour, which first and last know nothing of.
     first, last = min(first or hour.start, hour.start), max(last or hour.start, hour.start)
@@ -209,7 +215,9 @@ def _by_day(hours: dict[str, KnownHour], span: Days) -> dict[str, DayInput]:
         for day in hour.days or ():
             if day in span:
                 members.setdefault(day, []).append((name, hour))
-    return {day: _day_input(sorted(found, key=lambda member: member[1].key)) for day, found in sorted(members.items())}
+    return {
+        day: _day_input(day, sorted(found, key=lambda member: member[1].key)) for day, found in sorted(members.items())
+    }
 
 
 def _set_aside(hours: dict[str, KnownHour], span: Days) -> dict[str, int]:
@@ -217,13 +225,19 @@ def _set_aside(hours: dict[str, KnownHour], span: Days) -> dict[str, int]:
     return {name: sum(count for day, count in days.items() if day not in span) for name, days in read}
 
 
-def _day_input(members: list[tuple[str, KnownHour]]) -> DayInput:
+def _day_input(day: str, members: list[tuple[str, KnownHour]]) -> DayInput:
     text = "\n".join(f"{name} {hour.sha256}" for name, hour in members)
     return DayInput(
         fingerprint=sha256(text.encode()).hexdigest()[:32],
         keys=tuple(hour.key for _, hour in members),
-        bytes=sum(hour.bytes for _, hour in members),
+        bytes=sum(_bytes_of_day(day, hour) for _, hour in members),
     )
+
+
+def _bytes_of_day(day: str, hour: KnownHour) -> int:
+    """Bytes of an hour's file that a day's events take: files hold events of several days, and count once."""
+    days = hour.days or {}
+    return hour.bytes * days.get(day, 0) // max(1, sum(days.values()))
 
 
 def bounds(first: str, last: str) -> tuple[datetime, datetime]:

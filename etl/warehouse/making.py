@@ -74,11 +74,13 @@ class Published:
         generation: Tells this version of it from all others.
         rows: Rows in it.
         bytes: Its size, as the place counts it.
+        sha256: Digest of its file; empty where it is none, or not known.
     """
 
     generation: str
     rows: int
     bytes: int
+    sha256: str = ""
 
 
 class Known(Protocol):

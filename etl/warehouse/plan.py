@@ -69,7 +69,7 @@ class Piece:
         fingerprint: What it will be made from; empty when it is to be removed.
         reads: For each table that it reads, the partitions.
         onto: For a merge, whether the rows that are there are read with them, or all is made anew.
-        bytes: Bytes of what it reads.
+        bytes: Bytes of what it reads, as far as that is built.
     """
 
     model: Model
@@ -120,7 +120,8 @@ def after(piece: Piece, there: Input) -> Input:
             known.pop(piece.partition, None)
         return replace(there, fingerprints=fingerprints, sizes=sizes, lineages=lineages)
     fingerprints[piece.partition] = piece.fingerprint
-    sizes[piece.partition] = piece.bytes
+    # How large it will be is not known; if it is there, about as large as it is.
+    sizes.setdefault(piece.partition, 0)
     lineages.setdefault(piece.partition, "")
     return replace(there, fingerprints=fingerprints, sizes=sizes, lineages=lineages)
 

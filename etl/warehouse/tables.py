@@ -25,6 +25,7 @@ import msgspec
 
 from etl import gcs
 from etl.errors import StoreError
+from etl.lake.checking import sha256_of
 from etl.lake.lake import store_at
 from etl.lake.store import ObjectInfo, Store
 
@@ -50,6 +51,7 @@ class Built(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
         rows: Rows in it.
         bytes: Bytes of its file.
         lineage: Stays the same as long as new versions of the partition only add to what older ones said.
+        sha256: Digest of its file, by which a copy of it is known again; empty where it is not known.
     """
 
     fingerprint: str
@@ -57,6 +59,7 @@ class Built(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     rows: int
     bytes: int
     lineage: str
+    sha256: str = ""
 
 
 class TableState(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
@@ -109,16 +112,40 @@ class Warehouse:
             StoreError: If the warehouse cannot be read.
         """
         state = self.recalled(table)
-        present = {info.key: info.generation for info in self.files(table)}
-        state.partitions = {
-            partition: built
+        present = {info.key: info for info in self.files(table)}
+        borne_out = (
+            (partition, self._borne_out(built, present.get(partition_key(table, partition))))
             for partition, built in state.partitions.items()
-            if present.get(partition_key(table, partition)) == built.generation
-        }
+        )
+        state.partitions = {partition: built for partition, built in borne_out if built is not None}
         unknown = (partition_of(table, key) for key in present)
         return state, [
             partition for partition in unknown if partition is not None and partition not in state.partitions
         ]
+
+    def _borne_out(self, built: Built, info: ObjectInfo | None) -> Built | None:
+        """Gives what is known of a partition if its file is the one that was built, or a copy of that."""
+        if info is None or info.generation == built.generation:
+            return None if info is None else built
+        if not built.sha256 or info.size != built.bytes:
+            return None
+        with self.store.open(info.key) as file:
+            copied = sha256_of(file) == built.sha256
+        return msgspec.structs.replace(built, generation=info.generation) if copied else None
+
+    def adopt_copies(self) -> None:
+        """Writes down the generations of files that were copied, so that they need not be read every time.
+
+        Raises:
+            StoreError: If the warehouse cannot be read or written.
+        """
+        for info in list(self.store.list(f"{_STATE}/")):
+            table = info.key.removeprefix(f"{_STATE}/").removesuffix(".json")
+            if info.key != f"{_STATE}/{table}.json":
+                continue
+            before, (now, _) = self.recalled(table), self.state(table)
+            if any(before.partitions[name] != built for name, built in now.partitions.items()):
+                self.remember(table, now)
 
     def recalled(self, table: str) -> TableState:
         """Reads what was written down of a table, whether it still holds or not.
@@ -173,6 +200,7 @@ class Warehouse:
                 raise StoreError(
                     f"another build of {self.address} is running", hint="wait for it to end, then run it again"
                 )
+            self.adopt_copies()
             with self._staging() as folder:
                 yield folder
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -20,10 +22,12 @@ from etl.errors import ExitCode
 from etl.events.schema import ARROW_SCHEMA
 from etl.hours import Hour, HourRange, newest_finished_hour
 from etl.lake.lake import Lake
+from etl.practice.faults import FaultyServer, NotFound, Plan, ServerError, Truncated
 from etl.practice.generator import write_archive
+from etl.practice.server import Generated
 from tests.e2e import processes
 from tests.e2e.running import ROOT, Done, clean_environment, etl
-from tests.integration.archive.server import Archive, File, Handler, serving_archive
+from tests.integration.archive.server import Archive, File, Handler, serving_archive, status
 from tests.integration.running import documents, packed
 
 FIRST: Final = Hour.of(2015, 1, 1, 0)
@@ -113,6 +117,9 @@ def test_a_dry_run_asks_nobody_and_writes_nothing(tmp_path: Path, archive: Archi
     plain = etl(tmp_path, *words, "--dry-run")
     assert plain.code == ExitCode.OK
     assert "Nothing was done" in plain.out
+    assert re.search(r"^Time: .* to .*, \d+ at once", plain.out, re.MULTILINE)
+    assert re.search(r"^Disk: about .* needed, .* free", plain.out, re.MULTILINE)
+    assert "warning" not in plain.err
     assert archive.asked == []
     assert not (tmp_path / "lake").exists()
     assert etl(tmp_path, "backfill", FIRST, FIRST, "--source", archive.url).code == ExitCode.OK
@@ -121,6 +128,63 @@ def test_a_dry_run_asks_nobody_and_writes_nothing(tmp_path: Path, archive: Archi
     assert (planned["hours"], planned["due"], planned["not_due"]) == (4, 3, {"unchanged": 1})
     assert planned["estimate"]["source_bytes"] == 3 * size
     assert planned["estimate"]["hours_judged_by_neighbours"] == 3
+    assert planned["estimate"]["seconds_at_least"] <= planned["estimate"]["seconds_at_most"]
+    years = etl(tmp_path, "backfill", "2015-01-01", "2026-01-01", "--dry-run")
+    room = re.search(r"^Disk: about ([\d.]+) TB needed", years.out, re.MULTILINE)
+    assert room is not None
+    needed = float(room[1]) * 1e12
+    assert ("do not fit on the disk" in years.err) is (needed > shutil.disk_usage(tmp_path).free)
+
+
+def test_failures_of_several_kinds_are_no_outage(tmp_path: Path) -> None:
+    day = HourRange(FIRST, FIRST + 23)
+    faults = (
+        NotFound(hours=(f"{FIRST}..{FIRST + 1}",), times=99),
+        Truncated(hours=(f"{FIRST + 3}..{FIRST + 7}",), times=99),
+        ServerError(hours=(f"{FIRST + 12}..{FIRST + 15}",), times=99),
+    )
+    with FaultyServer(Generated(day, events=EVENTS), Plan(faults=faults), manifests=True) as server:
+        done = etl(tmp_path, "backfill", day.first, day.last, "--source", server.address, "--json")
+    assert done.code == ExitCode.INCOMPLETE
+    assert done.error == "error: 11 of 24 hours are not complete: 2 missing, 9 failed"
+    assert counts(done) == {"stored": 13, "missing": 2, "failed": 9}
+    assert said(done)["stopped"] is None
+
+
+@pytest.mark.parametrize(("good", "code"), [(0, ExitCode.SOURCE_UNREACHABLE), (2, ExitCode.INCOMPLETE)])
+def test_an_outage_ends_it_and_hides_no_hour_that_came(
+    tmp_path: Path, archive: Archive, good: int, code: ExitCode
+) -> None:
+    hours = HourRange(FIRST, FIRST + 29)
+    publish(archive, HourRange(FIRST, FIRST + (good - 1)) if good else HourRange(FIRST - 1, FIRST - 1))
+    for hour in HourRange(FIRST + good, hours.last):
+        archive.script[f"/{hour}.json.gz"] = [status(503)] * 99
+    done = etl(tmp_path, "backfill", hours.first, hours.last, "--source", archive.url, "--workers", 1, "--json")
+    assert done.code == code
+    assert f"{30 - good} of 30 hours are not complete: {10 - good} pending, 20 failed" in done.error
+    assert "20 hours in a row failed with the same cause" in done.error
+    assert counts(done).get("stored", 0) == good
+
+
+def test_a_mixed_email_policy_is_told_by_every_command(tmp_path: Path, practice: Path) -> None:
+    def bring(*words: object) -> Done:
+        return etl(tmp_path, "backfill", *words, "--source", practice)
+
+    assert bring(FIRST, FIRST + 1).code == ExitCode.OK
+    mixed = "than the one set now (keep): 2 hash"
+    for words in ((), ("--dry-run",)):
+        done = bring(FIRST, FIRST + 2, "--emails", "keep", *words)
+        assert done.code == ExitCode.OK
+        assert mixed in done.err
+        assert "--force" in done.err
+    assert mixed in etl(tmp_path, "status", "--emails", "keep").out
+    assert "(hash): 1 keep" in etl(tmp_path, "status").out
+    doctor = etl(tmp_path, "doctor", "lake", env={"GHARCHIVE_EMAILS": "drop"})
+    assert doctor.code == ExitCode.OK
+    assert "stored e-mails" in doctor.out
+    forced = bring(FIRST, FIRST + 2, "--emails", "keep", "--force")
+    assert (forced.code, "e-mail policy" in forced.err) == (ExitCode.OK, False)
+    assert "e-mail policy" not in etl(tmp_path, "status", "--emails", "keep").out
 
 
 def test_two_at_once_do_each_hour_once(tmp_path: Path, archive: Archive) -> None:

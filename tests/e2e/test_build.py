@@ -96,6 +96,7 @@ def test_a_full_disk_leaves_what_there_was(folder: Path) -> None:
     done = etl(folder, "build", "--full", limit=8)
     assert done.code == ExitCode.STORE_FAILED
     assert "up to date" not in done.out
+    assert "free some space on that disk" in done.hint
     assert etl(folder, "build").code == ExitCode.OK
     assert Lake.at(str(folder / "lake")).manifest(HOUR) is not None
 

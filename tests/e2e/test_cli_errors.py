@@ -355,24 +355,27 @@ def test_a_reader_that_goes_away_is_no_error(program: Program) -> None:
 
 
 @pytest.mark.needs("linux")  # /dev/full
-@pytest.mark.parametrize("where", ["> /dev/full", ">&-", "2>&-", ">&- 2>&-"])
+@pytest.mark.parametrize("where", ["> /dev/full", "2> /dev/full", "> /dev/full 2>&1", ">&-", "2>&-", ">&- 2>&-"])
 @pytest.mark.parametrize("words", ["schema", "status", "--help", "stauts"])
 def test_output_that_cannot_be_written_gives_no_traceback(where: str, words: str, tmp_path: Path) -> None:
     done = subprocess.run(
         ["sh", "-c", f'"$0" "$1" {words} {where}', sys.executable, str(ROOT / "etl")],
         cwd=tmp_path,
-        env=_clean_environment(),
+        # What is buffered is written late, when the exit code may be decided already.
+        env={name: value for name, value in _clean_environment().items() if name != "PYTHONUNBUFFERED"},
         capture_output=True,
         text=True,
         check=False,
     )
 
     assert "Traceback" not in done.stderr
+    assert "Exception ignored" not in done.stderr
     if words == "stauts":
         assert done.returncode == ExitCode.USAGE
-    elif "full" in where:
+    elif where.startswith("> /dev/full"):
         assert done.returncode == ExitCode.UNEXPECTED
-        assert "No space left on device" in done.stderr
+        told = [line for line in done.stderr.splitlines() if line.startswith("error: ")]
+        assert ["No space left on device" in line for line in told] == [True] * ("2>&1" not in where)
     else:
         assert done.returncode == ExitCode.OK
 
@@ -562,3 +565,23 @@ def test_a_practice_archive_serves_until_it_is_stopped(number: signal.Signals, p
     assert later.returncode == ExitCode.NOT_PUBLISHED, later.stderr
     assert server.returncode == ExitCode.OK, err
     assert not err
+
+
+@pytest.mark.parametrize("error", ["MemoryError()", 'RuntimeError("can\'t start new thread")'])
+def test_a_lack_of_memory_is_told_as_one(error: str, program: Program) -> None:
+    code = (
+        "import sys; from etl.lake.lake import Lake; from etl.cli.main import main\n"
+        f"def broken(self, hour): raise {error}\n"
+        "Lake.manifest = broken\n"
+        "sys.exit(main(sys.argv[1:], prog_name='etl'))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, "show", HOUR],
+        cwd=program.folder,
+        env=_clean_environment() | {"PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == ExitCode.UNEXPECTED
+    assert done.stderr.startswith("error: there is not enough memory\nhint: ")

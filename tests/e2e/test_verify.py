@@ -8,6 +8,7 @@ import re
 import shutil
 import time
 from collections.abc import Callable
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
 
@@ -18,6 +19,7 @@ from etl.events.schema import ARROW_SCHEMA
 from etl.hours import Hour
 from etl.lake.lake import Lake
 from etl.lake.layout import events_key, manifest_key
+from etl.lake.manifest import Status
 from tests.e2e.running import Done, etl
 from tests.integration.running import documents, objects, packed, put, run
 
@@ -94,6 +96,21 @@ def test_a_sound_lake(lake: Lake, verify: Verify, words: tuple[object, ...], out
     assert (done.code, done.err) == (ExitCode.OK, "")
     assert re.fullmatch(f"{out}\n", done.out)
     assert all_files(lake) == before
+
+
+def test_hours_without_events_are_not_called_sound(lake: Lake, verify: Verify, tmp_path: Path) -> None:
+    now = datetime.now(UTC)
+    for hour, status in ((THREE + 1, Status.FAILED), (THREE + 2, Status.FAILED), (THREE + 3, Status.MISSING)):
+        lake.record(hour, status, "the source hung up", started_at=now, finished_at=now)
+    one, all_of_them = verify(THREE + 1), verify()
+    assert (one.code, all_of_them.code) == (ExitCode.OK, ExitCode.OK)
+    assert one.out.startswith(f"{THREE + 1}: no events are stored, as its manifest says: it is failed")
+    assert all_of_them.out.endswith("3 sound, 3 without events (2 failed, 1 missing)\n")
+    shown = etl(tmp_path, "show", THREE + 1, "--events", 5, "--quarantine", 5)
+    assert shown.code == ExitCode.OK
+    assert "none are stored" in shown.out
+    assert f"no events are stored: {THREE + 1} is failed" in shown.out
+    assert f"nothing of {THREE + 1} is in quarantine" in shown.out
 
 
 def test_bad_hours_are_told_one_a_line(lake: Lake, verify: Verify) -> None:

@@ -16,10 +16,13 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 from etl.doctor import CHECKS, Finding, Plan, State, examine, worst
 from etl.errors import ExitCode
 from etl.hours import newest_finished_hour
+from etl.lake.lake import Lake
+from etl.lake.layout import INDEX
 from etl.settings import Settings
 from etl.warehouse.models import Kind, models
 from tests.integration.archive.server import Answer, Archive, File, Handler
 from tests.integration.google import ACCOUNT, Dataset, answering, refusing, serving_dataset
+from tests.integration.lake.samples import publish
 from tests.integration.running import QUICK
 from tests.network import free_port
 from tests.storage_emulator import GcsEmulator
@@ -108,6 +111,17 @@ def test_a_file_cannot_be_a_lake(tmp_path: Path) -> None:
     finding = found(plan(tmp_path), "lake")
     assert (finding.state, finding.code) == (State.FAIL, ExitCode.STORE_FAILED)
     assert "is a file" in finding.found
+
+
+def test_hours_of_another_policy_are_told_and_nothing_is_written(tmp_path: Path) -> None:
+    lake = Lake.at(str(tmp_path / "lake"))
+    publish(lake, 3)
+    examined = plan(tmp_path, checks=["lake"], emails="keep", read_only=True)
+    told = found(examined, "stored e-mails")
+    assert (told.state, told.code) == (State.WARN, ExitCode.OK)
+    assert told.found.endswith("(keep): 1 hash")
+    assert not list(lake.store.list(f"{INDEX}/"))
+    assert [finding.name for finding in examine(plan(tmp_path, checks=["lake"], emails="hash"))] == ["lake"]
 
 
 @pytest.mark.parametrize(

@@ -7,6 +7,7 @@ import logging
 import re
 import subprocess
 import sys
+import warnings
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -238,3 +239,40 @@ def test_what_is_counted_is_told_to_machines_only(form: Format, told: int, capsy
     for line in said:
         event = json.loads(line)
         assert (event["severity"], event["message"], event["not_complete"]) == ("INFO", "hours looked at", 2)
+
+
+@pytest.mark.parametrize(
+    ("module", "level", "shown"),
+    [
+        ("google.api_core._python_version_support", "info", False),
+        ("grpc", "warning", False),
+        ("etlx", "info", False),
+        ("google.api_core", "debug", True),
+        ("etl", "info", True),
+        ("etl.lake.lake", "info", True),
+    ],
+)
+def test_the_future_of_libraries_is_told_to_developers_only(
+    module: str,
+    level: Level,
+    shown: bool,  # noqa: FBT001
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    with warnings.catch_warnings():
+        warnings.resetwarnings()
+        configure(level=level)
+        warnings.warn_explicit("soon", FutureWarning, "there.py", 1, module=module)
+
+    assert bool(lines(capsys)) is shown
+
+
+def test_options_of_the_interpreter_about_warnings_stay(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys, "warnoptions", ["default"])
+    with warnings.catch_warnings():
+        warnings.resetwarnings()
+        configure()
+        warnings.warn_explicit("soon", FutureWarning, "there.py", 1, module="google.api_core")
+
+    assert len(lines(capsys)) == 1

@@ -367,3 +367,28 @@ def _home() -> Iterator[None]:
     home = Path.cwd()
     yield
     os.chdir(home)
+
+
+@pytest.mark.parametrize("name", [".env", "secrets.json"])
+@pytest.mark.parametrize(
+    ("mode", "secret", "warned"),
+    [(0o600, True, False), (0o644, True, True), (0o640, True, True), (0o644, False, False), (0o666, False, True)],
+)
+def test_a_file_of_settings_that_is_open_to_others_is_told(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    name: str,
+    mode: int,
+    secret: bool,  # noqa: FBT001
+    warned: bool,  # noqa: FBT001
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    key, value = ("email_key", "0123456789abcdef") if secret else ("lake", "somewhere")
+    text = f"GHARCHIVE_{key.upper()}={value}" if name == ".env" else json.dumps({key: value})
+    path = tmp_path / name
+    path.write_text(text)
+    path.chmod(mode)
+    told = load().warnings
+    assert bool(told) is warned
+    assert "0123456789abcdef" not in "".join(told)
+    assert all(f"(mode {mode:o})" in line and f"chmod 600 {name}" in line for line in told)

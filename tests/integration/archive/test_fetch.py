@@ -13,6 +13,7 @@ import threading
 import time
 from collections.abc import Callable
 from contextlib import ExitStack
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 from ipaddress import IPv4Address
@@ -466,9 +467,11 @@ def test_credentials_are_sent_and_never_shown(archive: Archive) -> None:
     assert download.address == archive.url.replace("://", "://***@") + PATH
 
 
-def test_an_unknown_host_is_said_in_words() -> None:
-    with pytest.raises(SourceUnreachableError, match=r"host name not found; given up after 3 attempts"):
-        open_download(source_at("http://archive.invalid"), HOUR, QUICK)
+@pytest.mark.parametrize(("allowed", "tries"), [(1, "1 attempt"), (2, "2 attempts"), (6, "2 attempts")])
+def test_an_unknown_host_is_tried_twice_and_said_in_words(allowed: int, tries: str) -> None:
+    policy = replace(QUICK, attempts=allowed)
+    with pytest.raises(SourceUnreachableError, match=rf"host name not found; given up after {tries}$"):
+        open_download(source_at("http://archive.invalid"), HOUR, policy)
 
 
 def test_the_proxy_of_the_environment_is_used(archive: Archive, monkeypatch: pytest.MonkeyPatch) -> None:

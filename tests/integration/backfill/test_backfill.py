@@ -133,13 +133,34 @@ def test_an_archive_that_is_down_is_not_asked_for_every_hour(archive: Archive, l
         archive.script[f"/{hour}.json.gz"] = [status(503)] * 9
     summary = run(job(lake, archive.url), hours, workers=1)
     assert isinstance(summary.stopped, SourceUnreachableError)
-    assert summary.stopped.message
+    assert summary.stopped.message.startswith("20 hours in a row failed with the same cause, the last one with: ")
+    assert summary.fetched == 4
     assert endings(summary)[:24] == [Ending.STORED] * 4 + [Ending.FAILED] * 20
     assert len(asked(archive)) == 24
     archive.script.clear()
     again = run(job(lake, archive.url), hours)
     assert again.stopped is None
     assert endings(again) == [Ending.UNCHANGED] * 4 + [Ending.STORED] * 56
+
+
+def test_hours_that_fail_in_every_round_are_no_outage(archive: Archive, lake: Lake) -> None:
+    hours = first(16)
+    publish(archive, first(6))
+    for hour in HourRange(FIRST + 6, hours.last):
+        archive.script[f"/{hour}.json.gz"] = [status(503)] * 9
+    summary = run(job(lake, archive.url), hours, retries=2)
+    assert summary.stopped is None
+    assert endings(summary) == [Ending.STORED] * 6 + [Ending.FAILED] * 10
+    assert set(list(asked(archive).values())[-10:]) == {3}
+
+
+def test_failures_of_two_causes_in_turn_are_no_outage(archive: Archive, lake: Lake) -> None:
+    hours = first(44)
+    for number, hour in enumerate(hours):
+        archive.script[f"/{hour}.json.gz"] = [status(503 if number % 2 else 500)] * 9
+    summary = run(job(lake, archive.url), hours, workers=1, retries=0)
+    assert summary.stopped is None
+    assert endings(summary) == [Ending.FAILED] * 44
 
 
 def test_all_hours_of_a_range_come_and_a_second_run_asks_nobody(archive: Archive, lake: Lake) -> None:

@@ -23,7 +23,7 @@ from etl.warehouse import build as building
 from etl.warehouse.build import BuildOptions, planned
 from etl.warehouse.inputs import Days
 from etl.warehouse.making import Outcome
-from etl.warehouse.models import Check, Model, Severity, models
+from etl.warehouse.models import LAKE_COVERAGE, LAKE_EVENTS, Check, Model, Severity, models
 from etl.warehouse.reading import opened
 from etl.warehouse.tables import Warehouse
 from tests.integration.running import ERAS, documents, now, run
@@ -83,6 +83,29 @@ def test_the_real_hours_give_the_numbers_that_are_known(tmp_path: Path, warehous
     ) == [(11_351, 5_815)]
     assert answer(warehouse, "SELECT count(*) FROM coverage WHERE status = 'complete'") == [(5,)]
     assert todo(warehouse, lake) == set()
+
+
+def test_a_copied_lake_and_warehouse_are_up_to_date(tmp_path: Path, warehouse: Warehouse, lake: Lake) -> None:
+    stored(lake, tmp_path, FIRST, [event(1), event(2)])
+    built(warehouse, lake)
+    for name, place in (("lake", lake.address), ("warehouse", warehouse.address)):
+        shutil.copytree(place, tmp_path / "elsewhere" / name, copy_function=shutil.copyfile)
+    moved = Warehouse.at(str(tmp_path / "elsewhere" / "warehouse")), Lake.at(str(tmp_path / "elsewhere" / "lake"))
+    assert todo(*moved) == set()
+    assert built(*moved) == []
+
+
+def test_a_plan_reads_no_more_than_there_is(tmp_path: Path, warehouse: Warehouse, lake: Lake) -> None:
+    spread = [event(number, created_at=f"2019-01-0{1 + number % 3}T03:10:00Z") for number in range(60)]
+    stored(lake, tmp_path, FIRST, spread)
+    stored(lake, tmp_path, FIRST + 1, [event(99)])
+    there = sum(info.size for info in lake.store.list("events/"))
+    found = planned(warehouse, lake, BuildOptions(), now=now())
+    from_lake = {piece.partition: piece.bytes for piece in found if LAKE_EVENTS in piece.model.reads}
+    assert len(from_lake) == 3
+    assert 0 < sum(from_lake.values()) <= there
+    # Nothing is built yet, so nothing is said of what is read of tables.
+    assert {piece.bytes for piece in found if not {LAKE_EVENTS, LAKE_COVERAGE} & set(piece.model.reads)} == {0}
 
 
 RAW: Final = """

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -9,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from etl.backfill import Ending, Redo, estimate, plan
+from etl.backfill import Ending, Plan, Redo, estimate, plan
 from etl.backfill.sizes import size_by_year
 from etl.hours import FIRST_HOUR, Hour, HourRange
 from etl.lake.lake import Lake
@@ -159,18 +160,55 @@ def test_a_cost_is_judged_by_neighbours_where_there_are_some(lake: Lake) -> None
     assert cost.hours == len(found.due) == 24 * 30 - 4
     assert cost.like_neighbours == near
     assert cost.source_bytes == near * 50 + (cost.hours - near) * size_by_year(FIRST)
+    assert cost.parquet_bytes == near * 500 + (cost.hours - near) * size_by_year(FIRST)
+
+
+def test_measured_hours_take_what_they_took_over_the_workers_or_one_after_the_other(lake: Lake) -> None:
+    put(lake, FIRST, Status.COMPLETE)
+    cost = estimate(lake, plan(lake, DAY, policy=DEFAULT_POLICY, now=NOW), workers=4)
+    assert (cost.hours, cost.like_neighbours) == (23, 23)
+    assert cost.fastest == pytest.approx(23 * 2 / 4)
+    assert cost.slowest == pytest.approx(23 * 2)
+
+
+@pytest.mark.parametrize("year", [2011, 2013, 2015, 2024, 2026])
+@given(workers=st.integers(1, 64), processors=st.integers(1, 64), hours=st.integers(1, 500))
+@settings(deadline=None, max_examples=20)
+def test_without_measured_hours_the_processors_and_the_network_bound_the_time(
+    tmp_path_factory: pytest.TempPathFactory, year: int, workers: int, processors: int, hours: int
+) -> None:
+    lake = Lake.at(str(tmp_path_factory.mktemp("lake")))
+    first = Hour.of(year, 6, 1, 0)
+    found = Plan(HourRange(first, first + (hours - 1)), [first + step for step in range(hours)], [])
+    cost = estimate(lake, found, workers=workers, processors=processors)
+    assert cost.fastest <= cost.slowest
+    assert cost.slowest >= cost.source_bytes * 8 / 100e6
+    # The benchmark's rate of one processor, which no number of workers makes better.
+    assert cost.fastest >= cost.source_bytes * 67e-9 / processors
+    alone = estimate(lake, found, workers=1)
+    assert alone.fastest >= cost.fastest
+
+
+def test_room_is_compared_with_what_is_free(lake: Lake) -> None:
+    year = Plan(DAY, [FIRST], [])
+    cost = estimate(lake, year, workers=1)
+    assert cost.free_bytes is not None
+    assert cost.fits
+    assert not replace(cost, free_bytes=cost.parquet_bytes - 1).fits
+    assert replace(cost, free_bytes=None).fits
+    assert estimate(Lake.at(str(Path(lake.address) / "not" / "there")), year, workers=1).free_bytes is not None
 
 
 def test_a_rate_bounds_the_time_from_below(lake: Lake) -> None:
     found = plan(lake, DAY, policy=DEFAULT_POLICY, now=NOW)
     free, bound = estimate(lake, found, workers=4), estimate(lake, found, workers=4, max_rate=1000)
     assert bound.source_bytes == free.source_bytes
-    assert bound.seconds == pytest.approx(free.source_bytes / 1000)
-    assert free.seconds < bound.seconds
-    assert estimate(lake, found, workers=1).seconds == pytest.approx(free.seconds * 4)
+    assert bound.fastest == bound.slowest == pytest.approx(free.source_bytes / 1000)
+    assert free.slowest < bound.fastest
+    assert estimate(lake, found, workers=1).fastest == pytest.approx(free.fastest * 4)
 
 
 def test_nothing_costs_nothing(lake: Lake) -> None:
     put(lake, FIRST, Status.COMPLETE)
     cost = estimate(lake, plan(lake, HourRange(FIRST, FIRST), policy=DEFAULT_POLICY, now=NOW), workers=2)
-    assert (cost.hours, cost.source_bytes, cost.seconds) == (0, 0, 0)
+    assert (cost.hours, cost.source_bytes, cost.parquet_bytes, cost.fastest, cost.slowest) == (0, 0, 0, 0, 0)

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from etl.backfill import Ending, HourReport, Summary
-from etl.errors import StoreError
+from etl.errors import ExitCode, StoreError
 from etl.hours import Hour, HourRange
 
 FIRST = Hour.of(2015, 1, 1, 0)
@@ -60,3 +60,29 @@ def test_what_was_given_up_is_not_complete() -> None:
 def test_the_counts_are_words() -> None:
     found = summary(Ending.MISSING, Ending.STORED, Ending.FAILED, Ending.MISSING)
     assert found.counts() == "2 missing, 1 failed"
+
+
+def failed(reason: str, code: ExitCode = ExitCode.SOURCE_UNREACHABLE) -> str | None:
+    return HourReport(hour=FIRST, ending=Ending.FAILED, reason=reason, code=code).cause
+
+
+@given(numbers=st.integers(0, 10**12), others=st.integers(0, 10**12), hours=st.integers(0, 100_000))
+def test_a_cause_is_the_same_for_all_hours_and_figures(numbers: int, others: int, hours: int) -> None:
+    def reason(hour: Hour, number: int) -> str:
+        return f"{hour} could not be fetched: http://host.example/{hour}.json.gz: received {number:,} of {number} bytes"
+
+    assert failed(reason(FIRST, numbers)) == failed(reason(FIRST + hours, others))
+
+
+@given(one=st.integers(400, 599), other=st.integers(400, 599))
+def test_another_status_of_a_server_is_another_cause(one: int, other: int) -> None:
+    reasons = [
+        f"http://host.example/{FIRST}.json.gz: HTTP {status}; given up after 6 attempts" for status in (one, other)
+    ]
+    assert (failed(reasons[0]) == failed(reasons[1])) is (one == other)
+
+
+def test_digests_and_exit_codes_are_told_apart_as_they_should() -> None:
+    assert failed(f"received SHA-256 {'a1' * 32}") == failed(f"received SHA-256 {'b2' * 32}")
+    assert failed("no answer") != failed("no answer", ExitCode.STORE_FAILED)
+    assert HourReport(hour=FIRST, ending=Ending.MISSING, reason="404 at every source").cause is None

@@ -1,8 +1,12 @@
 from __future__ import annotations
 
+import os
+import shutil
 from datetime import UTC, date, datetime
+from hashlib import sha256
 from pathlib import Path
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -79,3 +83,27 @@ def test_days_are_bounded_on_either_side_or_not() -> None:
 def test_the_bounds_of_days_end_where_the_next_begins() -> None:
     assert bounds("2019-01-01", "2019-01-02") == (datetime(2019, 1, 1, tzinfo=UTC), datetime(2019, 1, 3, tzinfo=UTC))
     assert bounds("9999-12-31", "9999-12-31")[1] == datetime.max.replace(tzinfo=UTC)
+
+
+def test_a_copy_of_a_file_is_known_again_by_its_bytes(
+    warehouse: Warehouse, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    folder = tmp_path_factory.mktemp("staged")
+    days = [f"2019-01-0{day}" for day in range(1, 5)]
+    state = TableState()
+    for day in days:
+        built = published(warehouse, day, day.encode(), folder)
+        state.partitions[day] = msgspec.structs.replace(built, sha256=sha256(day.encode()).hexdigest())
+    state.partitions[days[3]] = msgspec.structs.replace(state.partitions[days[3]], sha256="")
+    warehouse.remember("names", state)
+    copy = Warehouse.at(str(tmp_path_factory.mktemp("elsewhere") / "copy"))
+    shutil.copytree(warehouse.address, copy.address)
+    Path(copy.store.url(partition_key("names", days[2]))).write_bytes(b"2019-01-0x")
+    for day in days:
+        os.utime(copy.store.url(partition_key("names", day)), (1, 1))
+    known, unknown = copy.state("names")
+    assert (set(known.partitions), unknown) == ({days[0], days[1]}, [days[2], days[3]])
+    assert copy.recalled("names").partitions[days[0]] != known.partitions[days[0]]
+    with copy.building():
+        pass
+    assert copy.recalled("names") == known
