@@ -20,6 +20,7 @@ from etl.archive.damage import Damage
 from etl.archive.documents import Block, Document, members, salvage
 from etl.events import arrow
 from etl.events.block import PUSH, EventColumns
+from etl.events.canonical import canonical
 from etl.events.columns import to_table
 from etl.events.compiled import scanner
 from etl.events.emails import EmailPolicy, spells_addresses
@@ -87,7 +88,7 @@ class Tally:
             self.eras.add("B")
         elif isinstance(created_at, datetime):
             self.eras.add(_era(created_at))
-        self._row_keys.append(_key(row, fields, document))
+        self._row_keys.append(_key(row, fields))
 
     def _see(self, time: datetime) -> None:
         self.first = time if self.first is None else min(self.first, time)
@@ -187,6 +188,8 @@ class Decoder:
     def _add_row(self, document: Document) -> None:
         treated = self._treat(document)
         row = row_of(treated)
+        if row["id"] is None:
+            _spell_alike(row)
         self._group.rows.append(row)
         self._group.bytes += len(treated.data)
         self.tally.add_row(row, treated)
@@ -204,10 +207,17 @@ class Decoder:
         return Document(document.offset, data, pairs)
 
 
-def _key(row: Row, fields: Mapping[str, bytes], document: Document) -> int:
+def _spell_alike(row: Row) -> None:
+    """Gives the JSON of a record without an id its one spelling, by which the warehouse finds its copies."""
+    for name in ("payload", "other"):
+        if row[name] is not None:
+            row[name] = canonical(str(row[name]))
+
+
+def _key(row: Row, fields: Mapping[str, bytes]) -> int:
     """Tells by what two events are the same: by id, type and time, or without an id by all they say."""
     if row["id"] is None:
-        return hash(document.data)
+        return hash(tuple(row.values()))
     # Half a surrogate pair has no bytes of its own in UTF-8.
     id_, type_ = (str(row[name] or "").encode(errors="surrogatepass") for name in ("id", "type"))
     said = (id_, type_, fields.get("created_at", b"")[1:-1])

@@ -78,8 +78,8 @@ COLUMNS: Final = (
     Column(
         "payload",
         Kind.STRING,
-        "What happened, as JSON, in the source's own bytes unless an e-mail address in it was replaced. Its form"
-        " depends on type and era; pushes and pull requests lost most of it on 2025-10-07.",
+        "What happened, as JSON, in the source's own bytes unless an e-mail address in it was replaced; without an id,"
+        " keys are sorted. Its form depends on type and era; pushes and pull requests lost most of it on 2025-10-07.",
     ),
     Column("public", Kind.BOOL, "Whether the event was public; true in all known data."),
     Column(

@@ -111,7 +111,8 @@ class Content(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
         unreadable: Documents that are only in quarantine.
         repaired: Events that were kept although some of their bytes had to be mended; those are in quarantine too.
         duplicates: Events that say the same as an earlier one of the hour by (id, type, created_at), or, where
-            there is no id, byte for byte; they are kept.
+            there is no id, by the whole record, key order and escapes aside. They are kept; the warehouse leaves them
+            out by the same rule, and copies in other hours too.
         types: Events by type.
         first_created_at: Earliest ``created_at`` (UTC), None without events.
         last_created_at: Latest ``created_at`` (UTC), None without events.

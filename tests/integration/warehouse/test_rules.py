@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from datetime import UTC, date, datetime
 from pathlib import Path
@@ -61,6 +62,50 @@ def _written(number: int, payload: bytes, type_: str = "PushEvent") -> bytes:
     """An event with a payload of these bytes."""
     time = f"2019-01-03T03:00:{number:02}Z"
     return event(number, type=type_, payload="PAYLOAD", created_at=time).replace(b'"PAYLOAD"', payload)
+
+
+def _merge(**changes: Any) -> dict[str, Any]:
+    """A merge of June 2012, when records had no id."""
+    return {
+        "type": "PullRequestEvent",
+        "created_at": "2012-06-14T15:02:20-07:00",
+        "public": True,
+        "actor": "ann",
+        "url": "https://github.com/ann/one/pull/1",
+        "repository": {"id": 10, "name": "one", "owner": "ann", "url": "https://github.com/ann/one"},
+        "payload": {"action": "closed", "number": 1, "pull_request": {"merged": True, "title": "\u00e9/"}},
+        **changes,
+    }
+
+
+def _star(minute: int, login: str = "ann", **changes: Any) -> bytes:
+    """A star of the last night of 2014, as the file named in Pacific time has it."""
+    record = {
+        "type": "WatchEvent",
+        "created_at": f"2014-12-31T16:{minute:02}:00-08:00",
+        "public": True,
+        "actor": login,
+        "actor_attributes": {"login": login, "type": "User"},
+        "url": "https://github.com/ann/one",
+        "repository": {"id": 10, "name": "one", "owner": "ann", "url": "https://github.com/ann/one"},
+        "payload": {"action": "started"},
+        **changes,
+    }
+    return _line(record)
+
+
+def _star_with_id(number: int, minute: int, login: str = "ann") -> bytes:
+    """The same star as the file named in UTC has it."""
+    time = f"2015-01-01T00:{minute:02}:00Z"
+    return event(number, actor={"id": 1, "login": login}, repo={"id": 10, "name": "ann/one"}, created_at=time)
+
+
+def _line(record: Any, *, ascii_only: bool = True) -> bytes:
+    return json.dumps(record, ensure_ascii=ascii_only).encode() + b"\n"
+
+
+def _backwards(value: Any) -> Any:
+    return {key: _backwards(value[key]) for key in reversed(value)} if isinstance(value, dict) else value
 
 
 RULES: Final[Mapping[str, Rule]] = {
@@ -289,6 +334,65 @@ RULES: Final[Mapping[str, Rule]] = {
                 "SELECT value FROM drift WHERE kind = 'field' AND value NOT IN ('action', 'size') ORDER BY first_seen",
             )
         },
+    ),
+    "records without an id are the same when they say the same": Rule(
+        {
+            "2012-06-14-15": [
+                _line(_merge()),
+                _line(_backwards(_merge())),
+                _line(_merge(), ascii_only=False).replace(b"/", rb"\/"),
+                _line(_merge(url="https://github.com/ann/one/pull/2")),
+            ],
+            # The same once more, in the next file.
+            "2012-06-14-16": [_line(_backwards(_merge()))],
+        },
+        {
+            "SELECT count(*), count(DISTINCT event_key), min(archive_hour) FROM events": [(2, 2, "2012-06-14-15")],
+            "SELECT sum(pull_requests_merged) FROM repositories": [(2,)],
+            "SELECT hour, duplicates FROM coverage WHERE events > 0": [("2012-06-14-15", 2), ("2012-06-14-16", 0)],
+        },
+    ),
+    "the night in which ids began is there once": Rule(
+        {
+            "2014-12-31-15": [_star(0, created_at="2014-12-31T15:59:00-08:00")],
+            "2014-12-31-16": [
+                *map(_star, range(4)),
+                _star(5, "BOB"),
+                # Two in one second, of which the other file has one.
+                _star(6),
+                _star(6, url="https://github.com/ann/one#again"),
+                _star(7, type="ForkEvent"),
+            ],
+            "2015-01-01-0": [
+                *(_star_with_id(20 + minute, minute) for minute in range(4)),
+                _star_with_id(25, 5, "bob"),
+                _star_with_id(26, 6),
+                _star_with_id(27, 7),
+                _star_with_id(28, 8),
+            ],
+        },
+        {
+            "SELECT type, count(*), count(actor_id) FROM events GROUP BY type ORDER BY type": [
+                ("ForkEvent", 1, 0),
+                ("WatchEvent", 10, 8),
+            ],
+            "SELECT action_time::VARCHAR FROM events WHERE actor_id IS NULL ORDER BY 1": [
+                ("2014-12-31 23:59:00+00",),
+                ("2015-01-01 00:06:00+00",),
+                ("2015-01-01 00:07:00+00",),
+            ],
+        },
+    ),
+    "a user stars a repository once": Rule(
+        {
+            "2019-01-05-3": [
+                *(event(number, created_at=f"2019-01-05T03:00:0{number}Z") for number in range(3)),
+                event(3, actor={"id": 8, "login": "bob"}, created_at="2019-01-05T03:00:03Z"),
+                event(4, actor={"login": "8"}, created_at="2019-01-05T03:00:04Z"),
+                event(5, actor=None, created_at="2019-01-05T03:00:05Z"),
+            ]
+        },
+        {"SELECT stars, star_events FROM repositories": [(4, 6)]},
     ),
 }
 

@@ -40,7 +40,8 @@ repeated AS (
 ),
 nameless AS (
   SELECT
-    id, type, action_time, actor_id, actor_login, repo_id, repo_name, org_id, org_login, payload, date, hour,
+    id, type, type_key, action_time, COALESCE(LOWER(actor_login), '') AS who,
+    COALESCE(CAST(repo_id AS STRING), LOWER(repo_name), '') AS what, actor_id, actor_login, repo_id, repo_name, org_id, org_login, payload, date, hour,
     TO_HEX(SHA256(CONCAT(
       'record|', type_key, '|', COALESCE(CAST(UNIX_MICROS(created_at) AS STRING), ''), '|',
       COALESCE(CAST(actor_id AS STRING), ''), '|', COALESCE(actor_login, ''), '|', COALESCE(actor_gravatar_id, ''), '|',
@@ -58,6 +59,39 @@ ranked AS (
     ROW_NUMBER() OVER (PARTITION BY record_key, action_time ORDER BY date, hour) AS copy
   FROM nameless
 ),
+-- The last files of 2014 are named in Pacific time, so they hold the first eight hours of 2015, without ids; the first
+-- files of 2015 hold these with ids. Of one type, second, user and repository, as many records without an id are left out
+-- as there are ids.
+known AS (
+  SELECT
+    type_key, action_time, COALESCE(LOWER(actor_login), '') AS who,
+    COALESCE(CAST(repo_id AS STRING), LOWER(repo_name), '') AS what, COUNT(DISTINCT id) AS events
+  FROM lake
+  WHERE
+    id IS NOT NULL AND action_time >= @start AND action_time < @end
+    AND action_time >= TIMESTAMP '2014-12-31 23:00:00+00' AND action_time < TIMESTAMP '2015-01-01 09:00:00+00'
+  GROUP BY type_key, action_time, COALESCE(LOWER(actor_login), ''),
+    COALESCE(CAST(repo_id AS STRING), LOWER(repo_name), '')
+),
+overlapping AS (
+  SELECT DISTINCT record_key, type_key, action_time, who, what
+  FROM nameless
+  WHERE action_time >= TIMESTAMP '2014-12-31 23:00:00+00' AND action_time < TIMESTAMP '2015-01-01 09:00:00+00'
+),
+numbered_copies AS (
+  SELECT
+    record_key, type_key, action_time, who, what,
+    ROW_NUMBER() OVER (PARTITION BY type_key, action_time, who, what ORDER BY record_key) AS turn
+  FROM overlapping
+),
+known_otherwise AS (
+  SELECT numbered_copies.record_key
+  FROM numbered_copies
+  INNER JOIN known
+    ON known.type_key = numbered_copies.type_key AND known.action_time = numbered_copies.action_time
+    AND known.who = numbered_copies.who AND known.what = numbered_copies.what
+  WHERE numbered_copies.turn <= known.events
+),
 single AS (
   SELECT
     id, type, action_time, actor_id, actor_login, repo_id, repo_name, org_id, org_login, payload, date, hour, record_key
@@ -70,9 +104,11 @@ single AS (
   WHERE copy = 1
   UNION ALL
   SELECT
-    id, type, action_time, actor_id, actor_login, repo_id, repo_name, org_id, org_login, payload, date, hour, record_key
+    ranked.id, ranked.type, ranked.action_time, ranked.actor_id, ranked.actor_login, ranked.repo_id, ranked.repo_name,
+    ranked.org_id, ranked.org_login, ranked.payload, ranked.date, ranked.hour, ranked.record_key
   FROM ranked
-  WHERE copy = 1
+  LEFT JOIN known_otherwise ON known_otherwise.record_key = ranked.record_key
+  WHERE ranked.copy = 1 AND known_otherwise.record_key IS NULL
 ),
 -- Half a surrogate pair is no character, and engines put different ones in its place. It is left out of what is read.
 readable AS (

@@ -4,6 +4,7 @@ SELECT
   COALESCE(repos.name, daily.name_without_id) AS last_repo_name,
   daily.events,
   daily.stars,
+  daily.star_events,
   daily.forks,
   daily.pushes,
   daily.commits,

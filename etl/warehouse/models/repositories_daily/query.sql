@@ -3,7 +3,11 @@ SELECT
   repo_id,
   CASE WHEN repo_id IS NULL THEN repo_name END AS name_without_id,
   COUNT(*) AS events,
-  COUNTIF(type = 'WatchEvent') AS stars,
+  -- Who takes a star back and gives it again is one user.
+  COUNT(DISTINCT CASE
+    WHEN type = 'WatchEvent' THEN COALESCE(CAST(actor_id AS STRING), CONCAT('@', actor_login), event_key)
+  END) AS stars,
+  COUNTIF(type = 'WatchEvent') AS star_events,
   COUNTIF(type = 'ForkEvent') AS forks,
   COUNTIF(type = 'PushEvent') AS pushes,
   SUM(push_commits) AS commits,
