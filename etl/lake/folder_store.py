@@ -99,6 +99,16 @@ class FolderStore:
             checked(folder)
         return self._walk(folder, prefix)
 
+    def folders(self, folder: str) -> frozenset[str]:
+        """Returns the names of the folders directly in a folder; none where there is no such folder."""
+        path = self._path(folder)
+        with _explained("read", path):
+            try:
+                with os.scandir(path) as entries:
+                    return frozenset(entry.name for entry in entries if entry.is_dir())
+            except FileNotFoundError:
+                return frozenset()
+
     def generations(self, keys: Sequence[str]) -> dict[str, str]:
         """Gives the generation of each of these files that exists, by key."""
         root = f"{self._root}/"

@@ -24,7 +24,7 @@ from etl.errors import StoreError
 from etl.events.arrow import text
 from etl.hours import FIRST_HOUR, Hour, HourRange
 from etl.lake import vectors
-from etl.lake.layout import index_key, manifest_key, manifest_keys
+from etl.lake.layout import MANIFESTS, index_key, manifest_key, manifest_keys
 from etl.lake.manifest import Manifest, Status, decode
 from etl.lake.store import Store
 
@@ -121,13 +121,25 @@ def facts(
 
 def _present(store: Store, hours: HourRange) -> dict[str, dict[str, str]]:
     """Gives the generations of the manifests there are, by month, and within it by the hour's name."""
-    keys = manifest_keys(hours)
-    generations = store.generations(list(keys.values()))
     present: dict[str, dict[str, str]] = defaultdict(dict)
-    for name, key in keys.items():
-        if (generation := generations.get(key)) is not None:
-            present[name[:7]][name] = generation
+    for name, generation in generations_of(store, hours).items():
+        present[name[:7]][name] = generation
     return present
+
+
+def generations_of(store: Store, hours: HourRange) -> dict[str, str]:
+    """Returns the generation of each manifest that is there, by the hour's name, in the order of the hours.
+
+    Args:
+        store: Where the lake is.
+        hours: Which hours; in a lake that holds few of them, asking for all is cheap.
+
+    Raises:
+        StoreError: If the lake cannot be read.
+    """
+    keys = manifest_keys(hours, within=store.folders(MANIFESTS))
+    found = store.generations(list(keys.values()))
+    return {name: found[key] for name, key in keys.items() if key in found}
 
 
 def _within(rows: pa.Table, hours: HourRange) -> pa.Table:

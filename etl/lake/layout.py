@@ -15,8 +15,8 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Container
 from datetime import timedelta
-from itertools import islice
 from typing import Final
 
 from etl.errors import UsageError
@@ -54,13 +54,23 @@ def manifest_key(hour: Hour) -> str:
     return f"{MANIFESTS}/{_partition(hour)}/{hour}.json"
 
 
-def manifest_keys(hours: HourRange) -> dict[str, str]:
-    """Names of many hours, each with the key of its manifest, in their order: fast enough for all there are."""
+def manifest_keys(hours: HourRange, *, within: Container[str] | None = None) -> dict[str, str]:
+    """Returns the names of many hours, each with the key of its manifest, in their order.
+
+    Args:
+        hours: Which hours; fast enough for all there are.
+        within: Only hours in these folders of ``MANIFESTS`` (``date=2015-01-01``).
+    """
     first, days = hours.first.start, (hours.last.start.date() - hours.first.start.date()).days + 1
     dates = [f"{first + timedelta(days=day):%Y-%m-%d}" for day in range(days)]
-    keys = ((f"{date}-{hour}", f"{MANIFESTS}/date={date}/hour={hour}/") for date in dates for hour in range(24))
-    within = islice(keys, hours.first.hour, hours.first.hour + len(hours))
-    return {name: f"{folder}{name}.json" for name, folder in within}
+    ends = {dates[-1]: hours.last.hour + 1}
+    begins = {dates[0]: hours.first.hour}
+    return {
+        (name := f"{date}-{hour}"): f"{MANIFESTS}/date={date}/hour={hour}/{name}.json"
+        for date in dates
+        if within is None or f"date={date}" in within
+        for hour in range(begins.get(date, 0), ends.get(date, 24))
+    }
 
 
 def index_key(month: str) -> str:

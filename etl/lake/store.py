@@ -50,6 +50,13 @@ class Store(Protocol):
     def list(self, prefix: str) -> Iterator[ObjectInfo]:
         """Yields the objects whose key starts with ``prefix``, in key order; temporaries never."""
 
+    def folders(self, folder: str) -> frozenset[str]:
+        """Returns the names of the folders directly in a folder; none where there is no such folder.
+
+        Args:
+            folder: What their keys begin with, without a slash at the end.
+        """
+
     def generations(self, keys: Sequence[str]) -> dict[str, str]:
         """Gives the generation of each of these objects that exists, by key.
 

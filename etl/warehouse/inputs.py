@@ -25,8 +25,9 @@ from etl.errors import StoreError
 from etl.events import arrow
 from etl.hours import FIRST_HOUR, Hour, HourRange
 from etl.lake.coverage import COVERAGE_SCHEMA
+from etl.lake.index import generations_of
 from etl.lake.lake import Lake
-from etl.lake.layout import manifest_key, manifest_keys
+from etl.lake.layout import manifest_key
 from etl.lake.manifest import decode
 from etl.lake.store import Store
 
@@ -141,9 +142,7 @@ def days_of(lake: Lake, memory: Store, days: Days, *, now: datetime, remember: b
     recalled = _recalled(memory)
     # A lake that was copied or moved has other generations and the same files.
     known = recalled.hours if recalled.lake == lake.address else {}
-    keys = manifest_keys(HourRange(FIRST_HOUR, Hour.containing(now)))
-    present = lake.store.generations(list(keys.values()))
-    named = {name: present[key] for name, key in keys.items() if key in present}
+    named = generations_of(lake.store, HourRange(FIRST_HOUR, Hour.containing(now)))
     kept = {name: hour for name, hour in known.items() if named.get(name) == hour.generation}
     asked = [name for name in named if name not in kept or kept[name].days is None]
     found = dict(_looked_at(lake, asked, named, days, recalled.hours))

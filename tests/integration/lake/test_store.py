@@ -243,3 +243,12 @@ def test_no_update_is_lost_between_writers(store: Store) -> None:
         for done in [writers.submit(add_five) for _ in range(4)]:
             done.result()
     assert store.read(KEY) == b"20"
+
+
+def test_folders_are_those_directly_below(store: Store) -> None:
+    for key in ("manifests/date=2015-01-01/hour=0/x.json", "manifests/date=2015-01-02/hour=0/x.json", "manifests/x"):
+        store.write(key, b"{}")
+    store.write("manifests2/date=2015-01-03/x.json", b"{}")
+    assert store.folders("manifests") == {"date=2015-01-01", "date=2015-01-02"}
+    assert store.folders("manifests/date=2015-01-01") == {"hour=0"}
+    assert store.folders("absent") == frozenset()

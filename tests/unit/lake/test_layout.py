@@ -57,3 +57,17 @@ def test_many_manifest_keys_are_those_of_each_hour(first: int, more: int) -> Non
 
 def test_an_index_key_is_of_its_month() -> None:
     assert layout.index_key("2015-01") == "index/2015-01.parquet"
+
+
+def test_names_of_many_hours_are_those_of_each() -> None:
+    hours = HourRange(Hour.of(2015, 1, 1, 22), Hour.of(2015, 1, 3, 1))
+    assert layout.manifest_keys(hours) == {str(hour): layout.manifest_key(hour) for hour in hours}
+    assert list(layout.manifest_keys(hours)) == [str(hour) for hour in hours]
+    one = HourRange(Hour.of(2015, 1, 1, 7), Hour.of(2015, 1, 1, 7))
+    assert list(layout.manifest_keys(one)) == ["2015-01-01-7"]
+
+
+def test_names_of_days_that_are_not_there_are_left_out() -> None:
+    hours = HourRange(Hour.of(2015, 1, 1, 22), Hour.of(2015, 1, 3, 1))
+    assert list(layout.manifest_keys(hours, within={"date=2015-01-03"})) == ["2015-01-03-0", "2015-01-03-1"]
+    assert layout.manifest_keys(hours, within=()) == {}
