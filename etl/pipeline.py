@@ -28,7 +28,7 @@ from etl.archive.fetch import Download, FetchPolicy, open_download
 from etl.archive.holes import HoleKind, known_hole
 from etl.archive.inflate import BrokenStreamError, inflate, inflate_carefully
 from etl.errors import DamagedError, NotPublishedError, ShrinkRefusedError, SourceUnreachableError
-from etl.events.decode import Decoder, ReadBlock, Tally
+from etl.events.decode import Decoder, ReadBlock, Tally, splitter
 from etl.events.emails import EmailPolicy
 from etl.events.schema import SCHEMA_VERSION
 from etl.hours import Hour
@@ -280,7 +280,7 @@ class _Run:
         """Runs ahead: downloads, inflates, cuts and parses; damage goes the way of the blocks, in its place."""
         way = inflate_carefully if careful else inflate
         text = way(self._received(download), put, max_expanded=self._options.max_expanded)
-        for block in blocks(download.watching(text), put):
+        for block in blocks(download.watching(text), put, split=splitter()):
             put(decoder.read(block))
 
     def _received(self, download: Download) -> Iterator[bytes]:

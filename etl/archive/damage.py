@@ -51,7 +51,7 @@ class Damage:
         offset: Where the run begins, in bytes.
         data: The very bytes.
         kept: Whether an event was made of them all the same (it is mended, not lost).
-        lost: Documents lost with them: 0 or 1, and 0 where no document can have stood.
+        lost: Documents lost with them; 0 where no document can have stood.
     """
 
     reason: Reason

@@ -1,8 +1,8 @@
 """From text to documents, through whatever stands between them.
 
-An hour is one JSON document a line, nearly always. ``blocks`` cuts the text at line ends, so that sound
-blocks can be decoded whole; ``salvage`` reads the odd line of which that is not true: documents glued together,
-runs of NUL, a document cut off by the next one, bytes that are not UTF-8.
+An hour is one JSON document a line, nearly always. But any sequence of documents is one: over several lines, in an
+array, without line ends. ``blocks`` cuts the text behind documents, so that sound blocks can be decoded whole;
+``etl.archive.splitting`` tells documents from damage where that is not so, and ``read_document`` reads one.
 """
 
 from __future__ import annotations
@@ -17,34 +17,30 @@ from typing import Final, NoReturn
 import msgspec
 
 from etl.archive.damage import Damage, Place, Reason
+from etl.archive.splitting import Part, Split, Splitter, split
 
 BLOCK_SIZE: Final = 2 << 20
 """Half of it takes a tenth more CPU time for an hour, in more steps; twice as much takes more time in the kernel."""
-LONGEST_LINE: Final = 256 << 20
-"""A longer line is set aside unread, so that memory stays bounded; the longest known has 211,240 bytes."""
+LONGEST_DOCUMENT: Final = 64 << 20
+"""A longer one is set aside unread, so that memory stays bounded; the longest known has 211,240 bytes."""
+_LONGEST_RUN: Final = 1 << 20
+"""Most bytes of one report."""
 
 _EVENT_KEYS: Final = frozenset({"id", "type", "created_at", "payload", "actor", "repo", "repository"})
 _SURE_EVENT_KEYS: Final = frozenset({"type", "created_at"})
 _SPACE: Final = b" \t\r\n"
-_NULS: Final = re.compile(rb"\0+")
-_OPENING: Final = re.compile(r'\{[ \t\r\n]*"')
-_NOT_SPACE: Final = re.compile(rb"[^ \t\r\n]")
+_STRING_OR_SPACE: Final = re.compile(rb'("(?:[^"\\]++|\\.)*+")|[ \t\r\n]++', re.DOTALL)
 _NOT_SPACE_TEXT: Final = re.compile(r"[^ \t\r\n]")
-_COUNTING_SPEED: Final = 16
-"""How many times as fast characters are counted as parsed, at least."""
-_SEARCH_FACTOR: Final = 64
-"""The search behind cut documents may read this many times the length of their line, then gives up."""
-
 Report = Callable[[Damage], None]
 
 
 @dataclass(frozen=True, slots=True)
 class Block:
-    """Whole lines of text.
+    """Whole documents, and what stands between them.
 
     Attributes:
         offset: Where the block begins in the text, in bytes.
-        data: The lines; the last block of an hour may lack its final newline.
+        data: Its bytes; nearly always whole lines.
     """
 
     offset: int
@@ -57,7 +53,7 @@ class Document:
 
     Attributes:
         offset: Where it begins in the text, in bytes.
-        data: Its bytes.
+        data: Its bytes; one that stood on several lines is without the white space between its values.
         members: Its keys in order with the bytes of their values; a key may come twice.
     """
 
@@ -67,40 +63,124 @@ class Document:
 
 
 def blocks(
-    text: Iterable[bytes], report: Report, *, size: int = BLOCK_SIZE, longest_line: int = LONGEST_LINE
+    text: Iterable[bytes],
+    report: Report,
+    *,
+    split: Splitter = split,
+    size: int = BLOCK_SIZE,
+    longest: int = LONGEST_DOCUMENT,
 ) -> Iterator[Block]:
-    """Cuts text into blocks of whole lines, of ``size`` bytes and what its last line needs more.
+    """Cuts text into blocks of whole documents, of ``size`` bytes and what the last document needs more.
 
     Args:
         text: Pieces of any size.
-        report: Told of lines that are too long, in pieces, the first of which counts as a lost document.
+        report: Told of stretches that hold no document, and of documents that are too long, the first piece of which
+            counts as a lost document.
+        split: What finds documents where lines do not show them.
         size: Least bytes of a block, the last one aside.
-        longest_line: What is held, in bytes, when so much has come without a line end is set aside unread.
+        longest: What is held, in bytes, when so much has come without an end of a document is set aside unread.
     """
-    held = _Held()
-    offset = 0
-    passing = False
-    for piece in text:
-        passed = b""
-        if passing and piece:
-            # Nothing says where in a line a document begins, so the rest of the line is passed by as well.
-            end = piece.find(b"\n") + 1
-            passed = piece[:end] if end else piece
-            passing = not end
-            report(Damage(Reason.TOO_LONG, Place.TEXT, offset, passed))
-            offset += len(passed)
-        held.add(piece[len(passed) :])
-        if held.whole and held.length >= size:
-            block = Block(offset, held.take_whole())
-            offset += len(block.data)
-            yield block
-        elif not held.whole and held.length > longest_line:
-            passing = True
-            for number, part in enumerate(held.take_pieces()):
-                report(Damage(Reason.TOO_LONG, Place.TEXT, offset, part, lost=int(number == 0)))
-                offset += len(part)
-    if held.length:
-        yield Block(offset, b"".join(held.take_pieces()))
+    return _Cutter(report, split, size, longest).cut(text)
+
+
+class _Cutter:
+    def __init__(self, report: Report, split: Splitter, size: int, longest: int) -> None:
+        self._report = report
+        self._split = split
+        self._size = size
+        self._longest = longest
+        self._held = _Held()
+        self._offset = 0
+        self._recovering = False
+
+    def cut(self, text: Iterable[bytes]) -> Iterator[Block]:
+        passing = False
+        enough = self._size
+        for whole in text:
+            piece = whole
+            if passing and piece:
+                # Nothing says where in a line a document begins, so the rest of the line is passed by as well.
+                end = piece.find(b"\n") + 1
+                passed, piece = (piece[:end], piece[end:]) if end else (piece, b"")
+                passing = not end
+                self._set_aside(Reason.TOO_LONG, passed)
+            self._held.add(piece)
+            if self._held.length < enough:
+                continue
+            block = self._whole_lines() or self._whole_documents()
+            if block is not None:
+                yield block
+            elif self._held.length > self._longest:
+                passing = True
+                self._set_aside(Reason.TOO_LONG, b"".join(self._held.take_pieces()), lost=1)
+            # What is left is looked at again when it has doubled: so the work is linear.
+            enough = max(self._size, min(2 * self._held.length, self._longest + 1))
+        if self._held.length and (last := self._last()).data:
+            yield last
+
+    def _whole_lines(self) -> Block | None:
+        """Takes whole lines, the last of which is an event: so no document goes on behind it."""
+        if self._recovering or not self._held.whole:
+            return None
+        found = members(self._held.last_line())
+        if found is None or not _SURE_EVENT_KEYS.issubset(key for key, _ in found):
+            return None
+        return self._block(self._held.take_whole())
+
+    def _whole_documents(self) -> Block | None:
+        """Takes all up to the end of the last whole document; where there is none, reports what cannot become one."""
+        data = b"".join(self._held.take_pieces())
+        found = self._split(data, is_last=False, recovering=self._recovering)
+        begin = self._report_start(data, found, found.resolved)
+        end = max((part.end for part in found.parts if part.reason is None), default=begin)
+        self._held.add(data[end:])
+        return self._block(data[begin:end]) if end > begin else None
+
+    def _last(self) -> Block:
+        data = b"".join(self._held.take_pieces())
+        begin = 0
+        if self._recovering:
+            begin = self._report_start(data, self._split(data, is_last=True, recovering=True), len(data))
+        return self._block(data[begin:])
+
+    def _report_start(self, data: bytes, found: Split, resolved: int) -> int:
+        """Reports what stands before the first document, if it cannot be read without what came before it."""
+        first = next((part.begin for part in found.parts if part.reason is None), None)
+        if first is not None and not self._recovering:
+            return 0
+        stop = resolved if first is None else first
+        for part in found.parts:
+            if part.reason is not None and part.end <= stop:
+                report_part(part, data, self._offset, self._report)
+        self._offset += stop
+        self._recovering = first is None and found.recovering
+        return stop
+
+    def _block(self, data: bytes) -> Block:
+        block = Block(self._offset, data)
+        self._offset += len(data)
+        return block
+
+    def _set_aside(self, reason: Reason, data: bytes, *, lost: int = 0) -> None:
+        report_part(Part(0, len(data), reason, lost), data, self._offset, self._report)
+        self._offset += len(data)
+
+
+def report_part(part: Part, data: bytes, offset: int, report: Report) -> None:
+    """Reports a part of a text that is no document, in runs of at most 1 MiB.
+
+    Args:
+        part: The part.
+        data: The text.
+        offset: Where the text begins in the hour's.
+        report: Takes the runs; the first one has the part's lost documents.
+    """
+    if part.reason is None:
+        raise AssertionError("a document is no damage")  # a defect here
+    for begin in range(part.begin, part.end, _LONGEST_RUN):
+        run = data[begin : min(begin + _LONGEST_RUN, part.end)]
+        lost = part.lost if begin == part.begin else 0
+        report(Damage(part.reason, Place.TEXT, offset + begin, run, lost=lost))
 
 
 class _Held:
@@ -134,6 +214,15 @@ class _Held:
             self.add(rest)
         return b"".join([*pieces[:number], memoryview(pieces[number])[:end]])
 
+    def last_line(self) -> bytes:
+        """Gives the last of the whole lines."""
+        number, end = self._last_end
+        line = self._pieces[number][:end]
+        while (start := line.rfind(b"\n", 0, len(line) - 1) + 1) == 0 and number > 0:
+            number -= 1
+            line = self._pieces[number] + line
+        return line[start:]
+
     def take_pieces(self) -> list[bytes]:
         """Takes all there is."""
         pieces, self._pieces = self._pieces, []
@@ -141,21 +230,30 @@ class _Held:
         return pieces
 
 
-def salvage(line: bytes, offset: int, report: Report) -> Iterator[Document]:
-    """Reads all documents of one line, whatever state it is in.
+def salvage(text: bytes, offset: int, report: Report, *, split: Splitter = split) -> Iterator[Document]:
+    """Reads all documents of a text, whatever state it is in.
 
     Args:
-        line: A line, with or without its end.
-        offset: Where it begins in the text, in bytes.
-        report: Takes every run of bytes that is part of no document, and the original of every mended one.
+        text: Any text that begins with no part of a document that began before it.
+        offset: Where it begins in the hour's text, in bytes.
+        report: Takes every run of bytes that is part of no document, and the original of every repaired one.
+        split: What finds the documents.
     """
-    at = 0
-    for run in _NULS.finditer(line):
-        # JSON has no place for a raw NUL, so a run of them always parts documents.
-        yield from _documents(line[at : run.start()], offset + at, report)
-        report(Damage(Reason.NUL_BYTES, Place.TEXT, offset + run.start(), run.group()))
-        at = run.end()
-    yield from _documents(line[at:], offset + at, report)
+    for part in split(text, is_last=True).parts:
+        if part.reason is not None:
+            report_part(part, text, offset, report)
+        elif (found := read_document(text[part.begin : part.end], offset + part.begin, report)) is not None:
+            yield found
+
+
+def compacted(data: bytes) -> bytes:
+    """Returns a sound document that stands on several lines on one, without white space between its values."""
+    if b"\n" not in data:
+        return data
+    try:
+        return msgspec.json.format(data, indent=-1)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        return _STRING_OR_SPACE.sub(lambda found: found[1] or b"", data)
 
 
 def members(data: bytes) -> list[tuple[str, bytes]] | None:
@@ -178,74 +276,29 @@ def members(data: bytes) -> list[tuple[str, bytes]] | None:
     return None if data[end:].strip(_SPACE) else pairs
 
 
-def _documents(data: bytes, offset: int, report: Report) -> Iterator[Document]:
-    """Reads the documents of a stretch without NUL."""
-    # Latin-1 makes one character of every byte: places in text and bytes are the same.
-    text = data.decode("latin-1")
-    at = first = _skip_space(data, 0)
-    budget = _SEARCH_FACTOR * len(data)
-    while at < len(data):
-        try:
-            end = _JSON.raw_decode(text, at)[1]
-        except (ValueError, RecursionError) as error:
-            budget -= _cost(error, text, at)
-            end, spent = _next_document(text, at, budget)
-            budget -= spent
-            cut = data[at:end]
-            reason = Reason.TOO_DEEP if isinstance(error, RecursionError) else Reason.CUT_DOCUMENT
-            # The tail of a document whose head was reported already is no second one.
-            lost = int(at == first or b"{" in cut)
-            report(Damage(reason, Place.TEXT, offset + at, cut, lost=lost))
-        else:
-            yield from _document(data[at:end], offset + at, report)
-        at = _skip_space(data, end)
+def read_document(data: bytes, offset: int, report: Report) -> Document | None:
+    """Makes a document of sound JSON, repairing what is not UTF-8, or reports why it is none.
 
-
-def _document(data: bytes, offset: int, report: Report) -> Iterator[Document]:
-    """Makes a document of sound JSON, mending what is not UTF-8, or reports why it is none."""
+    Args:
+        data: One object, in bytes that may not be UTF-8.
+        offset: Where it begins in the text, in bytes.
+        report: Takes the object as it stands if it is no event, or was repaired.
+    """
     sound = data
     try:
         data.decode()
     except UnicodeDecodeError:
         sound = data.decode(errors="replace").encode()
-    pairs = members(sound)
+    made = compacted(sound)
+    pairs = members(made)
     if pairs is None or not _EVENT_KEYS.intersection(key for key, _ in pairs):
-        report(Damage(Reason.NOT_AN_EVENT, Place.TEXT, offset, data, lost=1))
-        return
+        report_part(Part(0, len(data), Reason.NOT_AN_EVENT, 1), data, offset, report)
+        return None
     if sound is not data:
         report(Damage(Reason.INVALID_UTF8, Place.TEXT, offset, data, kept=True))
     if len({key for key, _ in pairs}) < len(pairs):
         report(Damage(Reason.DUPLICATE_KEYS, Place.TEXT, offset, data, kept=True))
-    yield Document(offset, sound, pairs)
-
-
-def _next_document(text: str, start: int, budget: int) -> tuple[int, int]:
-    """Finds the next place behind a cut document where surely an event begins, and what the search cost.
-
-    The objects inside the cut document begin alike, so only one with the keys of an event counts.
-    """
-    spent = 0
-    for opening in _OPENING.finditer(text, start + 1):
-        if spent > budget:
-            break
-        begin = opening.start()
-        try:
-            pairs, end = _scan_members(text, begin)
-        except (ValueError, RecursionError) as error:
-            spent += _cost(error, text, begin)
-            continue
-        spent += end - begin
-        if _SURE_EVENT_KEYS.issubset(key for key, _ in pairs):
-            return begin, spent
-    return len(text), spent
-
-
-def _cost(error: ValueError | RecursionError, text: str, begin: int) -> int:
-    """Tells how many characters a parser went through before it failed."""
-    if not isinstance(error, json.JSONDecodeError) or error.msg.startswith("Unterminated string"):
-        return len(text) - begin
-    # To number the line for its message, the error counts line ends from the very beginning, if fast.
-    return error.pos - begin + error.pos // _COUNTING_SPEED
+    return Document(offset, made, pairs)
 
 
 def _scan_members(text: str, start: int) -> tuple[list[tuple[str, bytes]], int]:
@@ -284,11 +337,6 @@ def _skip_space_text(text: str, at: int) -> int:
     if found is None:
         raise json.JSONDecodeError("Unexpected end", text, len(text))
     return found.start()
-
-
-def _skip_space(text: bytes, at: int) -> int:
-    found = _NOT_SPACE.search(text, at)
-    return found.start() if found else len(text)
 
 
 def _refuse(constant: str) -> NoReturn:

@@ -20,11 +20,14 @@ from etl.archive.contract import (
 from etl.errors import SourceUnreachableError
 from etl.hours import Hour
 
+_PLAIN_SUFFIX: Final = ".gz"
 _ABSENT: Final = (FileNotFoundError, NotADirectoryError)
 
 
 class FolderSource:
-    """Hours as plain files in one folder.
+    """Hours as files in one folder: ``2015-01-01-15.json.gz``, or else ``2015-01-01-15.json``.
+
+    What is in a file is told by its bytes, not by its name.
 
     Args:
         address: The folder as a person typed it.
@@ -37,7 +40,7 @@ class FolderSource:
 
     def url(self, hour: Hour) -> str:
         """The path of the hour's file."""
-        return str(self._folder / file_name(hour))
+        return str(self._path(hour))
 
     def open(
         self,
@@ -49,7 +52,7 @@ class FolderSource:
         unless_etag: str | None = None,
     ) -> Body:
         """Opens the file; see ``Source.open``."""
-        path = self._folder / file_name(hour)
+        path = self._path(hour)
         try:
             file = path.open("rb")
         except _ABSENT:
@@ -75,13 +78,19 @@ class FolderSource:
 
     def exists(self, hour: Hour) -> bool:
         """Tells whether there is a file of the hour's name."""
-        path = self._folder / file_name(hour)
+        path = self._path(hour)
         try:
             return stat.S_ISREG(path.stat().st_mode)
         except _ABSENT:
             return False
         except OSError as error:
             raise _unreadable(path, error) from error
+
+    def _path(self, hour: Hour) -> Path:
+        """The file of an hour; where there is none, the one that the archive's name would have."""
+        named = self._folder / file_name(hour)
+        plain = self._folder / file_name(hour).removesuffix(_PLAIN_SUFFIX)
+        return plain if plain.is_file() and not named.exists() else named
 
 
 class FolderBody(ClosingBody):

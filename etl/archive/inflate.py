@@ -1,23 +1,42 @@
-"""Inflating an hour: gzip bytes in, text out, and what is broken set aside.
+"""Unpacking an hour: the bytes of a file in, text in UTF-8 out, and what is broken set aside.
+
+A file is gzip nearly always; ``etl.archive.containers`` has what else it may be, ``etl.archive.encoding`` what its text
+may be written in. Containers of all kinds may follow each other, and one may stand in another.
 
 Two ways of the same result. ``inflate`` is fast (ISA-L, two and a half times zlib) and takes sound files,
-files of several gzip members, and files that end too early. On anything else it raises
+files of several members, and files that end too early. On anything else it raises
 ``BrokenStreamError``, and the caller starts again with ``inflate_carefully``, which is slow, keeps
 every byte that can be inflated up to the very one that cannot, and hands the rest over as damage.
 """
 
 from __future__ import annotations
 
-import re
 import struct
 import zlib
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
+from functools import partial
+from itertools import chain
 from typing import Final
 
 from isal import igzip_lib, isal_zlib
 
+from etl.archive.containers import (
+    GZIP_MAGIC,
+    Form,
+    TruncatedContainerError,
+    UnsoundContainerError,
+    begins_json,
+    find_start,
+    form_of,
+    read_text,
+    read_zip,
+    read_zstd,
+    skip_zip_trailer,
+)
 from etl.archive.damage import Damage, Place, Reason
+from etl.archive.encoding import Transcoder
+from etl.archive.peekable import Peekable
 from etl.errors import SourceUnreachableError
 
 _STEP: Final = 8 << 20
@@ -30,14 +49,16 @@ _RECENT: Final = 32
 """How many strides are remembered, to look for the begin of a member in them."""
 _PIECE: Final = 1 << 20
 """Longest run of broken bytes in one ``Damage``."""
-_MAGIC: Final = b"\x1f\x8b\x08"
 _HEADER: Final = 10
 """Bytes of a gzip header without optional fields; one written over most likely had none."""
 _TRAILER: Final = 8
-_EVENTS: Final = re.compile(rb'(?:\xef\xbb\xbf)?[\0 \t\r\n]*\{[ \t\r\n]*"')
-"""How the text of an hour begins."""
 _GZIP: Final = 31
 _RAW: Final = -15
+_START_REACH: Final = 512
+"""Bytes at the end of a window in which a start may be too near the end to be known as one."""
+_NEST_WINDOW: Final = 4096
+_MOST_NESTED: Final = 3
+"""How many containers may stand in each other; what is deeper is set aside as it is."""
 _HEADER_SEARCH: Final = 64
 """How far behind the start of a file without a header the deflate stream is looked for."""
 
@@ -49,36 +70,80 @@ Report = Callable[[Damage], None]
 
 
 class BrokenStreamError(Exception):
-    """The stream is not plain gzip all the way; ``inflate_carefully`` reads what can be read."""
+    """The stream is not sound all the way; ``inflate_carefully`` reads what can be read."""
 
 
 def inflate(compressed: Iterable[bytes], report: Report, *, max_expanded: int) -> Iterator[bytes]:
-    """Inflates a sound gzip file of one or more members, quickly.
+    """Unpacks a sound file of one or more containers, quickly.
 
     Args:
         compressed: The file in pieces of any size.
-        report: Told of a stream that ends too early.
+        report: Told of a gzip stream that ends too early.
         max_expanded: Most bytes of text before the file counts as a decompression bomb.
 
     Yields:
-        Pieces of text of at most 8 MiB.
+        Pieces of text in UTF-8.
 
     Raises:
-        BrokenStreamError: If anything but plain gzip members is met.
+        BrokenStreamError: If anything is met that cannot be read, or that begins like no container and no JSON.
         SourceUnreachableError: If the text grows beyond ``max_expanded``.
     """
-    source = _Peekable(compressed)
-    budget = _Budget(max_expanded)
-    while source.peek(1):
-        for text in _sound_member(source, report):
-            yield budget.spend(text)
+    return _in_utf8(_sound_parts(Peekable(compressed), report, _Budget(max_expanded), _MOST_NESTED))
 
 
-def _sound_member(source: _Peekable, report: Report) -> Iterator[bytes]:
+_Part = Iterator[bytes]
+"""The text of one container, in pieces."""
+
+
+def _in_utf8(parts: Iterator[_Part]) -> Iterator[bytes]:
+    """Joins the texts of containers, each made UTF-8."""
+    transcoder = Transcoder()
+    for part in parts:
+        yield from transcoder.begin()
+        for piece in part:
+            if text := transcoder.feed(piece):
+                yield text
+    yield from transcoder.finish()
+
+
+def _sound_parts(source: Peekable, report: Report, budget: _Budget, depth: int) -> Iterator[_Part]:
+    # The window holds the whole header: ISA-L misreads some that come in several pieces.
+    while window := source.peek(_PIECE):
+        form = form_of(window)
+        if form is None:
+            raise BrokenStreamError
+        text = _sound_member(source, report) if form is Form.GZIP else _sound_other(source, form)
+        yield from _nested(_spent(text, budget), partial(_sound_parts, report=report, budget=budget), depth)
+
+
+def _sound_other(source: Peekable, form: Form) -> _Part:
+    try:
+        yield from _READERS[form](source)
+    except (UnsoundContainerError, TruncatedContainerError) as error:
+        raise BrokenStreamError from error
+
+
+def _spent(text: _Part, budget: _Budget) -> _Part:
+    return map(budget.spend, text)
+
+
+def _nested(text: _Part, parts: Callable[..., Iterator[_Part]], depth: int) -> Iterator[_Part]:
+    """Gives the text of a container, or, where it holds containers again, their texts."""
+    held: list[bytes] = []
+    for piece in text:
+        held.append(piece)
+        if sum(map(len, held)) >= _NEST_WINDOW:
+            break
+    form = form_of(b"".join(held)) if held else None
+    whole = chain(held, text)
+    if depth and form in {Form.GZIP, Form.ZSTD, Form.ZIP}:
+        yield from parts(Peekable(whole), depth=depth - 1)
+    else:
+        yield whole
+
+
+def _sound_member(source: Peekable, report: Report) -> Iterator[bytes]:
     """Inflates one gzip member, which may end too early but must have begun."""
-    # The first peek holds the whole header: ISA-L misreads some that come in several pieces.
-    if not source.peek(_PIECE).startswith(_MAGIC):
-        raise BrokenStreamError
     stream = isal_zlib.decompressobj(_GZIP)
     begun = False
     recent: deque[bytes] = deque(maxlen=_RECENT)
@@ -94,7 +159,7 @@ def _sound_member(source: _Peekable, report: Report) -> Iterator[bytes]:
     if stream.eof:
         return
     # Behind a member that lacks its end another one may have come, and gone into this one's text as rubbish.
-    if not begun or b"".join(recent).find(_MAGIC, 1) >= 0:
+    if not begun or b"".join(recent).find(GZIP_MAGIC, 1) >= 0:
         raise BrokenStreamError
     yield stream.flush()
     report(Damage(Reason.TRUNCATED_GZIP, Place.GZIP, source.position, b""))
@@ -117,24 +182,45 @@ def inflate_carefully(compressed: Iterable[bytes], report: Report, *, max_expand
     Raises:
         SourceUnreachableError: If the text grows beyond ``max_expanded``.
     """
-    source = _Peekable(compressed)
-    budget = _Budget(max_expanded)
+    return _in_utf8(_found_parts(Peekable(compressed), report, _Budget(max_expanded), _MOST_NESTED))
+
+
+def _found_parts(source: Peekable, report: Report, budget: _Budget, depth: int) -> Iterator[_Part]:
     begun = lost = False
     while window := source.peek(_CAREFUL_STEP):
+        form = form_of(window)
+        nest = partial(_found_parts, report=report, budget=budget)
+        if form is not None and form in _READERS:
+            begun, lost = True, False
+            yield from _nested(_spent(_careful_other(source, form, report), budget), nest, depth)
+            continue
         # At a place that was only found by its magic number, what fails is no stream whose header was written over.
         start = _stream_start(window, guess=not lost)
         lost = start is None
         if start is None:
             # Zeros fill up what some disks and tapes hold; behind a whole stream they are no sign of harm.
             padding = begun and not window.strip(b"\0")
-            _skip_to_next_member(source, report, Reason.TRAILING_BYTES if padding else Reason.BROKEN_GZIP)
+            _skip_to_next_start(source, report, Reason.TRAILING_BYTES if padding else Reason.BROKEN_GZIP)
             continue
         if start and start != _header_length(window):
             report(Damage(Reason.BROKEN_GZIP, Place.GZIP, source.position, window[:start]))
         begun = True
         source.take(start)
-        for text in _member(source, report):
-            yield budget.spend(text)
+        yield from _nested(_spent(_member(source, report), budget), nest, depth)
+
+
+def _careful_other(source: Peekable, form: Form, report: Report) -> _Part:
+    """Reads a container that is not gzip; what cannot be read is reported."""
+    begin = source.position
+    try:
+        yield from _READERS[form](source)
+    except TruncatedContainerError:
+        report(Damage(Reason.TRUNCATED_GZIP, Place.GZIP, source.position, b""))
+    except UnsoundContainerError:
+        if source.position == begin or form_of(source.peek(_CAREFUL_STEP)) is None:
+            _skip_to_next_start(source, report, Reason.BROKEN_GZIP)
+        else:
+            report(Damage(Reason.WRONG_CHECKSUM, Place.GZIP, source.position, b""))
 
 
 def _stream_start(window: bytes, *, guess: bool) -> int | None:
@@ -150,7 +236,7 @@ def _stream_start(window: bytes, *, guess: bool) -> int | None:
     if guess:
         for at in (_HEADER, *range(_HEADER_SEARCH)):
             text, _ = _inflate_start(window[at:])
-            lengths.setdefault(at, len(text) if _EVENTS.match(text) else 0)
+            lengths.setdefault(at, len(text) if begins_json(text) else 0)
     best = max(lengths, key=lengths.__getitem__, default=0)
     return best if lengths.get(best) else None
 
@@ -161,21 +247,21 @@ def _is_member(window: bytes) -> bool:
     if header is None:
         return False
     text, broken = _inflate_start(window[header:])
-    return not broken and _EVENTS.match(text) is not None
+    return not broken and begins_json(text)
 
 
-def _member(source: _Peekable, report: Report) -> Iterator[bytes]:
+def _member(source: Peekable, report: Report) -> Iterator[bytes]:
     """Inflates one raw deflate stream and checks the eight bytes of trailer behind it."""
     stream = zlib.decompressobj(_RAW)
     checksum = 0
     length = 0
     while not stream.eof:
         piece = source.peek(_CAREFUL_STEP)
-        if not piece or (piece.startswith(_MAGIC) and _is_member(piece)):
+        if not piece or (piece.startswith(GZIP_MAGIC) and _is_member(piece)):
             report(Damage(Reason.TRUNCATED_GZIP, Place.GZIP, source.position, b""))
             return
         # Up to what may be the next member: this one may lack its end, and would go on into it.
-        piece = piece[: found if (found := piece.find(_MAGIC, 1)) > 0 else len(piece)]
+        piece = piece[: found if (found := piece.find(GZIP_MAGIC, 1)) > 0 else len(piece)]
         before = stream.copy()
         try:
             text = stream.decompress(piece)
@@ -183,7 +269,7 @@ def _member(source: _Peekable, report: Report) -> Iterator[bytes]:
             good, text = _inflate_to_the_last_byte(before, piece)
             source.take(good)
             yield text
-            _skip_to_next_member(source, report, Reason.BROKEN_GZIP)
+            _skip_to_next_start(source, report, Reason.BROKEN_GZIP)
             return
         source.take(len(piece) - len(stream.unused_data))
         checksum = zlib.crc32(text, checksum)
@@ -208,15 +294,15 @@ def _inflate_to_the_last_byte(stream: zlib._Decompress, piece: bytes) -> tuple[i
     return len(piece), bytes(text)
 
 
-def _skip_to_next_member(source: _Peekable, report: Report, reason: Reason) -> None:
-    """Hands everything up to the next magic number of gzip, but at least one byte, over as broken."""
+def _skip_to_next_start(source: Peekable, report: Report, reason: Reason) -> None:
+    """Hands everything up to where the next container or JSON may begin, but at least one byte, over as broken."""
     start = 1
     while window := source.peek(_PIECE):
-        found = window.find(_MAGIC, start)
+        found = find_start(window, start)
         size = found
         if found < 0:
-            # The magic number may begin in the last bytes and go on in the next window.
-            size = len(window) if len(window) < _PIECE else len(window) - len(_MAGIC) + 1
+            # A start may begin in the last bytes and go on in the next window.
+            size = len(window) if len(window) < _PIECE else len(window) - _START_REACH
         if size:
             report(Damage(reason, Place.GZIP, source.position, window[:size]))
         source.take(size)
@@ -237,7 +323,7 @@ def _inflate_start(compressed: bytes) -> tuple[bytes, bool]:
 
 def _header_length(data: bytes) -> int | None:
     """Length of the gzip header (RFC 1952, section 2.3) that ``data`` begins with; None without one."""
-    if not data.startswith(_MAGIC) or len(data) < _HEADER:
+    if not data.startswith(GZIP_MAGIC) or len(data) < _HEADER:
         return None
     flags, at = data[3], _HEADER
     if flags & 4:
@@ -271,24 +357,9 @@ class _Budget:
         return text
 
 
-class _Peekable:
-    """Bytes that can be looked at before they are taken."""
-
-    def __init__(self, pieces: Iterable[bytes]) -> None:
-        self._pieces = iter(pieces)
-        self._held = bytearray()
-        self._taken = 0
-        self.position = 0
-
-    def peek(self, size: int) -> bytes:
-        """Gives the next bytes; fewer than ``size`` only at the end."""
-        if len(self._held) - self._taken < size:
-            del self._held[: self._taken]
-            self._taken = 0
-        while len(self._held) - self._taken < size and (piece := next(self._pieces, None)) is not None:
-            self._held += piece
-        return bytes(self._held[self._taken : self._taken + size])
-
-    def take(self, size: int) -> None:
-        self._taken += size
-        self.position += size
+_READERS: Final[dict[Form, Callable[[Peekable], _Part]]] = {
+    Form.ZSTD: read_zstd,
+    Form.ZIP: read_zip,
+    Form.ZIP_TRAILER: skip_zip_trailer,
+    Form.TEXT: read_text,
+}

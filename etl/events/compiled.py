@@ -8,7 +8,7 @@ from __future__ import annotations
 import ctypes
 import secrets
 from collections.abc import Collection
-from ctypes import POINTER, c_char_p, c_int64, c_uint32, c_uint64, c_void_p
+from ctypes import POINTER, c_bool, c_char_p, c_int32, c_int64, c_uint32, c_uint64, c_void_p
 from datetime import UTC, datetime, timedelta
 from functools import cache
 from typing import Any, Final
@@ -16,6 +16,7 @@ from typing import Any, Final
 import pyarrow as pa
 import structlog
 
+from etl.archive.splitting import KINDS, Part, Split
 from etl.events import arrow
 from etl.events.block import EventColumns
 from etl.events.compiling import library
@@ -47,6 +48,10 @@ class _Summary(ctypes.Structure):
     _fields_ = (("types", c_int64), ("first", c_int64), ("last", c_int64), ("bytes", c_int64 * len(_TEXTS)))
 
 
+class _Part(ctypes.Structure):
+    _fields_ = (("begin", c_int64), ("end", c_int64), ("kind", c_int32), ("lost", c_int32))
+
+
 class Scanner:
     """Reads blocks; safe on several threads at once.
 
@@ -74,6 +79,9 @@ class Scanner:
         self._hash_of: Any = code.hash_of
         self._hash_of.argtypes = (*(c_char_p, c_int64) * 3, c_uint64)
         self._hash_of.restype = c_int64
+        self._split: Any = code.split
+        self._split.argtypes = (c_char_p, c_int64, c_bool, c_void_p, c_int64, POINTER(c_int64), POINTER(c_bool))
+        self._split.restype = c_int64
         self._seed = secrets.randbits(64)
 
     def read(self, lines: bytes) -> EventColumns | None:
@@ -87,9 +95,26 @@ class Scanner:
         """
         if not 0 < len(lines) < _MOST_BYTES:
             return None
-        events, types, summary = pa.allocate_buffer(len(lines)), (_Type * _MOST_TYPES)(), _Summary()
-        count = self._scan(lines, len(lines), self._seed, events.address, types, summary)
+        count, events, types, summary = self._scanned(lines)
         return None if count < 0 else self._laid_out(lines, events, count, types, summary)
+
+    def split(self, text: bytes, *, is_last: bool, recovering: bool = False) -> Split:
+        """Does what ``etl.archive.splitting.split`` does."""
+        # Two parts, one of them a document of eight bytes or more, have nine at least. What stays empty costs nothing.
+        most = len(text) // 4 + 16
+        room, resolved, state = pa.allocate_buffer(most * ctypes.sizeof(_Part)), c_int64(), c_bool(recovering)
+        count = self._split(text, len(text), is_last, room.address, most, resolved, state)
+        found = (_Part * count).from_address(room.address)
+        parts = [Part(part.begin, part.end, KINDS[part.kind], part.lost) for part in found]
+        return Split(parts, resolved.value, state.value)
+
+    def is_plain(self, lines: bytes) -> bool:
+        """Tells whether ``read`` would take lines.
+
+        Args:
+            lines: One or more whole lines.
+        """
+        return 0 < len(lines) < _MOST_BYTES and self._scanned(lines)[0] >= 0
 
     def entities(self, raws: pa.Array[Any], members: Collection[str]) -> dict[str, pa.Array[Any]] | None:
         """Reads actors, repositories or organizations.
@@ -126,6 +151,11 @@ class Scanner:
     def key(self, id_: bytes, type_: bytes, created_at: bytes) -> int:
         """Gives what ``EventColumns.keys`` has for an event."""
         return int(self._hash_of(id_, len(id_), type_, len(type_), created_at, len(created_at), self._seed))
+
+    def _scanned(self, lines: bytes) -> tuple[int, pa.Buffer, ctypes.Array[_Type], _Summary]:
+        events, types, summary = pa.allocate_buffer(len(lines)), (_Type * _MOST_TYPES)(), _Summary()
+        count: int = self._scan(lines, len(lines), self._seed, events.address, types, summary)
+        return count, events, types, summary
 
     def _laid_out(
         self,

@@ -1,14 +1,15 @@
 """Blocks of text in, row groups of the one schema out, and what there is to count on the way.
 
-Every block is first read whole (``etl.events.compiled``). One that is not plain through and through is halved until
-the lines that are not stand alone; these are read one by one (``etl.archive.documents``, ``etl.events.record``).
+Every block is first read whole (``etl.events.compiled``). One that is not plain through and through is split into
+documents, and these are halved until the ones that are not plain stand alone; these are read one by one
+(``etl.archive.documents``, ``etl.events.record``). A document over several lines is first put on one.
 """
 
 from __future__ import annotations
 
 from array import array
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, Final
@@ -17,13 +18,14 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from etl.archive.damage import Damage
-from etl.archive.documents import Block, Document, members, salvage
+from etl.archive.documents import Block, Document, compacted, members, read_document, report_part
+from etl.archive.splitting import Part, Splitter, split
 from etl.events import arrow
 from etl.events.block import PUSH, EventColumns
 from etl.events.canonical import canonical
 from etl.events.columns import to_table
 from etl.events.compiled import scanner
-from etl.events.emails import EmailPolicy, spells_addresses
+from etl.events.emails import ENCODED_AT_RE2, EmailPolicy, spells_addresses
 from etl.events.record import Row, is_timeline, row_of
 
 ROW_GROUP_ROWS: Final = 100_000
@@ -35,8 +37,8 @@ _TIMELINE_BEGINS: Final = datetime(2012, 3, 10, 12, tzinfo=UTC)
 _TRIM_BEGINS: Final = datetime(2025, 10, 7, tzinfo=UTC)
 """Since this day pushes and pull requests are trimmed: era D."""
 _PUSH: Final = f'"{PUSH}"'.encode()
-# Escapes of the characters that an address, or the key of one, is made of.
-_MAY_SPELL: Final = r"\\u00(?:2[5bdeBDE]|3[0-9]|[46]|5[0-9abdfABDF]|7[0-9a-eA-E])"
+# Escapes of the characters that an address, or the key of one, is made of; or an @ as URLs and HTML write it.
+_MAY_HIDE: Final = rf"\\u00(?:2[5bdeBDE]|3[0-9]|[46]|5[0-9abdfABDF]|7[0-9a-eA-E])|{ENCODED_AT_RE2}"
 
 
 @dataclass
@@ -149,14 +151,21 @@ class Decoder:
         return group
 
     def _columns(self, data: bytes) -> EventColumns | None:
-        """Reads lines together, if each is plain and none may spell an address as escapes, as only ``_treat`` sees."""
+        """Reads lines together, if each is plain and none spells an address as escapes, which only ``_treat`` sees."""
         if (scan := scanner()) is None:
             return None
-        lines = self._emails.scrub(data)
-        events = scan.read(lines)
-        if events is None or (not self._emails.keeps and _spells_addresses(lines)):
+        lines, shows_damage = self._emails.scrub_block(data)
+        # What was replaced may have been unsound, or an escape: the lines as they stand must be plain too.
+        if not shows_damage and (spells_addresses(data) or not scan.is_plain(data)):
             return None
-        events.scrub_bare_fields(self._emails)
+        events = scan.read(lines)
+        if events is not None and not self._emails.keeps and arrow.matches(lines, _MAY_HIDE):
+            if spells_addresses(lines):
+                return None
+            treated = self._emails.scrub_encoded(lines)
+            events = events if treated is lines else scan.read(treated)
+        if events is not None:
+            events.scrub_bare_fields(self._emails)
         return events
 
     def _take(self, found: ReadBlock) -> None:
@@ -168,22 +177,42 @@ class Decoder:
         self.tally.add_columns(found)
 
     def _read_by_halves(self, block: Block) -> None:
-        """Reads a block that is not sound as a whole."""
+        """Reads a block that is not plain as a whole."""
         if not block.data.strip(b" \t\r\n"):
-            return  # by halves, a flood of empty lines goes by quickly
-        middle = block.data.rfind(b"\n", 0, len(block.data) // 2) + 1 or block.data.find(b"\n") + 1
-        if not 0 < middle < len(block.data) or _begins_timeline(block.data):
-            self._read_line_by_line(block)
             return
-        for half in (Block(block.offset, block.data[:middle]), Block(block.offset + middle, block.data[middle:])):
-            self._take(self.read(half))
+        self._read_parts(block, splitter()(block.data, is_last=True).parts)
 
-    def _read_line_by_line(self, block: Block) -> None:
-        offset = block.offset
-        for line in _lines(block.data):
-            for document in salvage(line, offset, self._report):
-                self._add_row(document)
-            offset += len(line)
+    def _read_parts(self, block: Block, parts: Sequence[Part]) -> None:
+        """Reads documents together where they are plain, and finds the ones that are not by halving."""
+        documents = [block.data[part.begin : part.end] for part in parts if part.reason is None]
+        if not documents or _is_timeline(documents[0]):
+            for part in parts:
+                self._read_part(block, part)
+            return
+        lines = b"".join([compacted(document) + b"\n" for document in documents])
+        events = None if lines == block.data else self._columns(lines)
+        if events is not None:
+            self._take(events)
+            for part in parts:
+                if part.reason is not None:
+                    self._read_part(block, part)
+            return
+        if len(parts) == 1:
+            self._read_part(block, parts[0])
+            return
+        middle = len(parts) // 2
+        self._read_parts(block, parts[:middle])
+        self._read_parts(block, parts[middle:])
+
+    def _read_part(self, block: Block, part: Part) -> None:
+        """Reads one document, or reports what is none."""
+        if part.reason is not None:
+            report_part(part, block.data, block.offset, self._report)
+            return
+        data = block.data[part.begin : part.end]
+        found = read_document(data, block.offset + part.begin, self._report)
+        if found is not None:
+            self._add_row(found)
 
     def _add_row(self, document: Document) -> None:
         treated = self._treat(document)
@@ -225,25 +254,16 @@ def _key(row: Row, fields: Mapping[str, bytes]) -> int:
     return hash(said) if scan is None else scan.key(*said)
 
 
-def _spells_addresses(lines: bytes) -> bool:
-    """Whether an address may be spelled as escapes, which only the exact reading looks for."""
-    return arrow.matches(lines, _MAY_SPELL) and spells_addresses(lines)
+def splitter() -> Splitter:
+    """Returns what splits text: the compiled code, or where that is absent its definition."""
+    scan = scanner()
+    return split if scan is None else scan.split
 
 
-def _lines(data: bytes) -> Iterator[bytes]:
-    """Splits at line feeds alone, where ``splitlines`` would split at carriage returns too."""
-    start = 0
-    while (end := data.find(b"\n", start) + 1) > 0:
-        yield data[start:end]
-        start = end
-    if start < len(data):
-        yield data[start:]
-
-
-def _begins_timeline(data: bytes) -> bool:
-    """Whether the first line is of the timeline form, so that its neighbours will be too."""
-    first = members(data[: data.find(b"\n") + 1] or data)
-    return first is not None and is_timeline(dict(first))
+def _is_timeline(data: bytes) -> bool:
+    """Whether a document is of the timeline form, so that its neighbours will be too."""
+    found = members(data)
+    return found is not None and is_timeline(dict(found))
 
 
 def _era(created_at: datetime) -> str:

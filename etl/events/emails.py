@@ -23,11 +23,13 @@ import hashlib
 import hmac
 import json
 import re
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from enum import StrEnum
 from functools import lru_cache
 from itertools import chain
 from typing import Final, Self
+from urllib.parse import unquote_to_bytes
 
 from etl.errors import UsageError
 
@@ -45,30 +47,54 @@ _LONGEST_LOCAL: Final = 512
 _LOCAL_BYTES: Final = frozenset(
     b"abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._%+-" + bytes(range(0x80, 0x100))
 )
+_BINARY_LOCAL: Final = bytes(_LOCAL_BYTES) + b"\0"
 # A host name with a top-level domain; not a version (pkg@1.2.3), not a picture for dense screens (logo@2x.png).
 # A letter beyond ASCII may be spelled as an escape.
 _SPELLED_LETTER: Final = re.compile(rb"\\u(?!00[0-7])[0-9a-fA-F]{4}")
+# Linear: a label's runs are never given back, and the count of labels is bounded, as it is in the DNS.
 _DOMAIN: Final = re.compile(
-    rb"(?!\d+\.\d|\dx\.)(?:(?:L|\d)(?:(?:L|[\d-])*(?:L|\d))?\.)+L{2,}".replace(
+    rb"(?!\d+\.\d|\dx\.)(?:(?:L|\d)++(?:-++(?:L|\d)++)*+\.){1,127}L{2,}+".replace(
         b"L", rb"(?:[A-Za-z\x80-\xff]|" + _SPELLED_LETTER.pattern + rb")"
     )
 )
+# An @ as URLs and HTML write it, which JSON may write as an escape in turn.
+_ENCODED_AT: Final = re.compile(rb"%(?:25){0,4}40|(?:&|\\u0026)(?:#0{0,6}64|#[xX]0{0,6}40|commat);")
+ENCODED_AT_RE2: Final = r"%(?:25)*40|#0*64;|#[xX]0*40;|commat;"
+"""Matches wherever an ``@`` may be written as URLs and HTML do, in the syntax of Arrow's regular expressions."""
 # What an address is made of, spelled as an escape, as no known writer of JSON does; "\u0040" is an @.
 _SPELLED: Final = re.compile(rb"\\u00(2[5bdeBDE]|3[0-9]|[46][0-9a-fA-F]|5[0-9abdfABDF]|7[0-9a-eA-E])")
 _SHA1: Final = re.compile(rb"[0-9a-f]{40}")
 _HMAC: Final = re.compile(rb"[0-9a-f]{64}")
 _BARE_EMAIL: Final = re.compile(rb'("email"\s*:\s*)("(?:[^"@\\]++|\\.)*+")')
 _BARE_SHA: Final = re.compile(rb'(\[\s*"[0-9a-f]{40}"\s*,\s*)("(?:[^"@\\]++|\\.)*+")')
-# In bytes that are no sound JSON, anything around an @ may be the rest of an address.
-_LOOSE: Final = re.compile(rb"[^\s\"'<>\\:;,()\[\]{}@]+@[^\s\"'<>\\;,()\[\]{}]*")
-_CUT_FIELD: Final = re.compile(rb'((?:mail"\s*:\s*|\[\s*"[0-9a-f]{40}"\s*,\s*)")((?:[^"@\\]|\\.)+)\Z')
+# In bytes that are no sound JSON, anything around an @ may be the rest of an address; in UTF-16 NULs stand in between.
+_ANY_AT: Final = re.compile(
+    rb"(@|%(?:\0{0,3}2\0{0,3}5){0,4}\0{0,3}4\0{0,3}0|(?:&|\\u0026)(?:#0{0,6}64|#[xX]0{0,6}40|commat);)"
+)
+_NO_SEPARATOR: Final = bytes(set(range(256)) - set(b" \t\n\r\f\v\"'<>\\:;,()[]{}@"))
+_LOOSE_HOST: Final = re.compile(rb"[^\s\"'<>\\;,()\[\]{}]*+")
+# Each repetition takes what none behind it can, and gives nothing back, so that the search is linear.
+_CUT_FIELD: Final = re.compile(
+    rb'((?:mail"\s*+:\s*+|\[\s*+"[0-9a-f]{40}"\s*+,\s*+)")((?:[^"@\\]++|\\.)++\\?)\Z', re.DOTALL
+)
+# In bytes that are no text either: a name, an @, a host of two labels or more; of characters of one to four bytes.
+_BINARY_HOST: Final = re.compile(rb"\0{0,3}(?:[\w-]\0{0,3}){1,63}(?:\.\0{0,3}(?:[\w-]\0{0,3}){1,63}){1,16}")
+_CONTROLS: Final = bytes(set(range(0x20)) - set(b"\t\n\r\x1e")) + b"\x7f"
+_MOST_CONTROLS: Final = 1 / 32
+"""Of text; one byte in nine of a compressed stream is one."""
+_TEXT_STEP: Final = 4096
 _NOT_A_PERSON: Final = b"git"
 """The login of every Git host's ssh address, ``git@github.com:owner/name``; before no path, a person's after all."""
 _PATH_BEGINS: Final = (b":", b"/", rb"\/")
-_BACKSLASH: Final = 0x5C
+_AT_SIGN: Final = 0x40
 _CONTINUED: Final = 0x80
 """The upper two bits of a byte that continues a UTF-8 character."""
 _DROPPED_WORD: Final = b"[e-mail]"
+_PLAIN: Final = re.compile(rb"[ !\x23-\x5b\x5d-\x7e]*+")
+"""What stands in a JSON string for itself, whatever is around it."""
+_LONGEST_REMEMBERED: Final = 256
+"""Bytes of a name whose hash is remembered."""
+_BACKSLASH_STEP: Final = 4096
 
 
 class EmailMode(StrEnum):
@@ -125,15 +151,37 @@ class EmailPolicy:
         Args:
             text: One document, or many, in UTF-8.
         """
-        return text if self.keeps else _Scrubber(self, text).run()
+        return self.scrub_block(text)[0]
+
+    def scrub_block(self, text: bytes) -> tuple[bytes, bool]:
+        """Treats as ``scrub`` does, and tells whether the result shows all damage that the text has.
+
+        Args:
+            text: Any bytes.
+
+        Returns:
+            The treated text; and False if something was replaced that may itself have been unsound.
+        """
+        if self.keeps:
+            return text, True
+        scrubber = _Scrubber(self, text)
+        return scrubber.run(), scrubber.plain
+
+    def scrub_encoded(self, text: bytes) -> bytes:
+        """Treats every address whose ``@`` is written as in a URL or in HTML, in sound JSON text.
+
+        Args:
+            text: One document, or many, in UTF-8.
+        """
+        return text if self.keeps else _Scrubber(self, text).run_encoded()
 
     def scrub_document(self, text: bytes) -> bytes:
-        """Treats every address with an ``@`` in one sound document, also where one is spelled as escapes.
+        """Treats every address in one sound document, also where one is spelled as escapes or encoded.
 
         Args:
             text: One document in UTF-8.
         """
-        return text if self.keeps else self.scrub(_spell_out(text))
+        return text if self.keeps else self.scrub_encoded(self.scrub(_spell_out(text)))
 
     def scrub_bare_fields(self, text: bytes) -> bytes:
         """Treats the values without ``@`` of the fields that are there for an address.
@@ -160,7 +208,18 @@ class EmailPolicy:
             return data
         data = self.scrub_bare_fields(_spell_out(data))
         data = _CUT_FIELD.sub(lambda found: found[1] + self._word(found[2]), data)
-        return _LOOSE.sub(self._loose, data)
+        return _replaced(data, self._loose_spans(data))
+
+    def scrub_bytes(self, data: bytes) -> bytes:
+        """Treats addresses in bytes that are no text as far as is known, such as the rest of a broken container.
+
+        Stretches that are text all the same are treated as ``scrub_damaged`` does.
+        """
+        if self.keeps:
+            return data
+        data = _replaced(data, self._binary_spans(data))
+        steps = (data[at : at + _TEXT_STEP] for at in range(0, len(data), _TEXT_STEP))
+        return b"".join(self.scrub_damaged(self.scrub(step)) if _is_text(step) else step for step in steps)
 
     def digest(self, local: bytes) -> bytes:
         """Hashes the part before the ``@``, given as it stands in JSON; a hash of this policy stays as it is."""
@@ -181,40 +240,108 @@ class EmailPolicy:
             return b"null"
         return b'"' + self.digest(value[1:-1]) + b'"'
 
-    def _loose(self, found: re.Match[bytes]) -> bytes:
-        *names, host = found[0].split(b"@")
-        if names == [_NOT_A_PERSON] and (b":" in host or b"/" in host):
-            return found[0]
+    def _loose_spans(self, data: bytes) -> Iterator[_Span]:
+        """Yields what may be an address in damaged text. Linear: no byte is looked at for two addresses."""
+        done = 0
+        for found in _ANY_AT.finditer(data):
+            if found.start() < done:
+                continue
+            start = done + len(data[done : found.start()].rstrip(_NO_SEPARATOR))
+            host = _LOOSE_HOST.match(data, found.end())
+            end = found.end() if host is None else host.end()
+            if start < found.start():
+                yield start, self._loose(data[start:end]), end
+                done = end
+            else:
+                done = found.end()
+
+    def _loose(self, word: bytes) -> bytes:
+        if word.startswith(b"git@") and word.count(b"@") == 1 and (b":" in word or b"/" in word):
+            return word
         if self.mode is EmailMode.DROP:
             return _DROPPED_WORD
-        return b"@".join([*(_digest(name, self.key) if name else name for name in names), host])
+        *names, host = _ANY_AT.split(word)
+        # Names and what stands between them take turns.
+        hashed = [name if place % 2 or not name else _digest(name, self.key) for place, name in enumerate(names)]
+        return b"".join([*hashed, host])
+
+    def _binary_spans(self, data: bytes) -> Iterator[_Span]:
+        done, at = 0, data.find(b"@")
+        while at >= 0:
+            low = max(done, at - _LONGEST_LOCAL)
+            start = low + len(data[low:at].rstrip(_BINARY_LOCAL))
+            host = _BINARY_HOST.match(data, at + 1)
+            local = data[start:at].replace(b"\0", b"")
+            done = at + 1
+            if local and host is not None:
+                done = host.end()
+                word = _DROPPED_WORD if self.mode is EmailMode.DROP else _digest(local, self.key) + data[at:done]
+                yield start, word, done
+            at = data.find(b"@", done)
 
 
 _Span = tuple[int, bytes, int]
 """What to put in the place of ``text[start:end]``: (start, replacement, end)."""
 
 
+def _replaced(text: bytes, spans: Iterable[_Span]) -> bytes:
+    pieces: list[bytes] = []
+    done = 0
+    for start, replacement, end in spans:
+        pieces += (text[done:start], replacement)
+        done = end
+    return b"".join([*pieces, text[done:]]) if pieces else text
+
+
+def _is_text(data: bytes) -> bool:
+    """Whether bytes may be text, in whatever encoding of ASCII's characters: few of them are control characters."""
+    shown = data.replace(b"\0", b"")
+    return len(shown) - len(shown.translate(None, _CONTROLS)) <= max(1, len(shown) * _MOST_CONTROLS)
+
+
 class _Scrubber:
     """One pass over a text, from ``@`` to ``@``."""
 
     def __init__(self, policy: EmailPolicy, text: bytes) -> None:
+        self.plain = True
+        """Whether all that was replaced stood for itself: then the result is sound only if the text is."""
         self._policy = policy
         self._text = text
         self._done = 0
+        self._looked = 0
+        self._quote = -1
 
     def run(self) -> bytes:
         """Gives the text with every address treated."""
+        return _replaced(self._text, self._spans())
+
+    def run_encoded(self) -> bytes:
+        """Gives the text with every address treated whose ``@`` is encoded."""
+        return _replaced(self._text, self._encoded_spans())
+
+    def _spans(self) -> Iterator[_Span]:
         text = self._text
-        pieces: list[bytes] = []
         for found in self._policy.to_look_at.finditer(text):
             at = found.start()
-            span = self._treat(at) if at >= self._done else None
+            # Behind an @ there is neither a name nor a field that the next one could end.
+            passed = at < self._done or (at > 0 and text[at - 1] == _AT_SIGN)
+            span = None if passed else self._treat(at)
             if span is not None:
-                start, replacement, end = span
-                pieces.append(text[self._done : start])
-                pieces.append(replacement)
+                start, _, end = span
+                quoted = text[start : start + 1] == b'"'
+                self.plain = self.plain and _PLAIN.fullmatch(text, start + quoted, end - quoted) is not None
                 self._done = end
-        return b"".join([*pieces, text[self._done :]]) if pieces else text
+                yield span
+
+    def _encoded_spans(self) -> Iterator[_Span]:
+        text = self._text
+        for found in _ENCODED_AT.finditer(text):
+            at = found.start()
+            if at >= max(self._done, 1) and text[at - 1] in _LOCAL_BYTES:
+                span = self._word(at, found.end())
+                if span is not None:
+                    self._done = span[2]
+                    yield span
 
     def _treat(self, at: int) -> _Span | None:
         text = self._text
@@ -223,7 +350,7 @@ class _Scrubber:
         opens_field = text[quote - 6 : quote] == b'mail":' or self._opens_field(quote := self._opening_quote(at))
         if opens_field and text.find(b"@", quote, at) < 0:
             return self._field(quote, at)
-        return self._word(at) if text[at - 1] in _LOCAL_BYTES else None
+        return self._word(at, at + 1) if text[at - 1] in _LOCAL_BYTES else None
 
     def _opens_field(self, quote: int) -> bool:
         """Whether this quote opens the value of a field that is there for an address."""
@@ -236,11 +363,18 @@ class _Scrubber:
         return _FIELD.search(self._text, max(0, quote - _FIELD_REACH), quote) is not None
 
     def _opening_quote(self, at: int) -> int:
-        """Finds the quote that opens the string ``at`` stands in, or -1 if it is far off."""
+        """Finds the quote that opens the string ``at`` stands in, or -1 if it is far off.
+
+        What was looked at for the ``@`` before is not looked at again, so that the search is linear.
+        """
         low = max(self._done, at - _LONGEST_LOCAL)
-        quote = self._text.rfind(b'"', low, at)
+        since = max(low, self._looked)
+        quote = self._text.rfind(b'"', since, at)
         while quote > low and _is_escaped(self._text, quote):
-            quote = self._text.rfind(b'"', low, quote)
+            quote = self._text.rfind(b'"', since, quote)
+        if quote < 0 and self._quote >= low:
+            quote = self._quote
+        self._looked, self._quote = at, quote
         return quote
 
     def _field(self, quote: int, at: int) -> _Span:
@@ -254,8 +388,9 @@ class _Scrubber:
             end = text.find(b'"', end + 1)
         return quote, b"null", end + 1 if end >= 0 else len(text)
 
-    def _word(self, at: int) -> _Span | None:
-        domain = _DOMAIN.match(self._text, at + 1)
+    def _word(self, at: int, behind: int) -> _Span | None:
+        """Replaces the name before an ``@``, which ends at ``behind``, if a host follows."""
+        domain = _DOMAIN.match(self._text, behind)
         start = self._word_start(at)
         local = self._text[start:at]
         if domain is None or not local:
@@ -263,7 +398,8 @@ class _Scrubber:
         if local == _NOT_A_PERSON and self._text.startswith(_PATH_BEGINS, domain.end()):
             return None
         if self._policy.mode is EmailMode.HASH:
-            return start, self._policy.digest(local), at
+            is_url = self._text.startswith(b"%", at)
+            return start, self._policy.digest(unquote_to_bytes(local) if is_url else local), at
         return start, _DROPPED_WORD, domain.end()
 
     def _word_start(self, at: int) -> int:
@@ -282,20 +418,27 @@ class _Scrubber:
             start = begin
 
 
-_LOG_ADDRESS: Final = re.compile(r"[^\s\"'<>\\:;,()\[\]{}@/]+@[^\s\"'<>\\;,()\[\]{}/@]+")
+_LOG_TOKEN: Final = re.compile(r"[^\s\"'<>\\:;,()\[\]{}@/]++(@[^\s\"'<>\\;,()\[\]{}/@]++)?")
 
 
 def scrub_text(text: str) -> str:
     """Takes whatever looks like an address out of a line of a log or an error message."""
-    return _LOG_ADDRESS.sub(_DROPPED_WORD.decode(), text)
+    # Linear, as each match takes a whole run of characters, with an @ behind it or not.
+    return _LOG_TOKEN.sub(lambda found: _DROPPED_WORD.decode() if found[1] else found[0], text)
 
 
-@lru_cache(maxsize=1 << 16)
 def _digest(local: bytes, key: bytes | None) -> bytes:
+    return _short_digest(local, key) if len(local) <= _LONGEST_REMEMBERED else _made_digest(local, key)
+
+
+def _made_digest(local: bytes, key: bytes | None) -> bytes:
     if key is not None and _HMAC.fullmatch(local):
         return local
     plain = local if _SHA1.fullmatch(local) else hashlib.sha1(local, usedforsecurity=False).hexdigest().encode()
     return plain if key is None else hmac.new(key, plain, hashlib.sha256).hexdigest().encode()
+
+
+_short_digest: Final = lru_cache(maxsize=1 << 16)(_made_digest)
 
 
 def _unescape(local: bytes) -> bytes:
@@ -334,7 +477,12 @@ def _escape_over(text: bytes, at: int) -> tuple[int, int]:
 
 def _is_escaped(text: bytes, at: int) -> bool:
     """Whether the byte at ``at`` stands behind an odd number of backslashes."""
-    count = 0
-    while count < at and text[at - 1 - count] == _BACKSLASH:
-        count += 1
-    return count % 2 == 1
+    # The run before it is measured by the interpreter's own loops, in steps that bound what is copied.
+    end = at
+    while end > 0:
+        low = max(0, end - _BACKSLASH_STEP)
+        rest = len(text[low:end].rstrip(b"\\"))
+        end = low + rest
+        if rest:
+            break
+    return (at - end) % 2 == 1

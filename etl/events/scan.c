@@ -331,6 +331,320 @@ int64_t scan(Place text, int64_t size, uint64_t seed, Event *events, Type *types
   return count;
 }
 
+/* Splitting text into documents, wherever its line ends are and whatever state it is in. Linear: behind damage the
+ * search goes on where the parser stopped, never before. etl/archive/documents.py has the same in Python. */
+enum { DOCUMENT, NO_EVENT, CUT, NULS, DEEP };
+enum { FEW_BYTES = 512, MOST_MARKS = 64 };
+enum { IS_EVENT = 1, HAS_TYPE = 2, HAS_TIME = 4, IS_SURE = HAS_TYPE | HAS_TIME };
+
+typedef struct {
+  int64_t begin, end;
+  int32_t kind, lost;
+} Part;
+
+typedef struct {
+  Place text, end;
+  Part *parts;
+  int64_t count, most;
+  bool full;
+} Split;
+
+typedef struct {
+  Place at;          /* behind the object, or where it breaks */
+  int32_t seen;      /* of the object's keys */
+  bool is_sound, is_deep, is_open;
+} Parsed;
+
+static bool is_space(uint8_t byte) { return byte == ' ' || byte == '\t' || byte == '\r' || byte == '\n'; }
+
+static Place skip_spaces(Place at, Place end) {
+  while (at < end && is_space(*at)) at++;
+  return at;
+}
+
+/* Where a part ends: white space with a line end in it is no part of what stands before, any other may be. */
+static Place part_end(Place at, Place end) {
+  Place last = end;
+  while (last > at && is_space(last[-1])) last--;
+  return memchr(last, '\n', (size_t)(end - last)) ? last : end;
+}
+
+static void add_part(Split *split, Place begin, Place end, int32_t kind, int32_t lost) {
+  Part *last = split->count ? &split->parts[split->count - 1] : NULL;
+  int64_t from = begin - split->text, to = end - split->text;
+  if (last && kind != DOCUMENT && last->kind != DOCUMENT &&
+      (last->kind == kind || to - from < FEW_BYTES || last->end - last->begin < FEW_BYTES)) {
+    if (last->kind != kind) last->kind = last->kind == DEEP || kind == DEEP ? DEEP : CUT;
+    last->end = to;
+    last->lost += lost;
+  } else if (split->count == split->most) {
+    split->full = true;
+  } else {
+    split->parts[split->count++] = (Part){from, to, kind, lost};
+  }
+}
+
+/* Behind a string, of which any bytes beyond ASCII may be part; NULL in `*stop` says that it just ends. */
+static bool skip_any_string(Place at, Place end, Place *behind) {
+  for (at++;;) {
+    at = skip_plain(at, end);
+    *behind = at;
+    if (at == end) return false;
+    if (*at == '"') {
+      *behind = at + 1;
+      return true;
+    }
+    if (*at >= 0x80) {
+      at++;
+    } else if (*at == '\\') {
+      if (end - at < 2) {
+        *behind = end;
+        return false;
+      }
+      if (at[1] != 'u') {
+        if (!memchr("\"\\/bfnrt", at[1], 8)) return false;
+        at += 2;
+      } else {
+        for (int i = 2; i < 6; i++) {
+          if (at + i == end) {
+            *behind = end;
+            return false;
+          }
+          if (!is_hex(at[i])) return false;
+        }
+        at += 6;
+      }
+    } else {
+      return false;
+    }
+  }
+}
+
+static bool skip_any_scalar(Place at, Place end, Place *behind) {
+  if (*at == '"') return skip_any_string(at, end, behind);
+  Place found = skip_scalar(at, end);
+  *behind = found ? found : at;
+  if (found) return true;
+  /* A number or a word may go on behind the end of the text. */
+  while (at < end && (is_digit(*at) || (*at | 0x20) >= 'a' || *at == '-' || *at == '+' || *at == '.') && *at < 0x7b) at++;
+  if (at == end) *behind = end;
+  return false;
+}
+
+static int32_t key_bits(Place key, size_t size) {
+  static const struct {
+    Name name;
+    int32_t bits;
+  } KEYS_OF_EVENTS[] = {
+      {{"\"type\"", 6}, IS_EVENT | HAS_TYPE}, {{"\"created_at\"", 12}, IS_EVENT | HAS_TIME},
+      {{"\"id\"", 4}, IS_EVENT},              {{"\"payload\"", 9}, IS_EVENT},
+      {{"\"actor\"", 7}, IS_EVENT},           {{"\"repo\"", 6}, IS_EVENT},
+      {{"\"repository\"", 12}, IS_EVENT}};
+  for (size_t i = 0; i < sizeof KEYS_OF_EVENTS / sizeof *KEYS_OF_EVENTS; i++)
+    if (KEYS_OF_EVENTS[i].name.size == size && memcmp(KEYS_OF_EVENTS[i].name.text, key, size) == 0)
+      return KEYS_OF_EVENTS[i].bits;
+  return memchr(key, '\\', size) ? IS_EVENT : 0; /* spelled as escapes it may be one */
+}
+
+/* Parses the object that begins at `at`. Those inside it that surely are events are added as parts from `mark` on, in
+ * order, the inner ones going into the outer ones. */
+static Parsed parse_object(Split *split, Place at) {
+  Place end = split->end, begins[MOST_DEPTH];
+  int32_t seen[MOST_DEPTH];
+  int64_t mark = split->count;
+  int depth = 0;
+  bool is_value = true;
+  for (;;) {
+    at = skip_spaces(at, end);
+    if (at == end) return (Parsed){.at = end, .is_open = true};
+    if (is_value && (*at == '{' || *at == '[')) {
+      if (depth == MOST_DEPTH) return (Parsed){.at = at, .is_deep = true};
+      begins[depth] = at;
+      seen[depth++] = 0;
+      bool is_object = *at == '{';
+      at = skip_spaces(at + 1, end);
+      if (at == end) return (Parsed){.at = end, .is_open = true};
+      is_value = *at != (is_object ? '}' : ']');
+    } else if (is_value) {
+      Place behind;
+      if (!skip_any_scalar(at, end, &behind)) return (Parsed){.at = behind, .is_open = behind == end};
+      at = behind;
+      is_value = false;
+    }
+    /* Behind a value, or before the end of an empty one: close what ends here. */
+    while (!is_value) {
+      at = skip_spaces(at, end);
+      if (at == end) return (Parsed){.at = end, .is_open = true};
+      bool is_object = *begins[depth - 1] == '{';
+      if (*at == (is_object ? '}' : ']')) {
+        at++, depth--;
+        if (!depth) {
+          split->count = mark;
+          return (Parsed){.at = at, .seen = seen[0], .is_sound = true};
+        }
+        if (is_object && (seen[depth] & IS_SURE) == IS_SURE) {
+          int64_t from = begins[depth] - split->text;
+          while (split->count > mark && split->parts[split->count - 1].begin > from) split->count--;
+          if (split->count == split->most) {
+            split->full = true;
+          } else {
+            split->parts[split->count++] = (Part){from, at - split->text, DOCUMENT, 0};
+          }
+        }
+      } else if (*at == ',') {
+        at++;
+        is_value = true;
+      } else {
+        return (Parsed){.at = at};
+      }
+    }
+    if (*begins[depth - 1] == '{') {
+      at = skip_spaces(at, end);
+      if (at == end) return (Parsed){.at = end, .is_open = true};
+      if (*at != '"') return (Parsed){.at = at};
+      Place behind;
+      if (!skip_any_string(at, end, &behind)) return (Parsed){.at = behind, .is_open = behind == end};
+      seen[depth - 1] |= key_bits(at, (size_t)(behind - at));
+      at = skip_spaces(behind, end);
+      if (at == end) return (Parsed){.at = end, .is_open = true};
+      if (*at != ':') return (Parsed){.at = at};
+      at++;
+    }
+  }
+}
+
+/* Whether a new document may begin here although the one before was cut: at a line's first byte, or behind a NUL. */
+static bool begins_afresh(const Split *split, Place at) {
+  return at > split->text && (at[-1] == '\n' || at[-1] == 0);
+}
+
+/* Adds the parts of a stretch without a brace. `is_tail` says that it goes on a line behind a document. */
+static void add_stretch(Split *split, Place at, Place end, bool is_tail, bool is_recovering) {
+  int64_t marks = 0, depth = 0, lines = 0;
+  bool others = false, nuls = false, is_new = !is_tail, is_deep = false, words = true;
+  Place last = end;
+  while (at < last && is_space(*at)) is_new |= *at++ == '\n';
+  while (last > at && is_space(last[-1])) last--;
+  if (at == last) return;
+  for (Place p = at; p < last;) {
+    if (*p == '\n') {
+      is_new = true;
+      p++;
+    } else if (is_space(*p)) {
+      p++;
+    } else if (*p == '[' || *p == ']' || *p == ',' || *p == 0x1e) {
+      depth += *p == '[' ? 1 : *p == ']' ? -1 : 0;
+      is_deep |= depth > MOST_DEPTH;
+      marks++, p++;
+    } else if (last - p >= 3 && memcmp(p, "\xef\xbb\xbf", 3) == 0) {
+      marks++, p += 3;
+    } else if (!*p) {
+      nuls = true;
+      p++;
+    } else {
+      lines += is_new;
+      is_new = false;
+      others = true;
+      Place behind = p;
+      words = words && skip_any_scalar(p, last, &behind);
+      p = behind > p ? behind : p + 1;
+    }
+  }
+  if (!others && !nuls && marks <= MOST_MARKS) return;
+  int32_t kind = is_deep ? DEEP : !others && nuls ? NULS : words && !nuls && others ? NO_EVENT : CUT;
+  add_part(split, at, part_end(at, end), kind, kind == NULS || is_recovering ? 0 : (int32_t)(others ? lines : !is_tail));
+}
+
+/* The same for any stretch: a long run of NULs stands for itself. */
+static void add_stretches(Split *split, Place at, Place end, bool is_tail, bool is_recovering) {
+  for (Place p = at; p < end;) {
+    Place nul = memchr(p, 0, (size_t)(end - p));
+    if (!nul) break;
+    for (p = nul; p < end && !*p;) p++;
+    if (p - nul < FEW_BYTES) continue;
+    add_stretch(split, at, nul, is_tail, is_recovering);
+    add_part(split, nul, p, NULS, 0);
+    at = p;
+    is_tail = is_recovering = false;
+  }
+  add_stretch(split, at, end, is_tail, is_recovering);
+}
+
+/* Splits text into documents and what stands between them; white space, brackets and commas between documents are no
+ * part. Fills `parts`, at most `most` of them, and says in `resolved` how far it came: up to an object that may go on
+ * behind the text, unless `is_last`, or to where no part more had room. `recovering` says that the text begins behind
+ * a cut document, and is set to whether it ends so. Gives the number of parts. */
+int64_t split(Place text, int64_t size, bool is_last, Part *parts, int64_t most, int64_t *resolved, bool *recovering) {
+  Split split = {.text = text, .end = text + size, .parts = parts, .most = most};
+  Place at = text;
+  bool is_tail = false;
+  for (;;) {
+    int64_t before = split.count;
+    Place brace = memchr(at, '{', (size_t)(split.end - at));
+    Place stop = brace ? brace : split.end;
+    if (stop > at) add_stretches(&split, at, stop, is_tail, *recovering);
+    if (memchr(at, '\n', (size_t)(stop - at))) is_tail = false;
+    if (split.full || !brace) {
+      if (stop > text && (stop[-1] == '\n' || stop[-1] == 0)) *recovering = false;
+      *resolved = (split.full ? at : stop) - text;
+      return split.full ? before : split.count;
+    }
+    at = brace;
+    if (begins_afresh(&split, at)) *recovering = false;
+    int64_t mark = split.count;
+    Parsed found = parse_object(&split, at);
+    if (split.full || (found.is_open && !is_last)) {
+      *resolved = at - text;
+      return mark;
+    }
+    if (found.is_sound) {
+      bool is_event = *recovering ? (found.seen & IS_SURE) == IS_SURE : (found.seen & IS_EVENT) != 0;
+      if (is_event)
+        add_part(&split, at, found.at, DOCUMENT, 0);
+      else
+        add_part(&split, at, found.at, *recovering ? CUT : NO_EVENT, !*recovering);
+      if (is_event) *recovering = false;
+      is_tail = true;
+      at = found.at;
+    } else {
+      Place stopped = found.at == at ? at + 1 : found.at;
+      if (stopped > text && stopped[-1] == '"' && stopped - 2 > at) {
+        /* The quote that ended a string may be the first of the document that cut this one off. */
+        Place opening = stopped - 2;
+        while (opening > at && is_space(*opening)) opening--;
+        if (opening > at && *opening == '{') stopped = opening;
+      }
+      /* The events found inside stay; what is between them is cut. */
+      int64_t inside = 0;
+      while (mark + inside < split.count && parts[mark + inside].end <= stopped - text) inside++;
+      split.count = mark;
+      if (mark + 2 * inside + 1 > most) {
+        *resolved = at - text;
+        return mark;
+      }
+      memmove(parts + most - inside, parts + mark, (size_t)inside * sizeof *parts);
+      Place from = at;
+      for (int64_t i = 0; i < inside; i++) {
+        Part event = parts[most - inside + i];
+        if (text + event.begin > from)
+          add_part(&split, from, text + event.begin, found.is_deep ? DEEP : CUT, from == at && !*recovering);
+        split.parts[split.count++] = event;
+        from = text + event.end;
+      }
+      Place last = part_end(from, stopped);
+      if (last > from) add_part(&split, from, last, found.is_deep ? DEEP : CUT, from == at && !*recovering);
+      *recovering = !inside;
+      is_tail = true;
+      at = stopped;
+    }
+    if (split.full) {
+      split.count = mark;
+      *resolved = brace - text;
+      return mark;
+    }
+  }
+}
+
 /* An integer as JSON writes it, of no more digits than surely fit. */
 static Place read_id(Place at, Place end, int64_t *id) {
   Place from = at, last = skip_number(at, end);

@@ -40,6 +40,10 @@ _UNIQUE: Final = frozenset({"id", "payload"})
 _NEVER_FILTERED: Final = frozenset({"payload", "other"})
 """Besides the addresses of pictures and pages, the columns by whose bounds no reader skips anything."""
 
+_WAITING_BYTES: Final = 8 << 20
+_WAITING_ROWS: Final = 10_000
+"""What is set aside is written when so much has come, by bytes or by rows."""
+
 _QUARANTINE_FIELDS: Final[tuple[tuple[str, pa.DataType], ...]] = (
     ("place", pa.string()),
     ("offset", pa.int64()),
@@ -150,7 +154,7 @@ class Quarantine:
         if damage.data:
             self._waiting.append(damage)
             self._waiting_bytes += len(damage.data)
-        if self._waiting_bytes >= _DICTIONARY_BYTES:
+        if self._waiting_bytes >= _WAITING_BYTES or len(self._waiting) >= _WAITING_ROWS:
             self._flush()
 
     def finish(self) -> BinaryIO | None:
@@ -200,7 +204,7 @@ class Quarantine:
 
     def _treated(self, damage: Damage) -> bytes:
         if damage.place is Place.GZIP:
-            return damage.data
+            return self._emails.scrub_bytes(damage.data)
         return self._emails.scrub_damaged(self._emails.scrub(damage.data))
 
 

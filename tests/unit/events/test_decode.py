@@ -126,7 +126,7 @@ def test_bytes_that_are_not_utf8_are_mended_and_reported() -> None:
 
 
 def test_documents_glued_together_are_parted() -> None:
-    assert Reading([LINE[:-1] + ODD[:-1] + LINE]).ids == ["7", "8", "7"]
+    assert sorted(Reading([LINE[:-1] + ODD[:-1] + LINE]).ids) == ["7", "7", "8"]
 
 
 def test_a_row_of_more_than_two_mebibytes_is_kept() -> None:

@@ -6,6 +6,8 @@ import hashlib
 import hmac
 import json
 import re
+import sys
+from functools import partial
 from typing import Any, Final
 
 import pytest
@@ -486,6 +488,91 @@ def test_logs_show_no_address(found: tuple[str, list[str]]) -> None:
 )
 def test_logs_without_addresses_stay(line: str) -> None:
     assert scrub_text(line) == line
+
+
+# -------------------------------------------------------------------------------------------------- encoded and linear
+
+
+@pytest.mark.parametrize("at", ["%40", "%2540", "&#64;", "&#064;", "&#x40;", "&#X0040;", "&commat;", "\\u0026#64;"])
+def test_an_encoded_at_is_treated_as_one(at: str) -> None:
+    text = f'{{"body":"see https://x.example/?to=zed{at}host.example&x=1"}}'.encode()
+    hashed = POLICIES["hash"].scrub_document(text)
+    assert f"to={sha1('zed')}{at}host.example".encode() in hashed
+    assert POLICIES["hash"].scrub_document(hashed) == hashed
+    assert b"to=[e-mail]" in POLICIES["drop"].scrub_document(text)
+    assert all(b"zed" not in policy.scrub_damaged(text[5:]) for policy in TREATING)
+
+
+def test_what_is_no_encoded_address_stays() -> None:
+    text = b'["https://x.example/%40types/node","https://x.example/%40zed.host","100%40","a&#64;"]'
+    assert all(policy.scrub_document(text) == text for policy in TREATING)
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-16-le", "utf-16-be", "utf-32-le", "utf-32-be"])
+@pytest.mark.parametrize("policy", TREATING)
+def test_an_address_in_bytes_that_are_no_text_is_treated(policy: EmailPolicy, encoding: str) -> None:
+    junk = bytes(range(256)).replace(b"@", b"") * 40
+    data = junk + "zed.quux@host.example".encode(encoding) + junk
+    assert "zed.quux".encode(encoding) not in policy.scrub_bytes(data)
+    assert policy.scrub_bytes(junk) == junk
+
+
+HARD: Final = (
+    *(
+        b"QUJD",
+        b"@",
+        b"a@",
+        b"\\",
+        b"\\@",
+        b'\\"@',
+        b'"@',
+        b"[ ",
+        b'mail":"',
+        b'mail" ',
+        b'"email":"',
+        b"a.",
+        b"@a.",
+        b"@a",
+    ),
+    *(b"@1", b"%40", b"&#0", b"\\u0040", b"\\u00e4", b"\xff", b"-", b"@-", b"a@b.c ", b"\0", b"@\0a"),
+)
+
+
+@pytest.mark.timeout(120)
+@pytest.mark.parametrize("unit", HARD)
+def test_the_work_for_a_text_grows_no_faster_than_the_text(unit: bytes) -> None:
+    """Calls are counted; within a call, a rule that is not linear would take minutes for the longest text."""
+    policy = POLICIES["drop"]
+    for treat in (policy.scrub_document, policy.scrub_damaged, policy.scrub_bytes):
+        counts = [calls(partial(treat, unit * (size // len(unit)))) for size in (1 << 12, 1 << 13)]
+        assert counts[1] <= 2 * counts[0] + 100
+        treat((unit * (1 << 18))[: 1 << 18])
+    scrub_text((unit * (1 << 18))[: 1 << 18].decode("latin-1"))
+
+
+@pytest.mark.timeout(120)
+def test_runs_of_backslashes_before_each_at_are_cheap() -> None:
+    text = b'["' + (b"\\" * 512 + b"@") * 2_000 + b'"]'
+    for policy in TREATING:
+        policy.scrub_document(text)
+        policy.scrub_damaged(text)
+
+
+def calls(work: Any) -> int:
+    """Counts the calls that some work makes, of Python's functions and of the interpreter's."""
+    count = 0
+
+    def note(_frame: Any, event: str, _argument: Any) -> None:
+        nonlocal count
+        count += event in {"call", "c_call"}
+
+    before = sys.getprofile()
+    sys.setprofile(note)
+    try:
+        work()
+    finally:
+        sys.setprofile(before)
+    return count
 
 
 # ------------------------------------------------------------------------------------------------------------ settings

@@ -1,0 +1,156 @@
+"""Text in any Unicode encoding, made UTF-8.
+
+The archive writes UTF-8. Some tools write UTF-16 or UTF-32, or put a byte order mark before UTF-8. Each container may
+hold another encoding than the one before, or go on in the middle of its text.
+"""
+
+from __future__ import annotations
+
+import codecs
+import re
+from collections.abc import Iterator
+from typing import Final
+
+_MARKS: Final = (
+    # UTF-32 first: its mark begins with that of UTF-16.
+    (codecs.BOM_UTF32_LE, "utf-32-le"),
+    (codecs.BOM_UTF32_BE, "utf-32-be"),
+    (codecs.BOM_UTF8, "utf-8"),
+    (codecs.BOM_UTF16_LE, "utf-16-le"),
+    (codecs.BOM_UTF16_BE, "utf-16-be"),
+)
+_PLAIN: Final = rb"[\t\n\r\x1e\x20-\x7e]"
+_FOUND: Final = (
+    # JSON begins with characters of ASCII (RFC 4627, section 3): where their NULs are tells the encoding.
+    (re.compile(rb"(?:%s\0\0\0){2}" % _PLAIN), "utf-32-le"),
+    (re.compile(rb"(?:\0\0\0%s){2}" % _PLAIN), "utf-32-be"),
+    (re.compile(rb"(?:%s\0){2}" % _PLAIN), "utf-16-le"),
+    (re.compile(rb"(?:\0%s){2}" % _PLAIN), "utf-16-be"),
+)
+_WIDE_STARTS: Final = re.compile(
+    rb"(?:\xff\xfe)?\{\0[\t\n\r \"]\0|(?:\xfe\xff)?\0\{\0[\t\n\r \"]"
+    rb"|(?:\xff\xfe\0\0)?\{\0\0\0[\t\n\r \"]\0\0\0|(?:\0\0\xfe\xff)?\0\0\0\{\0\0\0[\t\n\r \"]"
+)
+"""How an object begins in UTF-16 or UTF-32."""
+_NARROW: Final = re.compile(rb"[\t\n\r\x20-\x7e]+")
+_FIRST_OF_A_PAIR: Final = range(0xD8, 0xDC)
+"""The high byte of the first half of a character beyond 16 bits."""
+_SNIFF: Final = 8
+_STEP: Final = 4096
+"""Bytes whose alignment is looked at together."""
+_FINE_STEP: Final = 64
+
+
+class Transcoder:
+    """Makes UTF-8 of pieces of text."""
+
+    def __init__(self) -> None:
+        self._encoding = "utf-8"
+        self._held = b""
+        self._starts = True
+
+    def begin(self) -> Iterator[bytes]:
+        """Says that a container begins, which may hold another encoding; yields what was still held."""
+        yield from self.finish()
+        self._starts = True
+
+    def feed(self, piece: bytes) -> bytes:
+        """Returns the text of a piece, and of what was held back before, in UTF-8."""
+        if not self._starts and self._encoding == "utf-8" and b"\0" not in piece:
+            return piece
+        data = self._held + piece
+        self._held = b""
+        if self._starts:
+            if len(data) < _SNIFF:
+                self._held = data
+                return b""
+            data = self._sniff(data)
+        texts = []
+        while data:
+            text, data = self._narrow(data) if self._encoding == "utf-8" else self._decode(data)
+            texts.append(text)
+        return b"".join(texts)
+
+    def finish(self) -> Iterator[bytes]:
+        """Yields what was held back, at the end of a container."""
+        data, self._held = self._held, b""
+        if self._starts and data:
+            data = self._sniff(data)
+        if data and self._encoding != "utf-8":
+            data = data.decode(self._encoding, errors="replace").encode()
+        if data:
+            yield data
+
+    def _sniff(self, data: bytes) -> bytes:
+        """Finds the encoding of a container by its first bytes; returns the data without a byte order mark."""
+        self._starts = False
+        for mark, encoding in _MARKS:
+            if data.startswith(mark):
+                self._encoding = encoding
+                return data[len(mark) :]
+        for form, encoding in _FOUND:
+            if form.match(data):
+                self._encoding = encoding
+                return data
+        if b"\0" not in data[:_SNIFF]:
+            self._encoding = "utf-8"
+        return data
+
+    def _narrow(self, data: bytes) -> tuple[bytes, bytes]:
+        """Splits UTF-8 from text in another encoding that begins in the middle of it."""
+        found = _WIDE_STARTS.search(data)
+        if found is None:
+            return data, b""
+        rest = self._sniff(data[found.start() :])
+        return data[: found.start()], rest
+
+    def _decode(self, data: bytes) -> tuple[bytes, bytes]:
+        """Decodes whole characters of UTF-16 or UTF-32; the rest is held back, or begins another encoding."""
+        texts: list[str] = []
+        at = 0
+        while len(data) - at >= 2 * _FINE_STEP and self._encoding != "utf-8":
+            step = data[at : at + _STEP]
+            if 0 not in step[:_FINE_STEP] and _NARROW.fullmatch(step, 0, _FINE_STEP):
+                self._encoding = "utf-8"
+                continue
+            if self._shift(step) or 0 not in step[-_FINE_STEP:]:
+                step = step[:_FINE_STEP]
+                if shift := self._shift(step):
+                    # A byte was lost or put in before: one character is, and the next ones are read again.
+                    texts.append("\ufffd")
+                    at += shift
+                    continue
+            size = self._whole(step)
+            texts.append(_text(step[:size], self._encoding))
+            at += size
+        rest = data[at:]
+        if self._encoding != "utf-8":
+            self._held, rest = rest, b""
+        return "".join(texts).encode(errors="surrogatepass"), rest
+
+    def _whole(self, step: bytes) -> int:
+        """Tells how many bytes of a step hold whole characters."""
+        width = 4 if "32" in self._encoding else 2
+        size = len(step) - len(step) % width
+        if width > 2:  # noqa: PLR2004 -- UTF-32 has no pairs
+            return size
+        high = step[size - 1 if self._encoding.endswith("le") else size - 2]
+        return size - 2 if high in _FIRST_OF_A_PAIR else size
+
+    def _shift(self, step: bytes) -> int:
+        """Tells by how many bytes characters begin later than they should; 0 when they are in their places."""
+        width = 4 if "32" in self._encoding else 2
+        zeros = [step[place::width].count(0) for place in range(width)]
+        expected = 0 if self._encoding.endswith("le") else width - 1
+        said = min(range(width), key=zeros.__getitem__)
+        # A character beyond ASCII has few zeros or none: only where most are ASCII, their places tell.
+        if zeros[expected] * width <= len(step) // 2 or zeros[said] * width * 4 > len(step):
+            return 0
+        return (said - expected) % width
+
+
+def _text(data: bytes, encoding: str) -> str:
+    try:
+        return data.decode(encoding, errors="surrogatepass")
+    except UnicodeDecodeError:
+        return data.decode(encoding, errors="replace")

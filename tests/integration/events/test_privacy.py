@@ -1,0 +1,135 @@
+"""No address gets past the policy, whatever a document is packed in, written in, and damaged by."""
+
+from __future__ import annotations
+
+import gzip
+import io
+import os
+import shutil
+import tempfile
+import zipfile
+from collections.abc import Callable
+from contextlib import redirect_stderr, redirect_stdout
+from pathlib import Path
+from typing import Final
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from etl.archive.folder_source import FolderSource
+from etl.errors import EtlError
+from etl.events.emails import EmailPolicy
+from etl.hours import Hour
+from etl.lake.lake import Lake
+from etl.pipeline import RunOptions, run_hour
+
+EXAMPLES: Final = int(os.environ.get("PRIVACY_EXAMPLES", "60"))
+"""How many files are tried; CI may set thousands."""
+HOUR: Final = Hour.parse("2015-01-01-15")
+LOCAL: Final = "zebulon.quux"
+ADDRESS: Final = f"{LOCAL}@host.example"
+ENCODINGS: Final = ("utf-8", "utf-8-sig", "utf-16", "utf-16-le", "utf-16-be", "utf-32", "utf-32-le", "utf-32-be")
+DOCUMENT: Final = (
+    '{"id":"%d","type":"PushEvent","actor":{"id":1,"login":"ann"},"repo":{"id":1,"name":"ann/one"},"payload":%s,'
+    '"public":true,"created_at":"2015-01-01T15:00:01Z"}'
+)
+PAYLOADS: Final = (
+    '{"commits":[{"author":{"email":"ADDRESS","name":"Ann"},"message":"m"}]}',
+    '{"body":"by <ADDRESS>, thanks"}',
+    '{"body":"x\\nADDRESS"}',
+    '{"shas":[["0123456789abcdef0123456789abcdef01234567","ADDRESS","m","n"]]}',
+    '{"ADDRESS":1}',
+)
+
+
+def zipped(data: bytes) -> bytes:
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as file:
+        file.writestr("hour.json", data)
+    return buffer.getvalue()
+
+
+def zstd(data: bytes) -> bytes:
+    found: bytes = pa.Codec("zstd").compress(data, asbytes=True)
+    return found
+
+
+CONTAINERS: Final[dict[str, Callable[[bytes], bytes]]] = {
+    "plain": bytes,
+    "gzip": gzip.compress,
+    "stored": lambda data: gzip.compress(data, 0),
+    "zstd": zstd,
+    "zip": zipped,
+}
+
+
+@st.composite
+def texts(draw: st.DrawFn) -> bytes:
+    """Documents with the address in them, perhaps damaged, in one of the encodings."""
+    written = draw(st.sampled_from([ADDRESS, ADDRESS.replace("@", "\\u0040"), ADDRESS.replace("@", "%40")]))
+    count = draw(st.integers(1, 3))
+    text = draw(st.sampled_from(["\n", "", ",\n", "\r\n"])).join(
+        DOCUMENT % (number, draw(st.sampled_from(PAYLOADS)).replace("ADDRESS", written)) for number in range(count)
+    )
+    return draw(damaged(text.encode(draw(st.sampled_from(ENCODINGS)))))
+
+
+@st.composite
+def damaged(draw: st.DrawFn, data: bytes) -> bytes:
+    """Data that is cut, repeated, or changed somewhere; or as it is."""
+    for _ in range(draw(st.integers(0, 2))):
+        start, end = sorted(draw(st.tuples(*[st.integers(0, len(data))] * 2)))
+        kind = draw(st.sampled_from(["cut", "repeat", "put", "drop"]))
+        if kind == "cut":
+            data = data[start:]
+        elif kind == "repeat":
+            data = data[:end] + data[start:]
+        elif kind == "put":
+            data = data[:start] + draw(st.binary(max_size=9) | st.just(bytes(7))) + data[start:]
+        else:
+            data = data[:start] + data[start + 3 :]
+    return data
+
+
+@st.composite
+def files(draw: st.DrawFn) -> bytes:
+    """Containers one behind the other, perhaps damaged."""
+    parts = [draw(st.sampled_from(sorted(CONTAINERS))) for _ in range(draw(st.integers(1, 3)))]
+    return draw(st.just(b"".join(CONTAINERS[part](draw(texts())) for part in parts)).flatmap(damaged))
+
+
+def shows(data: bytes) -> bool:
+    """Whether bytes show the name of the address, in any encoding; in quarantine a cut name may be left."""
+    return any(LOCAL.encode(encoding) + "@".encode(encoding) in data for encoding in ENCODINGS[0::2])
+
+
+@pytest.mark.timeout(0)
+@settings(max_examples=EXAMPLES, deadline=None, suppress_health_check=list(HealthCheck))
+@given(file=files(), mode=st.sampled_from(["hash", "drop"]))
+def test_no_address_is_in_any_file_log_or_error(file: bytes, mode: str) -> None:
+    said = io.StringIO()
+    folder = Path(tempfile.mkdtemp())
+    try:
+        (folder / "2015-01-01-15.json.gz").write_bytes(file)
+        with redirect_stdout(said), redirect_stderr(said):
+            lake = Lake.at(str(folder / "lake"))
+            try:
+                source = FolderSource(str(folder), folder)
+                run_hour(HOUR, lake=lake, sources=[source], options=RunOptions(emails=EmailPolicy.of(mode)))
+            except EtlError as error:
+                said.write(f"{error.message} {error.hint}")
+        for path in (folder / "lake").rglob("*"):
+            if path.is_file():
+                assert not shows(path.read_bytes())
+            if path.suffix == ".parquet":
+                for column in pq.read_table(path).columns:
+                    for value in column.to_pylist():
+                        held = value if isinstance(value, bytes) else str(value).encode()
+                        if shows(held) or LOCAL.encode() + b"%40" in held:
+                            raise AssertionError(f"an address is shown in {path.name}: {held!r}")
+        assert not shows(said.getvalue().encode())
+    finally:
+        shutil.rmtree(folder)
