@@ -346,7 +346,7 @@ def _warn_of_set_aside(found: LakeDays) -> None:
 def _coverage(lake: Lake, options: BuildOptions, set_aside: Mapping[str, int], now: datetime) -> bytes:
     """The lake's coverage as a parquet file, in the types that all engines have; equal rows give equal bytes."""
     rows = coverage(lake, None, thresholds=options.thresholds, now=now)
-    aside = pa.array([set_aside.get(hour) for hour in rows["hour"].to_pylist()], pa.int64())
+    aside = pa.array([set_aside.get(str(hour)) for hour in rows["hour"].to_pylist()], pa.int64())
     rows = rows.append_column(LAKE_COVERAGE_SCHEMA.field("events_set_aside"), aside)
     wide = [
         pa.field(column.name, pa.int64() if pa.types.is_integer(column.type) else column.type) for column in rows.schema
