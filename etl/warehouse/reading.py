@@ -44,26 +44,19 @@ def opened(warehouse: Warehouse | str | PathLike[str] = "warehouse") -> Iterator
         StoreError: If the warehouse cannot be read.
         UsageError: If there is no warehouse in the folder, it lies in a bucket, or DuckDB is not installed.
     """
-    if not isinstance(warehouse, Warehouse):
-        warehouse = _warehouse_in(os.fspath(warehouse))
-    if gcs.is_address(warehouse.address):
-        raise UsageError(
-            f"{warehouse.address} is in a bucket, where BigQuery reads it", hint="name a warehouse in a folder"
-        )
+    address = warehouse.address if isinstance(warehouse, Warehouse) else os.fspath(warehouse)
+    if gcs.is_address(address):
+        raise UsageError(f"{address} is in a bucket, where BigQuery reads it", hint="name a warehouse in a folder")
+    if not isinstance(warehouse, Warehouse) and not (Path(address) / TABLES).is_dir():
+        raise UsageError(f"there is no warehouse in the folder {address}", hint="`build` makes one; name its folder")
+    place = warehouse if isinstance(warehouse, Warehouse) else Warehouse.at(address)
     connection = connect()
     try:
         for model in models():
-            connection.execute(_statement(warehouse, model))
+            connection.execute(_statement(place, model))
         yield connection
     finally:
         connection.close()
-
-
-def _warehouse_in(folder: str) -> Warehouse:
-    # A bucket is refused by ``opened``.
-    if not gcs.is_address(folder) and not (Path(folder) / TABLES).is_dir():
-        raise UsageError(f"there is no warehouse in the folder {folder}", hint="`build` makes one; name its folder")
-    return Warehouse.at(folder)
 
 
 def _statement(warehouse: Warehouse, model: Model) -> str:
