@@ -10,6 +10,7 @@ import socket
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final
 
@@ -448,3 +449,27 @@ def test_a_fault_that_costs_nothing(plan: str, tmp_path: Path) -> None:
     (tmp_path / f"{HOUR}.json.gz").write_bytes(CONTENT)
     with FaultyServer(tmp_path, parse_plan(f"faults: [{plan}]"), manifests=True) as server:
         assert fetch(server.address)[0] == CONTENT
+
+
+# ---- sound answers with something wrong
+
+_SOUND: Final = [
+    head(f"Content-Length: {len(CONTENT)}", 'ETag: "a"', "Content-Type: application/gzip") + CONTENT,
+    CHUNKED + b"%x;a=b\r\n" % len(CONTENT) + CONTENT + b"\r\n0\r\nX: y\r\n\r\n",
+    head(f"Content-Range: bytes 0-4/{len(CONTENT)}", line="HTTP/1.1 206 Partial Content") + CONTENT,
+    head("Location: http://127.0.0.1:9/x", line="HTTP/1.1 302 Found"),
+    head("Retry-After: 0", "Set-Cookie: a=b; Max-Age=5", line="HTTP/1.1 503 Busy"),
+]
+_WRONG: Final = [b"\r\n", b"\n", b":", b"\0", b"\xff", b"9" * 5_000, b"-", b",", head(line="HTTP/1.1 100 Continue")]
+
+
+@pytest.mark.parametrize("seed", range(40))
+def test_whatever_is_wrong_with_an_answer_is_said_in_words(seed: int) -> None:
+    dice = random.Random(seed)  # noqa: S311 -- not a secret
+    answer = bytearray(dice.choice(_SOUND))
+    for _ in range(dice.randint(1, 4)):
+        place = dice.randrange(100)
+        answer[place : place + dice.randint(0, 6)] = dice.choice(_WRONG)
+    # Any other error than the project's own fails the test.
+    with serving(sending(bytes(answer))) as url, suppress(SourceUnreachableError):
+        fetch(url, read_timeout=2, attempts=1)
