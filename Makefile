@@ -108,9 +108,11 @@ ACTIONLINT := $(GOBIN)/actionlint
 
 .PHONY: tools
 tools: $(STAMP)  ## List the tools that tests use, install what can be installed without root
-	@$(PY) -m tests.install_tools --list
-	@if command -v go >/dev/null; then GOBIN="$(GOBIN)" go install github.com/rhysd/actionlint/cmd/actionlint@v1.7.12; \
+	@if command -v go >/dev/null; then \
+		GOBIN="$(GOBIN)" go install github.com/rhysd/actionlint/cmd/actionlint@v1.7.12; \
+		GOBIN="$(GOBIN)" go install github.com/fsouza/fake-gcs-server@v1.56.1; \
 	else echo "note: no go on the PATH, so make lint does without actionlint"; fi
+	@$(PY) -m tests.install_tools --list
 
 # Hours that `make real-hours` has fetched; another folder is named by the variable itself.
 export TEST_REAL_DATA ?= $(wildcard build/real-data)

@@ -187,9 +187,26 @@ def _on_linux() -> Path:
 
 def _storage_emulator() -> Path:
     named = os.environ.get("FAKE_GCS_SERVER")
-    path = Path(named) if named else _packaged_emulator() or _program("fake-gcs-server", folders=_GO_FOLDERS)
+    path = Path(named) if named else _built_emulator() or _packaged_emulator()
+    if path is None:
+        raise Missing("no fake-gcs-server")
     _output(path, "-h")
     return path
+
+
+def _newer_storage_emulator() -> Path:
+    """The packaged version, 1.54, ignores the conditions of uploads."""
+    path = _storage_emulator()
+    if path == _packaged_emulator():
+        raise Missing("the packaged fake-gcs-server ignores the conditions of uploads")
+    return path
+
+
+def _built_emulator() -> Path | None:
+    try:
+        return _program("fake-gcs-server", folders=_GO_FOLDERS)
+    except Missing:
+        return None
 
 
 def _packaged_emulator() -> Path | None:
@@ -431,6 +448,7 @@ _NAMED: Final = "name it by its variable (CONTRIBUTING.md says how)"
 TOOLS: Final[Mapping[str, Tool]] = {
     "chromium": Tool(_chromium, "make tools"),
     "fake-gcs-server": Tool(_storage_emulator, "make tools"),
+    "fake-gcs-server-1.56": Tool(_newer_storage_emulator, "make tools (needs Go)"),
     "gcs-connector": Tool(_connector, "make tools"),
     "go": Tool(_go, "make tools"),
     "java": Tool(_java, "make setup"),
