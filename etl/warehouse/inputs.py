@@ -200,7 +200,7 @@ def _counts(store: Store, key: str, hour: Hour) -> dict[str, int]:
             f"{store.url(key)} cannot be read as parquet", hint="`verify` tells more; `run --force` makes it anew"
         ) from error
     # Whole days are counted as numbers: a date may lie where Python has no calendar.
-    start: Any = arrow.int64([int(hour.start.timestamp()) * 1_000_000]).cast(times.type)[0]
+    start: Any = arrow.int64([int(hour.window[0].timestamp()) * 1_000_000]).cast(times.type)[0]
     numbers = pc.fill_null(times, start).cast(pa.date32(), safe=False).cast(pa.int32())
     counted: Counter[str] = Counter()
     for pair in pc.value_counts(numbers).to_pylist():

@@ -108,6 +108,12 @@ def _backwards(value: Any) -> Any:
     return {key: _backwards(value[key]) for key in reversed(value)} if isinstance(value, dict) else value
 
 
+_WITHOUT_TIMES: Final = (
+    # On both sides of each change between UTC, Pacific standard time and Pacific daylight time.
+    *("2012-03-10-8", "2012-03-10-22", "2012-03-11-1", "2012-03-11-3", "2012-11-04-1", "2012-11-04-2"),
+    *("2013-03-10-1", "2013-03-10-3", "2013-11-03-1", "2013-11-03-2", "2014-03-09-1", "2014-03-09-3"),
+    *("2014-11-02-1", "2014-11-02-2", "2014-12-31-23", "2015-01-01-0"),
+)
 RULES: Final[Mapping[str, Rule]] = {
     "a slash is no repository": Rule(
         {
@@ -381,6 +387,14 @@ RULES: Final[Mapping[str, Rule]] = {
                 ("2015-01-01 00:06:00+00",),
                 ("2015-01-01 00:07:00+00",),
             ],
+        },
+    ),
+    "a record without a time happened when the hour of its file began": Rule(
+        {hour: [_star(0, created_at=None, url=f"https://github.com/ann/one#{hour}")] for hour in _WITHOUT_TIMES},
+        {
+            "SELECT archive_hour, action_time::VARCHAR FROM events ORDER BY ALL": sorted(
+                (hour, f"{Hour.parse(hour).window[0]:%Y-%m-%d %H:%M:%S}+00") for hour in _WITHOUT_TIMES
+            )
         },
     ),
     "a user stars a repository once": Rule(

@@ -1,12 +1,37 @@
 -- One row an event. Most events have no copy, and payloads are most of the bytes: so ids that come twice are found
 -- first, and only rows that have one of these, or that have no id to tell by, are ranked with their payloads.
-WITH lake AS (
+WITH named AS (
+  SELECT
+    id, type, actor_id, actor_login, actor_gravatar_id, actor_avatar_url, actor_url, repo_id, repo_name, repo_url,
+    payload, public, created_at, org_id, org_login, org_gravatar_id, org_avatar_url, org_url, other, date, hour,
+    TIMESTAMP_ADD(TIMESTAMP(date), INTERVAL hour HOUR) AS name_time
+  FROM lake_events
+),
+-- A record without a readable time happened in the hour that its file is named after. The archive named files in US
+-- Pacific time from March 2012 to 2014 (Hour.window in etl/hours.py).
+lake AS (
   SELECT
     id, type, COALESCE(type, '') AS type_key, actor_id, actor_login, actor_gravatar_id, actor_avatar_url, actor_url,
     repo_id, repo_name, repo_url, payload, public, created_at, org_id, org_login, org_gravatar_id, org_avatar_url,
     org_url, other, date, hour,
-    COALESCE(created_at, TIMESTAMP_ADD(TIMESTAMP(date), INTERVAL hour HOUR)) AS action_time
-  FROM lake_events
+    COALESCE(
+      created_at,
+      TIMESTAMP_ADD(
+        name_time,
+        INTERVAL CASE
+          WHEN name_time < TIMESTAMP '2012-03-10 22:00:00+00' THEN 0
+          WHEN name_time < TIMESTAMP '2012-03-11 03:00:00+00' THEN 8
+          WHEN name_time < TIMESTAMP '2012-11-04 02:00:00+00' THEN 7
+          WHEN name_time < TIMESTAMP '2013-03-10 03:00:00+00' THEN 8
+          WHEN name_time < TIMESTAMP '2013-11-03 02:00:00+00' THEN 7
+          WHEN name_time < TIMESTAMP '2014-03-09 03:00:00+00' THEN 8
+          WHEN name_time < TIMESTAMP '2014-11-02 02:00:00+00' THEN 7
+          WHEN name_time < TIMESTAMP '2015-01-01 00:00:00+00' THEN 8
+          ELSE 0
+        END HOUR
+      )
+    ) AS action_time
+  FROM named
 ),
 twice AS (
   SELECT id
