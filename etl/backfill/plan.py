@@ -12,6 +12,7 @@ import structlog
 
 from etl.backfill.summary import HourReport, standing
 from etl.hours import Hour, HourRange
+from etl.lake import vectors
 from etl.lake.index import facts
 from etl.lake.lake import Lake
 from etl.lake.manifest import Status
@@ -136,7 +137,7 @@ def with_known(lake: Lake, hours: HourRange) -> Iterator[tuple[Hour, Known | Non
     """
     names = [field.name for field in fields(Known)]
     table = facts(lake.store, hours, columns=["hour", *names])
-    columns = (table[name].to_pylist() for name in names)
+    columns = (vectors.objects(table[name]) for name in names)
     rows = (Known(Status(status), *rest) for status, *rest in zip(*columns, strict=True))
     known = dict(zip(table["hour"].to_pylist(), rows, strict=True))
     return ((hour, known.get(str(hour))) for hour in hours)

@@ -119,6 +119,8 @@ def _sample(lake: Lake, key: str, count: int, columns: list[str] | None) -> pa.T
     """Returns events of a file of the lake, of as many types as possible, in the file's order."""
     import pyarrow as pa
 
+    from etl.events import arrow
+
     with _opened(lake, key) as parquet:
         rows = spread(parquet.read(columns=["type"])["type"].to_pylist(), count)
         parts = []
@@ -127,7 +129,7 @@ def _sample(lake: Lake, key: str, count: int, columns: list[str] | None) -> pa.T
             end = begin + parquet.metadata.row_group(group).num_rows
             within = [row - begin for row in rows if begin <= row < end]
             if within:
-                parts.append(parquet.read_row_group(group, columns=columns).take(within))
+                parts.append(parquet.read_row_group(group, columns=columns).take(arrow.int64(within)))
             begin = end
         return pa.concat_tables(parts) if parts else parquet.read_row_groups([], columns=columns)
 

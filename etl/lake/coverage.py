@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from etl.archive.holes import known_collapses, known_holes
-from etl.events.arrow import text
+from etl.events import arrow
 from etl.hours import FIRST_HOUR, PACIFIC, PACIFIC_HOURS, Hour, HourRange
 from etl.lake import vectors
 from etl.lake.index import FACTS_SCHEMA, described, facts
@@ -99,7 +99,7 @@ def coverage(
     found = _judged(found, thresholds)
     if hours is None:
         if not len(found):
-            return schema.empty_table()
+            return arrow.table([], schema)
         starts = vectors.numbers(found["hour_start"].cast(pa.int64()))
         first, last = (Hour(_EPOCH + timedelta(microseconds=int(starts[end]))) for end in (0, -1))
         hours = HourRange(first, last)
@@ -174,8 +174,11 @@ def _judged(found: pa.Table, thresholds: Thresholds) -> pa.Table:
     status, reason = found["status"].to_pylist(), found["reason"].to_pylist()
     for place, why in suspicious.items():
         status[place], reason[place] = Status.SUSPECT.value, why
-    for name, values in (("status", status), ("reason", reason)):
-        found = found.set_column(found.schema.get_field_index(name), name, pa.array(values, pa.string()))
+    judged = pa.schema([(name, pa.string()) for name in ("status", "reason")])
+    rows = [{"status": of, "reason": why} for of, why in zip(status, reason, strict=True)]
+    columns = arrow.table(rows, judged)
+    for name in judged.names:
+        found = found.set_column(found.schema.get_field_index(name), name, columns[name])
     return found
 
 
@@ -192,9 +195,9 @@ def _row_for_each(hours: HourRange, found: pa.Table) -> pa.Table:
         return found
     rows = found.take(vectors.integers(row_of, absent=absent))
     known: dict[str, Any] = {name: rows[name] for name in rows.column_names}
-    known["hour"] = text(list(manifest_keys(hours)))
+    known["hour"] = arrow.text(list(manifest_keys(hours)))
     known["hour_start"] = vectors.integers(starts * _MICROSECONDS_AN_HOUR).cast(_UTC)
-    known["status"] = pc.fill_null(rows["status"], text([ABSENT])[0])
+    known["status"] = pc.fill_null(rows["status"], arrow.text([ABSENT])[0])
     return pa.table(known)
 
 
@@ -213,7 +216,7 @@ def _holes(hours: HourRange, status: vectors.Column) -> pa.Array[Any]:
     outside = hole_of < 0
     if outside.all():
         return pa.nulls(len(hole_of), pa.string())
-    return text([hole.source for hole in holes]).take(vectors.integers(hole_of, absent=outside))
+    return arrow.text([hole.source for hole in holes]).take(vectors.integers(hole_of, absent=outside))
 
 
 def _window_starts(hours: HourRange) -> pa.Array[Any]:

@@ -21,7 +21,7 @@ import pyarrow.parquet as pq
 import structlog
 
 from etl.errors import StoreError
-from etl.events.arrow import text
+from etl.events import arrow
 from etl.hours import FIRST_HOUR, Hour, HourRange
 from etl.lake import vectors
 from etl.lake.layout import MANIFESTS, index_key, manifest_key, manifest_keys
@@ -114,7 +114,7 @@ def facts(
             )
             for month, named in present.items()
         ]
-    rows = pa.concat_tables([part.select(names) for part in parts] or [_INDEX_SCHEMA.empty_table().select(names)])
+    rows = pa.concat_tables([part.select(names) for part in parts] or [arrow.table([], _INDEX_SCHEMA).select(names)])
     told = [name for name in FACTS_SCHEMA.names if name in columns]
     return _within(rows, hours).select(told).replace_schema_metadata(None)
 
@@ -165,11 +165,11 @@ def _brought_up_to_date(
         return rows
     if rows is not None and rows.column_names != _INDEX_SCHEMA.names:
         rows = _read(store, month, _INDEX_SCHEMA.names)
-    kept = _INDEX_SCHEMA.empty_table() if rows is None else _still_true(rows, present)
+    kept = arrow.table([], _INDEX_SCHEMA) if rows is None else _still_true(rows, present)
     known = set(kept["hour"].to_pylist())
     changed = [name for name in present if name not in known]
     read = [row for row in readers.map(lambda name: _row(store, name, present[name]), changed) if row is not None]
-    fresh = pa.Table.from_pylist(read, schema=_INDEX_SCHEMA)
+    fresh = arrow.table(read, _INDEX_SCHEMA)
     made = pa.concat_tables([kept, fresh]).sort_by("hour_start").replace_schema_metadata(_INDEX_SCHEMA.metadata)
     if write:
         _write(store, month, made)
@@ -178,7 +178,7 @@ def _brought_up_to_date(
 
 def _say(rows: pa.Table, present: Mapping[str, str]) -> bool:
     """Whether rows are of these very manifests, all of them, in their order."""
-    wanted = {"hour": text(list(present)), "generation": text(list(present.values()))}
+    wanted = {"hour": arrow.text(list(present)), "generation": arrow.text(list(present.values()))}
     return all(rows[name].combine_chunks().equals(values) for name, values in wanted.items())
 
 
@@ -186,7 +186,7 @@ def _still_true(rows: pa.Table, present: Mapping[str, str]) -> pa.Table:
     """Leaves the rows whose manifest is the one they were taken from."""
     pairs = zip(rows["hour"].to_pylist(), rows["generation"].to_pylist(), strict=True)
     same = [present.get(str(hour)) == generation for hour, generation in pairs]
-    return rows if all(same) else rows.filter(pa.array(same))
+    return rows if all(same) else rows.filter(arrow.boolean(same))
 
 
 def _read(store: Store, month: str, columns: list[str]) -> pa.Table | None:

@@ -6,7 +6,8 @@ installed, which takes as long as a tenth of all hours' coverage.
 
 from __future__ import annotations
 
-from typing import Any, TypeAlias
+from datetime import UTC, datetime, timedelta
+from typing import Any, Final, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -17,9 +18,13 @@ from etl.events.arrow import bits, boolean, text
 
 Column: TypeAlias = "pa.Array[Any] | pa.ChunkedArray[Any]"
 
+_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+
 
 def numbers(column: Column) -> npt.NDArray[Any]:
-    """Gives a column of numbers, none of them null, in its own type; it cannot be written to."""
+    """Returns a column of numbers, none of them null, in its own type; it cannot be written to."""
+    if not len(column):
+        return np.empty(0, np.dtype(str(column.type)))
     whole = column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column
     given: npt.NDArray[Any] = np.from_dlpack(whole)
     return given
@@ -28,6 +33,14 @@ def numbers(column: Column) -> npt.NDArray[Any]:
 def counts(column: Column, *, absent: int = 0) -> npt.NDArray[np.int64]:
     """Gives an int64 column, with another number for null."""
     return numbers(pc.fill_null(column, integers(np.array([absent]))[0]))
+
+
+def objects(column: Column) -> list[Any]:
+    """Returns a column as Python's values, times as aware ones in UTC."""
+    if not pa.types.is_timestamp(column.type):
+        return column.to_pylist()
+    micros = column.cast(pa.timestamp("us", "UTC")).cast(pa.int64()).to_pylist()
+    return [None if value is None else _EPOCH + timedelta(microseconds=value) for value in micros]
 
 
 def texts(column: Column) -> npt.NDArray[np.object_]:

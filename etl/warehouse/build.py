@@ -16,6 +16,7 @@ import structlog
 
 from etl import __version__
 from etl.errors import ChecksFailedError, StoreError
+from etl.events import arrow
 from etl.lake.coverage import coverage
 from etl.lake.lake import Lake
 from etl.lake.suspects import Thresholds
@@ -359,8 +360,9 @@ def _warn_of_set_aside(found: LakeDays) -> None:
 def _coverage(lake: Lake, options: BuildOptions, set_aside: Mapping[str, int], now: datetime) -> bytes:
     """The lake's coverage as a parquet file, in the types that all engines have; equal rows give equal bytes."""
     rows = coverage(lake, None, thresholds=options.thresholds, now=now)
-    aside = pa.array([set_aside.get(str(hour)) for hour in rows["hour"].to_pylist()], pa.int64())
-    rows = rows.append_column(LAKE_COVERAGE_SCHEMA.field("events_set_aside"), aside)
+    field = LAKE_COVERAGE_SCHEMA.field("events_set_aside")
+    aside = [{field.name: set_aside.get(str(hour))} for hour in rows["hour"].to_pylist()]
+    rows = rows.append_column(field, arrow.table(aside, pa.schema([field]))[field.name])
     wide = [
         pa.field(column.name, pa.int64() if pa.types.is_integer(column.type) else column.type) for column in rows.schema
     ]

@@ -13,6 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from etl.errors import StoreError
+from etl.events import arrow
 from etl.lake.checking import sha256_of
 from etl.lake.lake import Lake
 from etl.warehouse.engine import LAKE_SCHEMA, NO_ROOM, Engine, Files, Tables
@@ -71,7 +72,7 @@ class FileMaker:
             for partition in partitions:
                 if partition not in made:
                     made[partition] = self._batch / f"empty-{partition}.parquet"
-                    pq.write_table(model.arrow_schema.empty_table(), made[partition])
+                    pq.write_table(arrow.table([], model.arrow_schema), made[partition])
                 refuse_other_columns(model, pq.read_schema(made[partition]))
         return made
 
@@ -178,7 +179,7 @@ def log_table(entries: Sequence[Entry]) -> pa.Table:
     """Gives entries as rows of the table ``build_log``."""
     schema = by_name(models())[BUILD_LOG].arrow_schema
     rows = [{name: getattr(entry, name) for name in schema.names} for entry in entries]
-    return pa.Table.from_pylist(rows, schema=schema)
+    return arrow.table(rows, schema)
 
 
 @contextmanager
