@@ -117,7 +117,7 @@ def test_a_build_that_is_killed_is_finished_by_the_next(cloud: Cloud) -> None:
     assert killed > 0
     assert cloud.google.ask("SELECT count(*), count(DISTINCT event_key) FROM events") == [(3, 3)]
     assert cloud.google.ask("SELECT sum(events) FROM activity_hourly") == [(3,)]
-    assert cloud.google.ask("SELECT sum(stars) FROM repositories") == [(3,)]
+    assert cloud.google.ask("SELECT sum(stars), sum(star_events) FROM repositories") == [(1, 3)]
     again = cloud.etl("build", "--engine", "bigquery")
     assert again.out == "everything in my-project.gharchive is up to date\n"
 

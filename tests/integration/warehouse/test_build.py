@@ -449,7 +449,7 @@ def test_a_build_killed_at_any_instant_is_finished_by_the_next(tmp_path: Path, l
     began = time.monotonic()
     assert start(lake, Warehouse.at(str(shutil.copytree(earlier.address, tmp_path / "timed")))).wait() == 0
     whole = time.monotonic() - began
-    for number in range(20):
+    for number in range(8):
         disturbed = Warehouse.at(str(shutil.copytree(earlier.address, tmp_path / f"disturbed-{number}")))
         process = start(lake, disturbed)
         time.sleep(whole * dice.uniform(0.25, 1))
