@@ -129,7 +129,7 @@ def _refuse(reason: str) -> NoReturn:
 
 # ------------------------------------------------------------------------------------------------------------- probes
 def _output(*command: str | Path, env: Mapping[str, str] | None = None) -> str:
-    """Returns both outputs of a program that ends with 0.
+    """Returns the standard output of a program that ends with 0.
 
     Raises:
         Missing: If it does not start, fails, or takes too long.
@@ -145,7 +145,7 @@ def _output(*command: str | Path, env: Mapping[str, str] | None = None) -> str:
         raise Missing(f"{name} does not answer within {_PROBE_SECONDS} s") from error
     if done.returncode != 0:
         raise Missing(f"{name} fails with code {done.returncode}")
-    return done.stdout + done.stderr
+    return done.stdout
 
 
 def _program(*names: str, folders: tuple[Path, ...] = ()) -> Path:

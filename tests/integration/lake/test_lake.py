@@ -18,6 +18,7 @@ from etl.lake.lake import Lake, store_at
 from etl.lake.layout import events_key, manifest_key, quarantine_key, quarantine_prefix
 from etl.lake.manifest import MANIFEST_VERSION, Manifest, Status, encode
 from etl.lake.store import Store
+from etl.plural import plural
 from tests.integration.lake.samples import HOUR, SCHEMA, STARTED, Sample, fill, publish
 
 EVENTS = events_key(HOUR)
@@ -329,7 +330,7 @@ class TestVerifying:
 
     def test_a_shorter_file(self, events: bytes, broken: Callable[[bytes], list[str]]) -> None:
         for length in (0, 1, len(events) // 2, len(events) - 1):
-            assert any(f"has {length} bytes" in problem for problem in broken(events[:length]))
+            assert any(f"has {plural(length, 'byte')}" in problem for problem in broken(events[:length]))
 
     @pytest.mark.usefixtures("made")
     def test_no_file(self, lake: Lake) -> None:
