@@ -128,14 +128,16 @@ ASKED: Final = {
     ),
     "repositories": (
         (
-            "SELECT repo.id, count(*) FILTER (WHERE type = 'WatchEvent'), count(*) FILTER (WHERE type = 'ForkEvent'),"
+            "SELECT repo.id, count(*) FILTER (WHERE type = 'WatchEvent'),"
+            " count(DISTINCT (actor.id, date_trunc('day', created_at))) FILTER (WHERE type = 'WatchEvent'),"
+            " count(*) FILTER (WHERE type = 'ForkEvent'),"
             " count(*) FILTER (WHERE type = 'PullRequestEvent' AND (payload ->> '$.action') = 'closed'"
             " AND (payload ->> '$.pull_request.merged') = 'true'),"
             " count(*) FILTER (WHERE type = 'IssuesEvent' AND (payload ->> '$.action') = 'opened')"
             " FROM raw GROUP BY ALL"
         ),
         (
-            "SELECT repo_id, sum(stars), sum(forks), sum(pull_requests_merged), sum(issues_opened)"
+            "SELECT repo_id, sum(star_events), sum(stars), sum(forks), sum(pull_requests_merged), sum(issues_opened)"
             " FROM repositories GROUP BY ALL"
         ),
     ),
@@ -238,7 +240,7 @@ def test_a_late_event_lands_in_its_own_day(tmp_path: Path, lake: Lake, warehouse
     stored(lake, tmp_path / "archive", FIRST + 72, late)
     entries = built(warehouse, lake)
     assert {entry.partition_id for entry in entries} == {"2019-01-02", "2019-01-05", "all"}
-    assert answer(warehouse, "SELECT day, stars FROM repositories ORDER BY day") == [
+    assert answer(warehouse, "SELECT day, star_events FROM repositories ORDER BY day") == [
         (date(2019, 1, 2), 2),
         (date(2019, 1, 4), 1),
         (date(2019, 1, 5), 1),
