@@ -29,6 +29,8 @@ _BLOCK_HEADER: Final = 3
 _RESERVED: Final = 3
 """The kind of a block of zstd that there is not."""
 _STEP: Final = 1 << 20
+_ZSTD_STEP: Final = 1 << 16
+"""A read that meets the end of a broken frame gives nothing of what it had decoded."""
 _SAMPLE: Final = 48
 """Bytes by which text is told from compressed bytes; by chance these look like text once in 10^15 times."""
 _JSON_BEGINS: Final = re.compile(
@@ -122,7 +124,7 @@ def read_zstd(source: Peekable) -> Iterator[bytes]:
     frame = _Frame(source)
     try:
         with pa.CompressedInputStream(pa.PythonFile(cast("io.IOBase", frame), mode="r"), "zstd") as stream:
-            while text := stream.read(_STEP):
+            while text := stream.read(_ZSTD_STEP):
                 yield text
     except OSError as error:
         if frame.truncated:

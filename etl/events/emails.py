@@ -247,13 +247,12 @@ class EmailPolicy:
             if found.start() < done:
                 continue
             start = done + len(data[done : found.start()].rstrip(_NO_SEPARATOR))
-            host = _LOOSE_HOST.match(data, found.end())
-            end = found.end() if host is None else host.end()
-            if start < found.start():
-                yield start, self._loose(data[start:end]), end
-                done = end
-            else:
+            if start == found.start():
                 done = found.end()
+                continue
+            host = _LOOSE_HOST.match(data, found.end())
+            done = found.end() if host is None else host.end()
+            yield start, self._loose(data[start:done]), done
 
     def _loose(self, word: bytes) -> bytes:
         if word.startswith(b"git@") and word.count(b"@") == 1 and (b":" in word or b"/" in word):

@@ -6,6 +6,7 @@ import gzip
 import io
 import zipfile
 from collections.abc import Callable
+from hashlib import sha256
 from typing import Final
 
 import pyarrow as pa
@@ -118,7 +119,8 @@ def test_containers_may_follow_each_other(parts: list[tuple[str, str]]) -> None:
 
 @pytest.mark.parametrize("container", ["gzip", "zstd", "zip", "streamed zip"])
 def test_a_container_that_ends_early_gives_what_had_come(container: str) -> None:
-    text = b"".join(LINES) * 3
+    # Several blocks of zstd, which are up to 128 KiB of text each, and none can be read before it is whole.
+    text = b"".join(b'{"id":"%d","sha":"%s"}\n' % (n, sha256(b"%d" % n).hexdigest().encode()) for n in range(9_000))
     file = CONTAINERS[container](text)
     found, damage = read(file[: len(file) * 2 // 3])
     assert found
@@ -127,16 +129,18 @@ def test_a_container_that_ends_early_gives_what_had_come(container: str) -> None
 
 
 @pytest.mark.parametrize("container", ["zstd", "zip"])
-def test_a_flipped_bit_costs_no_container_behind(container: str) -> None:
+def test_a_broken_container_costs_none_behind(container: str) -> None:
     file = bytearray(CONTAINERS[container](TEXT))
-    file[len(file) // 2] ^= 0xFF
+    # One bit may decode to other text, which only a checksum would show; zstd has none here.
+    file[60:108] = b"\xff" * 48
     found, damage = read(bytes(file) + member(LINES[0]))
     assert found.endswith(LINES[0])
     assert damage
 
 
 def test_text_behind_a_broken_stream_is_read() -> None:
-    file = member(TEXT)[:-200] + b"\xff" * 40 + TEXT
+    # Its first block is of a kind that does not exist. In the middle of a block any bytes may decode to something.
+    file = member(TEXT)[:10] + b"\xff" * 40 + TEXT
     found, damage = read(file)
     assert found.endswith(TEXT)
     assert damage

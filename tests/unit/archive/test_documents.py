@@ -120,7 +120,8 @@ def test_blocks_hold_the_documents_of_the_text(text: bytes, places: Sequence[int
     whole: list[Damage] = []
     assert documents == list(salvage(text, 0, whole.append))
     assert all(text[run.offset :].startswith(run.data) for run in damage)
-    assert sum(run.lost for run in damage) == sum(run.lost for run in whole)
+    # Damage that goes on behind the end of a block counts once more.
+    assert 0 <= sum(run.lost for run in damage) - sum(run.lost for run in whole) <= max(0, len(found) - 1)
     assert all(text[block.offset :].startswith(block.data) for block in found)
 
 
