@@ -43,7 +43,7 @@ INSTALLED: Final = ROOT / "build/tools"
 SEPARATOR: Final = "; to run it: "
 """Stands in a reason to skip between the cause and the command."""
 
-_PROBE_SECONDS: Final = 120
+_PROBE_SECONDS: Final = 280
 _GO_FOLDERS: Final = (Path.home() / "go/bin",)
 
 
