@@ -166,7 +166,7 @@ def test_a_bad_hour_fails_at_the_gate_is_told_and_can_be_retried(
         env={"MAGE_PASSWORD": PASSWORD},
     )
     assert done.code == ExitCode.INCOMPLETE
-    assert f"1 of 1 runs did not end well: {BAD}" in done.error
+    assert f"1 of 1 run did not end well: {BAD}" in done.error
     (number,) = re.findall(r"backfill (\d+) of", done.out)
     client = server.client()
     assert client.counts(number).statuses == {"failed": 1}
