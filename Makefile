@@ -34,9 +34,9 @@ help:  ## Show this list
 setup: $(STAMP)  ## Install everything into .venv (the other targets install what they need)
 
 # A first look should not cost a large download: the demo has the smallest lock, and an installation of it keeps neither
-# the installer nor the parts of Arrow that nothing here loads (81 MB; another lock installs them again).
+# the installer nor the parts of Arrow that nothing here loads (another lock installs them again).
 DEMO_LOCK := requirements/demo.txt
-UNUSED    := $(addprefix $(VENV)/lib/python3*/site-packages/pyarrow/,include tests src *flight* *substrait*)
+UNUSED    := $(addprefix $(VENV)/lib/python3*/site-packages/pyarrow/,include tests src *flight* *s3*)
 REDUCE    := $(UV) --quiet pip uninstall --python $(PY) hatchling setuptools uv && rm -rf $(UNUSED)
 
 # The lock decides: a changed lock, pyproject.toml or LOCK= runs this again, a half-made .venv is thrown away. uv works from
