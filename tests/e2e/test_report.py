@@ -89,7 +89,7 @@ def test_the_two_pages_link_to_each_other(tmp_path: Path) -> None:
     assert etl(tmp_path, "report", "--out", "x.html", "--coverage", "x.html").code == 2
 
 
-@pytest.mark.parametrize("missing", ["duckdb", "sqlglot", "vl_convert"])
+@pytest.mark.parametrize("missing", ["duckdb", "sqlglot"])
 def test_serve_refuses_to_start_without_a_library(tmp_path: Path, missing: str) -> None:
     folder = tmp_path / "libraries"
     folder.mkdir()
