@@ -233,6 +233,12 @@ class Decoder:
         may_be_push = all(raw == _PUSH for key, raw in pairs if key == "type")
         bare = {"actor_attributes"} | ({"payload"} if may_be_push else set())
         pairs = [(key, self._emails.scrub_bare_fields(raw) if key in bare else raw) for key, raw in pairs]
+        # What is left of a cut document may be its actor_attributes alone.
+        key_text = b'"email":'
+        pairs = [
+            (key, self._emails.scrub_bare_fields(key_text + raw)[len(key_text) :] if key == "email" else raw)
+            for key, raw in pairs
+        ]
         return Document(document.offset, data, pairs)
 
 

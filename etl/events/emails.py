@@ -75,7 +75,8 @@ _NO_SEPARATOR: Final = bytes(set(range(256)) - set(b" \t\n\r\f\v\"'<>\\:;,()[]{}
 _LOOSE_HOST: Final = re.compile(rb"[^\s\"'<>\\;,()\[\]{}]*+")
 # Each repetition takes what none behind it can, and gives nothing back, so that the search is linear.
 _CUT_FIELD: Final = re.compile(
-    rb'((?:mail"\s*+:\s*+|\[\s*+"[0-9a-f]{40}"\s*+,\s*+)")((?:[^"@\\]++|\\.)++\\?)\Z', re.DOTALL
+    rb'((?:mail"\s*+:\s*+|\[\s*+"[0-9a-f]{40}"\s*+,\s*+)")((?:[^"@\\\r\n\0]++|\\[^\r\n\0])++\\?)(?=[\r\n\0]|\Z)',
+    re.DOTALL,
 )
 # In bytes that are no text either: a name, an @, a host of two labels or more; of characters of one to four bytes.
 _BINARY_HOST: Final = re.compile(rb"\0{0,3}(?:[\w-]\0{0,3}){1,63}(?:\.\0{0,3}(?:[\w-]\0{0,3}){1,63}){1,16}")
