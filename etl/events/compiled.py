@@ -10,6 +10,7 @@ import secrets
 from collections.abc import Collection
 from ctypes import POINTER, c_bool, c_char_p, c_int32, c_int64, c_uint32, c_uint64, c_void_p
 from datetime import UTC, datetime, timedelta
+from enum import IntFlag
 from functools import cache
 from typing import Any, Final
 
@@ -52,6 +53,15 @@ class _Part(ctypes.Structure):
     _fields_ = (("begin", c_int64), ("end", c_int64), ("kind", c_int32), ("lost", c_int32))
 
 
+class Hidden(IntFlag):
+    """How a text may hide the ``@`` of an address."""
+
+    ESCAPED = 1
+    """A character of an address, or of the key of one, is spelled as an escape of JSON."""
+    ENCODED = 2
+    """An ``@`` is written as URLs or HTML do."""
+
+
 class Scanner:
     """Reads blocks; safe on several threads at once.
 
@@ -82,6 +92,9 @@ class Scanner:
         self._split: Any = code.split
         self._split.argtypes = (c_char_p, c_int64, c_bool, c_void_p, c_int64, POINTER(c_int64), POINTER(c_bool))
         self._split.restype = c_int64
+        self._hidden: Any = code.hidden
+        self._hidden.argtypes = (c_char_p, c_int64)
+        self._hidden.restype = c_int32
         self._seed = secrets.randbits(64)
 
     def read(self, lines: bytes) -> EventColumns | None:
@@ -115,6 +128,10 @@ class Scanner:
             lines: One or more whole lines.
         """
         return 0 < len(lines) < _MOST_BYTES and self._scanned(lines)[0] >= 0
+
+    def hidden(self, text: bytes) -> Hidden:
+        """Returns the ways in which a text may hide addresses; without one of them there is none to find that way."""
+        return Hidden(self._hidden(text, len(text)))
 
     def entities(self, raws: pa.Array[Any], members: Collection[str]) -> dict[str, pa.Array[Any]] | None:
         """Reads actors, repositories or organizations.

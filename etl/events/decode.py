@@ -24,8 +24,8 @@ from etl.events import arrow
 from etl.events.block import PUSH, EventColumns
 from etl.events.canonical import canonical
 from etl.events.columns import to_table
-from etl.events.compiled import scanner
-from etl.events.emails import ENCODED_AT_RE2, EmailPolicy, spells_addresses
+from etl.events.compiled import Hidden, scanner
+from etl.events.emails import EmailPolicy, spells_addresses
 from etl.events.record import Row, is_timeline, row_of
 
 ROW_GROUP_ROWS: Final = 100_000
@@ -37,8 +37,6 @@ _TIMELINE_BEGINS: Final = datetime(2012, 3, 10, 12, tzinfo=UTC)
 _TRIM_BEGINS: Final = datetime(2025, 10, 7, tzinfo=UTC)
 """Since this day pushes and pull requests are trimmed: era D."""
 _PUSH: Final = f'"{PUSH}"'.encode()
-# Escapes of the characters that an address, or the key of one, is made of; or an @ as URLs and HTML write it.
-_MAY_HIDE: Final = rf"\\u00(?:2[5bdeBDE]|3[0-9]|[46]|5[0-9abdfABDF]|7[0-9a-eA-E])|{ENCODED_AT_RE2}"
 
 
 @dataclass
@@ -159,10 +157,10 @@ class Decoder:
         if not shows_damage and (spells_addresses(data) or not scan.is_plain(data)):
             return None
         events = scan.read(lines)
-        if events is not None and not self._emails.keeps and arrow.matches(lines, _MAY_HIDE):
-            if spells_addresses(lines):
+        if events is not None and not self._emails.keeps and (hidden := scan.hidden(lines)):
+            if Hidden.ESCAPED in hidden and spells_addresses(lines):
                 return None
-            treated = self._emails.scrub_encoded(lines)
+            treated = self._emails.scrub_encoded(lines) if Hidden.ENCODED in hidden else lines
             events = events if treated is lines else scan.read(treated)
         if events is not None:
             events.scrub_bare_fields(self._emails)

@@ -59,8 +59,6 @@ _DOMAIN: Final = re.compile(
 )
 # An @ as URLs and HTML write it, which JSON may write as an escape in turn.
 _ENCODED_AT: Final = re.compile(rb"%(?:25){0,4}40|(?:&|\\u0026)(?:#0{0,6}64|#[xX]0{0,6}40|commat);")
-ENCODED_AT_RE2: Final = r"%(?:25)*40|#0*64;|#[xX]0*40;|commat;"
-"""Matches wherever an ``@`` may be written as URLs and HTML do, in the syntax of Arrow's regular expressions."""
 # What an address is made of, spelled as an escape, as no known writer of JSON does; "\u0040" is an @.
 _SPELLED: Final = re.compile(rb"\\u00(2[5bdeBDE]|3[0-9]|[46][0-9a-fA-F]|5[0-9abdfABDF]|7[0-9a-eA-E])")
 _SHA1: Final = re.compile(rb"[0-9a-f]{40}")

@@ -755,3 +755,63 @@ void lay_out(Place text, const Event *events, int64_t count, Type *types, const 
     data += size;
   }
 }
+
+/* Whether an escape spells a character of an address or of the key of one: %, +, -, ., @, _, digits, letters. */
+static bool spells_address(Place escape, Place end) {
+  if (!begins(escape, end, "\\u00", 4) || end - escape < 6 || !is_hex(escape[5])) return false;
+  uint8_t low = escape[5] | 0x20;
+  switch (escape[4]) {
+    case '2':
+      return escape[5] == '5' || low == 'b' || low == 'd' || low == 'e';
+    case '3':
+      return is_digit(escape[5]);
+    case '4':
+    case '6':
+      return true;
+    case '5':
+      return is_digit(escape[5]) || low == 'a' || low == 'b' || low == 'd' || low == 'f';
+    case '7':
+      return low != 'f';
+    default:
+      return false;
+  }
+}
+
+/* Whether %40, or %2540 as it is encoded again, stands at `percent`. */
+static bool is_percent_at(Place percent, Place end) {
+  Place at = percent + 1;
+  while (begins(at, end, "25", 2)) at += 2;
+  return begins(at, end, "40", 2);
+}
+
+/* Whether an @ as HTML writes it ends with `semicolon`: &#64; &#x40; &commat; whose & may be spelled as an escape. */
+static bool is_html_at(Place text, Place semicolon) {
+  size_t before = (size_t)(semicolon - text);
+  if (before >= 6 && memcmp(semicolon - 6, "commat", 6) == 0) return true;
+  if (before < 3) return false;
+  bool is_decimal = memcmp(semicolon - 2, "64", 2) == 0, is_hexadecimal = memcmp(semicolon - 2, "40", 2) == 0;
+  if (!is_decimal && !is_hexadecimal) return false;
+  Place at = semicolon - 3;
+  while (at > text && *at == '0') at--;
+  if (is_decimal) return *at == '#';
+  return (*at | 0x20) == 'x' && at > text && at[-1] == '#';
+}
+
+/* Which ways of writing an address that hides its @ there may be in text: ESCAPED, ENCODED or both. */
+enum { ESCAPED = 1, ENCODED = 2 };
+
+int32_t hidden(Place text, int64_t size) {
+  Place end = text + size;
+  int32_t found = 0;
+  for (Place at = text; (at = memchr(at, '\\', (size_t)(end - at))); at++) {
+    if (spells_address(at, end)) {
+      found |= ESCAPED;
+      break;
+    }
+  }
+  for (Place at = text; (at = memchr(at, '%', (size_t)(end - at))); at++)
+    if (is_percent_at(at, end)) return found | ENCODED;
+  for (Place at = text; (at = memchr(at, ';', (size_t)(end - at))); at++)
+    if (is_html_at(text, at)) return found | ENCODED;
+  return found;
+}

@@ -17,8 +17,8 @@ from etl.hours import Hour
 from etl.practice.generator import generate_hour
 
 _MARKS: Final = (
-    *(b'"', b",", b":", b"{", b"}", b"[", b"]", b" ", b"\n", b"\\", b"\\u00", b"\\ud83d", b"\xf0\x9f"),
-    b"0",
+    *(b'"', b",", b":", b"{", b"}", b"[", b"]", b" ", b"\n", b"\\", b"\\u00", b"\\ud83d", b"\xf0\x9f", b"0"),
+    *(b"%", b"%25", b"#64;", b"00064;", b"x40;"),
 )
 _TEXTS: Final = 5
 _MEMBERS: Final = 7
@@ -43,6 +43,7 @@ def read(code: ctypes.CDLL, text: bytes) -> int:
     exact = (ctypes.c_char * len(text)).from_buffer_copy(text)
     events, types = (ctypes.c_char * len(text))(), (ctypes.c_char * (64 * 24))()
     summary = (ctypes.c_int64 * (3 + _TEXTS))()
+    code.hidden(exact, ctypes.c_int64(len(text)))
     count: int = code.scan(exact, ctypes.c_int64(len(text)), ctypes.c_uint64(1), events, types, summary)
     if count >= 0:
         sizes = (summary[0], 4 * count, 8 * count, 8 * count, count, _TEXTS * 4 * (count + 1), sum(summary[3:]))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 from collections.abc import Callable
@@ -11,14 +12,14 @@ from pathlib import Path
 from typing import Any, Final
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from structlog.testing import capture_logs
 
 from etl.archive.documents import Block
 from etl.events import compiled, compiling
 from etl.events.block import EventColumns
-from etl.events.compiled import scanner
+from etl.events.compiled import Hidden, scanner
 from etl.events.compiling import SOURCE, compile_scan, library
 from etl.events.decode import Decoder
 from etl.events.emails import EmailPolicy
@@ -157,6 +158,36 @@ def test_the_key_of_an_event_is_the_same_however_it_is_read() -> None:
     keys = events.keys.to_pylist()
     assert len(set(keys)) == 3
     assert scan.key(b"7", b"WatchEvent", b"2015-01-01T15:00:01Z") in keys
+
+
+HIDING: Final = st.lists(
+    st.sampled_from(
+        [*(b"\\", b"\\u00", b"u00", b"%", b"25", b"40", b"64", b"#", b"x", b"X", b"0", b";", b"&", b"commat", b"a")]
+    )
+    | st.binary(max_size=1),
+    max_size=8,
+).map(b"".join)
+ENCODED: Final = re.compile(rb"%(?:25)*40|#0*64;|#[xX]0*40;|commat;")
+ESCAPED: Final = re.compile(rb"\\u00(?:2[5bdeBDE]|3[0-9]|[46][0-9a-fA-F]|5[0-9abdfABDF]|7[0-9a-eA-E])")
+
+
+@settings(max_examples=500)
+@given(HIDING)
+@example(b"%40")
+@example(b"%252540")
+@example(b"#0064;")
+@example(b"#X0040;")
+@example(b"commat;")
+@example(b"\\u005F")
+def test_it_tells_whether_a_text_may_hide_an_address(text: bytes) -> None:
+    scan = scanner()
+    assert scan is not None
+    found = Hidden(0)
+    if ENCODED.search(text):
+        found |= Hidden.ENCODED
+    if ESCAPED.search(text):
+        found |= Hidden.ESCAPED
+    assert scan.hidden(text) == found
 
 
 def test_without_it_every_line_is_read_by_itself_to_the_same_end(
