@@ -45,7 +45,7 @@ INSTALLED := $(shell cat $(STAMP) 2>/dev/null)
 ifneq ($(INSTALLED),$(LOCK))
 .PHONY: $(STAMP)
 endif
-$(STAMP): $(LOCK) requirements/bootstrap.txt requirements/build.txt pyproject.toml hatch_build.py etl/events/scan.c
+$(STAMP): $(LOCK) requirements/bootstrap.txt requirements/build.txt pyproject.toml hatch_build.py etl/events/native/scanner.c
 	@if ! $(PY) -m pip --version >/dev/null 2>&1; then \
 		python=""; \
 		for candidate in $(or $(PYTHON),$(PYTHONS)); do \
@@ -280,5 +280,5 @@ soak: $(STAMP)  ## Backfill under faults and kills, then compare every row (SEED
 .PHONY: clean
 clean:  ## Remove .venv, caches and build output (never a lake)
 	@rm -rf $(VENV) .venv .venv-dev build dist htmlcov .coverage .coverage.* .hypothesis .mypy_cache .pytest_cache .ruff_cache
-	@rm -f etl/events/scan-*.so
+	@rm -f etl/events/native/scanner-*.so
 	@find . -name __pycache__ -type d -prune -exec rm -rf {} +

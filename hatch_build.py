@@ -17,18 +17,18 @@ _TAIL = "})();"
 
 
 class BuildHook(BuildHookInterface):  # type: ignore[misc, type-arg, unused-ignore]  # typed where it is installed
-    """Puts the compiled ``scan.c`` and the chart library into the wheel, which then is for one kind of machine."""
+    """Puts the compiled ``scanner.c`` and the chart library into the wheel, which then is for one kind of machine."""
 
     def initialize(self, version: str, build_data: dict[str, Any]) -> None:  # noqa: ARG002
         """Runs before the wheel is made."""
         # The package cannot be imported yet: what it needs is not here.
-        compiling = runpy.run_path(str(Path(self.root, "etl", "events", "compiling.py")))
-        made: Path = compiling["compile_scan"]()
+        native = runpy.run_path(str(Path(self.root, "etl", "events", "native", "build.py")))
+        made: Path = native["compile_scanner"]()
         bundle = Path(self.root, "etl", "report", "vega-bundle.js")
         _write_bundle(bundle)
         build_data["artifacts"] += [f"/{path.relative_to(self.root)}" for path in (made, bundle)]
         build_data["pure_python"] = False
-        build_data["tag"] = f"py3-none-{_platform(compiling['OLDEST_GLIBC'])}"
+        build_data["tag"] = f"py3-none-{_platform(native['OLDEST_GLIBC'])}"
 
 
 def _write_bundle(target: Path) -> None:

@@ -11,9 +11,9 @@ import time
 
 from etl.archive.fetch import FetchPolicy, open_sources
 from etl.events.emails import EmailPolicy
+from etl.hour_pipeline import RunOptions, run_hour
 from etl.hours import Hour, HourRange
 from etl.lake.lake import Lake
-from etl.pipeline import RunOptions, run_hour
 
 
 def main() -> None:

@@ -32,8 +32,8 @@ from benchmarks.measuring import (
     write_page,
 )
 from etl.hours import Hour, HourRange
-from etl.warehouse.reading import opened
-from etl.warehouse.tables import Warehouse
+from etl.warehouse.duckdb_views import opened
+from etl.warehouse.table_state import Warehouse
 
 _FIRST: Final = Hour.of(2024, 5, 20, 18)
 """So that the hour that is added is the first of another day, as it would be of a lake of many."""

@@ -35,9 +35,9 @@ from benchmarks.measuring import (
 )
 from etl.archive.fetch import FetchPolicy, open_sources
 from etl.events.emails import EmailPolicy
+from etl.hour_pipeline import RunOptions, run_hour
 from etl.hours import Hour, HourRange
 from etl.lake.lake import Lake
-from etl.pipeline import RunOptions, run_hour
 from etl.practice.generator import write_archive
 
 _MOST_OF_COPY: Final = 1.5

@@ -26,7 +26,7 @@ def _start() -> int:
     try:
         from etl.cli.main import main
     except ModuleNotFoundError as error:
-        from etl.cli.missing import explained
+        from etl.cli.missing_extras import explained
 
         usage_error = explained(error)
         if usage_error is None:

@@ -18,22 +18,22 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 from uuid import uuid4
 
-from etl import gcs
-from etl.archive.contract import Source, file_name, mask_credentials
 from etl.archive.fetch import newest_published
-from etl.archive.retrying import FetchPolicy
+from etl.archive.retry import FetchPolicy
+from etl.archive.source import Source, file_name, mask_credentials
 from etl.archive.sources import source_at
+from etl.coverage.index import facts
+from etl.coverage.policies import WHAT_TO_DO, describe, other_policies
 from etl.errors import EtlError, ExitCode, NotPublishedError, StoreError, missing_extra
-from etl.events.compiled import scanner
 from etl.events.emails import EmailPolicy
+from etl.events.native.scanner import load_scanner
 from etl.hours import FIRST_HOUR, HourRange, newest_finished_hour
-from etl.lake.folder_store import FolderStore, free_bytes
-from etl.lake.gcs_store import GcsStore
-from etl.lake.index import facts
-from etl.lake.policies import WHAT_TO_DO, describe, other_policies
-from etl.lake.store import ABSENT, Store
 from etl.settings import Settings
-from etl.warehouse.bigquery_jobs import DatasetName, connect, explained
+from etl.storage import gcs
+from etl.storage.gcs_store import GcsStore
+from etl.storage.local_store import FolderStore, free_bytes
+from etl.storage.store import ABSENT, Store
+from etl.warehouse.bigquery.client import DatasetName, connect, explained
 from etl.warehouse.models import Kind, models
 
 if TYPE_CHECKING:
@@ -57,7 +57,7 @@ _LOOK_BACK: Final = 24
 _LATE: Final = timedelta(hours=3)
 _SKEW_TOLD: Final = timedelta(seconds=30)
 _SKEW_ALLOWED: Final = timedelta(seconds=90)
-"""What is left of a lease when it is renewed (``etl.lake.lease``): with clocks further apart two runs do one's work."""
+"""What is left of a lease when it is renewed (``etl.storage.lease``). With a larger skew two runs do the same work."""
 
 
 class State(StrEnum):
@@ -137,7 +137,7 @@ def _failed(name: str, error: EtlError) -> Finding:
 
 
 def _reader() -> Finding:
-    if scanner() is None:
+    if load_scanner() is None:
         slow = "it is not compiled here, so that each line is read by itself: an hour takes ten times as long"
         return Finding(
             "reader", State.WARN, slow, "in a checkout run `make setup`; elsewhere install the program by pip"

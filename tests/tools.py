@@ -31,7 +31,7 @@ from typing import TYPE_CHECKING, Final, NoReturn
 import pytest
 
 from etl.errors import UsageError
-from etl.java import find_java
+from etl.spark.java import find_java
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser

@@ -215,8 +215,10 @@ def read_zip(source: Peekable) -> Iterator[bytes]:
     checksum, packed, _, name, extra = struct.unpack_from("<IIIHH", header, 14)
     if flags & 1 or method not in {0, 8} or (method == 0 and flags & 8):
         raise UnsoundContainerError
-    source.peek(_ZIP_HEADER + name + extra)
-    source.take(_ZIP_HEADER + name + extra)
+    size = _ZIP_HEADER + name + extra
+    if len(source.peek(size)) < size:
+        raise TruncatedContainerError
+    source.take(size)
     found = 0
     for text in _stored(source, packed) if method == 0 else _deflated(source):
         found = zlib.crc32(text, found)

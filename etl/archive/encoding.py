@@ -20,13 +20,17 @@ _MARKS: Final = (
     (codecs.BOM_UTF16_BE, "utf-16-be"),
 )
 _PLAIN: Final = rb"[\t\n\r\x1e\x20-\x7e]"
-_FOUND: Final = (
-    # JSON begins with characters of ASCII (RFC 4627, section 3): where their NULs are tells the encoding.
-    (re.compile(rb"(?:%s\0\0\0){2}" % _PLAIN), "utf-32-le"),
-    (re.compile(rb"(?:\0\0\0%s){2}" % _PLAIN), "utf-32-be"),
-    (re.compile(rb"(?:%s\0){2}" % _PLAIN), "utf-16-le"),
-    (re.compile(rb"(?:\0%s){2}" % _PLAIN), "utf-16-be"),
-)
+# JSON begins with characters of ASCII (RFC 4627, section 3): where their NULs are tells the encoding.
+_ASCII: Final = {
+    "utf-32-le": rb"%s\0\0\0" % _PLAIN,
+    "utf-32-be": rb"\0\0\0%s" % _PLAIN,
+    "utf-16-le": rb"%s\0" % _PLAIN,
+    "utf-16-be": rb"\0%s" % _PLAIN,
+}
+_FOUND: Final = tuple((re.compile(rb"(?:%s){2}" % character), encoding) for encoding, character in _ASCII.items())
+_BEGINS: Final = {encoding: re.compile(character) for encoding, character in _ASCII.items()} | {
+    "utf-8": re.compile(b"")
+}
 _WIDE_STARTS: Final = re.compile(
     rb"(?:\xff\xfe)?\{\0[\t\n\r \"]\0|(?:\xfe\xff)?\0\{\0[\t\n\r \"]"
     rb"|(?:\xff\xfe\0\0)?\{\0\0\0[\t\n\r \"]\0\0\0|(?:\0\0\xfe\xff)?\0\0\0\{\0\0\0[\t\n\r \"]"
@@ -85,7 +89,8 @@ class Transcoder:
         """Finds the encoding of a container by its first bytes; returns the data without a byte order mark."""
         self._starts = False
         for mark, encoding in _MARKS:
-            if data.startswith(mark):
+            # JSON goes on with a character of ASCII. Without one, these bytes are no mark but damage.
+            if data.startswith(mark) and _BEGINS[encoding].match(data, len(mark)):
                 self._encoding = encoding
                 return data[len(mark) :]
         for form, encoding in _FOUND:

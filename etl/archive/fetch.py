@@ -17,8 +17,9 @@ from typing import Final, Self
 
 import structlog
 
-from etl.archive.companion import Companion, parse_companion
-from etl.archive.contract import (
+from etl.archive.retry import FetchPolicy, retrying
+from etl.archive.sidecar import Companion, parse_companion
+from etl.archive.source import (
     Body,
     HourNotFound,
     NotModified,
@@ -27,7 +28,6 @@ from etl.archive.contract import (
     TransientSourceError,
     is_html_type,
 )
-from etl.archive.retrying import FetchPolicy, retrying
 from etl.archive.sources import source_at
 from etl.errors import NotPublishedError, SourceUnreachableError
 from etl.hours import FIRST_HOUR, Hour, newest_finished_hour

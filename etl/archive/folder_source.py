@@ -8,7 +8,7 @@ from email.utils import formatdate
 from pathlib import Path
 from typing import BinaryIO, Final
 
-from etl.archive.contract import (
+from etl.archive.source import (
     Body,
     ClosingBody,
     HourNotFound,

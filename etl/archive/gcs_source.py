@@ -7,8 +7,7 @@ from contextlib import contextmanager
 from email.utils import format_datetime
 from typing import TYPE_CHECKING, Final
 
-from etl import gcs
-from etl.archive.contract import (
+from etl.archive.source import (
     Body,
     ClosingBody,
     HourNotFound,
@@ -21,6 +20,7 @@ from etl.archive.contract import (
 )
 from etl.errors import SourceUnreachableError
 from etl.hours import Hour
+from etl.storage import gcs
 
 if TYPE_CHECKING:
     from google.cloud.storage import Blob, Bucket

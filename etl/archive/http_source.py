@@ -25,7 +25,13 @@ import requests
 import urllib3
 
 from etl import __version__
-from etl.archive.contract import (
+from etl.archive.http_transport import (
+    MalformedHeadError,
+    PrivateAddressError,
+    bounded_session,
+    is_public_address,
+)
+from etl.archive.source import (
     COMPANION_MAX_BYTES,
     Body,
     ClosingBody,
@@ -38,12 +44,6 @@ from etl.archive.contract import (
     file_name,
     is_html_type,
     mask_credentials,
-)
-from etl.archive.http_transport import (
-    MalformedHeadError,
-    PrivateAddressError,
-    bounded_session,
-    is_public_address,
 )
 from etl.errors import SourceUnreachableError, UsageError
 from etl.hours import Hour

@@ -7,7 +7,9 @@ from pathlib import Path
 from typing import Final
 from urllib.parse import unquote, urlsplit
 
-from etl.archive.contract import (
+from etl.archive.folder_source import FolderSource
+from etl.archive.gcs_source import GcsSource
+from etl.archive.source import (
     Body,
     HourNotFound,
     NotModified,
@@ -16,8 +18,6 @@ from etl.archive.contract import (
     TransientSourceError,
     mask_credentials,
 )
-from etl.archive.folder_source import FolderSource
-from etl.archive.gcs_source import GcsSource
 from etl.errors import UsageError
 
 __all__ = [

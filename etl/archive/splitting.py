@@ -1,7 +1,7 @@
 """Splitting text into documents, wherever its line ends are and whatever state it is in.
 
-``split`` is the definition; ``etl/events/scan.c`` does the same without the interpreter, at a hundred times the speed,
-and a test compares the two. Both are linear: behind damage the search goes on where the parser stopped, never before.
+``split`` is the definition. ``etl/events/native/scanner.c`` does the same in compiled code a hundred times as fast, and
+a test compares the two. Both are linear: after damage the search continues where the parser stopped, never before.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from etl.archive.damage import Reason
 MOST_DEPTH: Final = 512
 """A document that is nested more deeply is set aside."""
 KINDS: Final = (None, Reason.NOT_AN_EVENT, Reason.CUT_DOCUMENT, Reason.NUL_BYTES, Reason.TOO_DEEP)
-"""What a part may be, in the order of ``scan.c``."""
+"""What a part may be, in the order of ``scanner.c``."""
 
 _FEW_BYTES: Final = 512
 """A part of fewer bytes goes into its neighbour, unless one of them is a document."""
@@ -240,7 +240,7 @@ class _Splitting:
         found = _SPACES.match(self._text, at)
         return at if found is None else found.end()
 
-    def _parse_object(self, at: int) -> tuple[_Parsed, list[Part]]:  # noqa: C901, PLR0911, PLR0912 -- as in scan.c
+    def _parse_object(self, at: int) -> tuple[_Parsed, list[Part]]:  # noqa: C901, PLR0911, PLR0912 -- as in scanner.c
         """Parses the object that begins here; returns also the outermost objects inside that surely are events."""
         text, size = self._text, len(self._text)
         begins: list[int] = []

@@ -11,13 +11,13 @@ from enum import Enum, auto
 import structlog
 
 from etl.backfill.summary import HourReport, standing
+from etl.coverage import arrays
+from etl.coverage.index import facts
+from etl.coverage.policies import WHAT_TO_DO, describe
+from etl.coverage.retry_schedule import TryPolicy, next_try_of
 from etl.hours import Hour, HourRange
-from etl.lake import vectors
-from etl.lake.index import facts
 from etl.lake.lake import Lake
 from etl.lake.manifest import Status
-from etl.lake.policies import WHAT_TO_DO, describe
-from etl.lake.tries import TryPolicy, next_try_of
 
 _log: structlog.stdlib.BoundLogger = structlog.get_logger()
 
@@ -137,7 +137,7 @@ def with_known(lake: Lake, hours: HourRange) -> Iterator[tuple[Hour, Known | Non
     """
     names = [field.name for field in fields(Known)]
     table = facts(lake.store, hours, columns=["hour", *names])
-    columns = (vectors.objects(table[name]) for name in names)
+    columns = (arrays.objects(table[name]) for name in names)
     rows = (Known(Status(status), *rest) for status, *rest in zip(*columns, strict=True))
     known = dict(zip(table["hour"].to_pylist(), rows, strict=True))
     return ((hour, known.get(str(hour))) for hour in hours)

@@ -13,10 +13,10 @@ from typing import Final, Protocol, Self
 
 import structlog
 
-from etl.backfill.crew import Crew, Heard, Lost, Progress, Unbegun
 from etl.backfill.plan import Plan
 from etl.backfill.summary import Ending, HourReport, Summary, standing
 from etl.backfill.worker import Job
+from etl.backfill.worker_pool import Crew, Heard, Lost, Progress, Unbegun
 from etl.errors import ExitCode, SourceUnreachableError, StoreError
 from etl.hours import Hour
 from etl.lake.lake import Lake
@@ -31,7 +31,7 @@ _log: structlog.stdlib.BoundLogger = structlog.get_logger()
 
 
 class Hands(Protocol):
-    """Who brings hours: processes of this machine (``Crew``), or Spark's (``etl.backfill.on_spark``).
+    """Who brings hours: processes of this machine (``Crew``), or Spark's (``etl.backfill.spark_pool``).
 
     When its block ends well they are let go after what they do; when it ends in an error they are told to stop.
     """

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, Final
 
-from etl.archive.holes import known_hole
+from etl.archive.known_gaps import known_hole
 from etl.errors import ExitCode, SourceUnreachableError, StoreError
 from etl.hours import Hour, HourRange
 from etl.lake.manifest import Status

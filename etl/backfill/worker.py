@@ -26,20 +26,20 @@ from typing import Final
 import structlog
 from typing_extensions import override
 
-from etl import logs
 from etl.archive.fetch import open_sources
+from etl.archive.rate_limit import Throttle
 from etl.archive.sources import Source
-from etl.archive.throttle import Throttle
 from etl.backfill.plan import Redo, is_due
 from etl.backfill.summary import Ending, HourReport, standing
+from etl.coverage.retry_schedule import TryPolicy
 from etl.errors import ConflictError, EtlError, ExitCode, ShrinkRefusedError, StoreError
+from etl.hour_pipeline import Outcome, RunOptions, run_hour
 from etl.hours import Hour
 from etl.lake.lake import Lake
 from etl.lake.layout import manifest_key
 from etl.lake.manifest import Manifest, decode
-from etl.lake.tries import TryPolicy
-from etl.pipeline import Outcome, RunOptions, run_hour
-from etl.processes import STOP_SIGNALS
+from etl.runtime import logs
+from etl.runtime.process_context import STOP_SIGNALS
 
 GRACE_SECONDS: Final = 10.0
 """How long a worker that is told to stop may take to put its things away."""

@@ -11,18 +11,22 @@ from typing import TYPE_CHECKING, Any, Final
 import rich_click as click
 from typing_extensions import override
 
-from etl.cli.front import Command
+from etl.cli.command_base import Command
+from etl.cli.context import Session, scrub_of, with_session
 from etl.cli.output import JSON, print_json, takes_format
 from etl.cli.ranges import hours_back_from, takes_hours
-from etl.cli.session import Session, scrub_of, with_session
 from etl.errors import IncompleteError, SourceUnreachableError, UsageError
-from etl.memory import keep_memory
 from etl.plural import plural
+from etl.runtime.arrow_memory import keep_memory
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from etl.backfill import Estimate, Hands, Job, Plan, Redo, Summary
+    from etl.backfill.estimate import Estimate
+    from etl.backfill.plan import Plan, Redo
+    from etl.backfill.run import Hands
+    from etl.backfill.summary import Summary
+    from etl.backfill.worker import Job
     from etl.hours import HourRange
 
 _LEAST_RATE: Final = 1000
@@ -116,11 +120,11 @@ def backfill(
     """
     keep_memory()
     if how["engine"] == "processes" and not how["dry_run"]:
-        from etl.processes import context
+        from etl.runtime.process_context import context
 
         # What processes need is imported while this one imports the same.
         context()
-    from etl.backfill import Redo
+    from etl.backfill.plan import Redo
 
     redo = Redo.ALL if force else Redo.STORED if refresh else Redo.NONE
     _run(session, hours, _job(session, redo, refresh=refresh, force=force), **how)
@@ -153,15 +157,15 @@ def catch_up(session: Session, hours: int, **how: Any) -> None:  # noqa: ANN401
     """
     keep_memory()
     from etl.archive.fetch import newest_published
-    from etl.backfill import Redo
+    from etl.backfill.plan import Redo
 
     newest = newest_published(session.sources(), session.fetch_policy())
     _run(session, hours_back_from(newest, hours), _job(session, Redo.NONE), counted=True, **how)
 
 
 def _job(session: Session, redo: Redo, *, refresh: bool = False, force: bool = False) -> Job:
-    from etl.backfill import Job, LogTerms
-    from etl.lake.tries import DEFAULT_POLICY
+    from etl.backfill.worker import Job, LogTerms
+    from etl.coverage.retry_schedule import DEFAULT_POLICY
 
     settings = session.settings
     session.sources()  # Refuses here what every worker would refuse.
@@ -190,8 +194,8 @@ def _run(
     counted: bool = False,
     **how: Any,  # noqa: ANN401
 ) -> None:
-    from etl import logs
-    from etl.backfill import plan, warn_of_other_policies
+    from etl.backfill.plan import plan, warn_of_other_policies
+    from etl.runtime import logs
 
     todo = plan(session.lake(), hours, policy=job.tries, now=datetime.now(UTC), redo=job.redo)
     warn_of_other_policies(todo, job.options.emails.name)
@@ -230,8 +234,8 @@ def _conclude(summary: Summary) -> None:
 
 def _done(session: Session, todo: Plan, job: Job, *, workers: int | None, max_rate: int | None, engine: str) -> Summary:
     """Does what is due, watched."""
-    from etl.backfill import Patience
-    from etl.backfill import backfill as backfill_hours
+    from etl.backfill.run import Patience
+    from etl.backfill.run import backfill as backfill_hours
     from etl.cli.progress import watching_many
 
     settings = session.settings
@@ -247,12 +251,12 @@ def _done(session: Session, todo: Plan, job: Job, *, workers: int | None, max_ra
 def _hands(engine: str, job: Job) -> Iterator[tuple[Callable[[int, Job], Hands], int]]:
     """Gives what makes those who bring hours, and how many hours they can bring at once."""
     if engine == "spark":
-        from etl.backfill.on_spark import spark_hands
+        from etl.backfill.spark_pool import spark_hands
 
         with spark_hands(job) as found:
             yield found
     else:
-        from etl.backfill import Crew
+        from etl.backfill.worker_pool import Crew
 
         yield Crew, _processors()
 
@@ -267,7 +271,8 @@ def _processors() -> int:
 def _print_plan(
     session: Session, todo: Plan, *, workers: int, processors: int | None, max_rate: int | None, form: str
 ) -> None:
-    from etl.backfill import Summary, estimate
+    from etl.backfill.estimate import estimate
+    from etl.backfill.summary import Summary
 
     cost = estimate(session.lake(), todo, workers=workers, processors=processors, max_rate=max_rate)
     rest = Summary(hours=todo.hours, reports=todo.settled, seconds=0, workers=workers)
@@ -292,7 +297,7 @@ def _print_plan(
             }
         )
         return
-    from etl.cli.tables import listing, size_text
+    from etl.cli.formatting import listing, size_text
 
     rows = [("to be run", f"{cost.hours:,}", size_text(cost.source_bytes), size_text(cost.parquet_bytes))]
     rows += [(f"left alone: {ending}", f"{share.hours:,}", "", "") for ending, share in rest.shares().items()]
@@ -306,7 +311,7 @@ def _print_plan(
 
 def _cost_lines(session: Session, cost: Estimate, workers: int) -> Iterator[str]:
     """Says how long it takes and what room it needs, and where that is known from."""
-    from etl.cli.tables import size_text
+    from etl.cli.formatting import size_text
 
     if not cost.hours:
         return
@@ -334,7 +339,7 @@ def _print_summary(session: Session, summary: Summary, *, ran: int, form: str) -
     if form == JSON:
         print_json(summary.as_json())
         return
-    from etl.cli.tables import listing, printable, size_text
+    from etl.cli.formatting import listing, printable, size_text
 
     rows = [
         (

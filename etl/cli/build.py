@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Final
 
 import rich_click as click
 
-from etl.cli.front import Command
+from etl.cli.command_base import Command
+from etl.cli.context import Session, with_session
 from etl.cli.output import JSON, JSON_LINES, TABLE, print_json, print_line, print_rows, takes_format
 from etl.cli.ranges import takes_days
-from etl.cli.session import Session, with_session
 from etl.errors import EtlError, UsageError
 from etl.plural import plural
 
@@ -20,11 +20,11 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from etl.settings import Settings
-    from etl.warehouse.bigquery_engine import Place
+    from etl.warehouse.bigquery.builder import Place
     from etl.warehouse.build import BuildOptions
-    from etl.warehouse.inputs import Days
-    from etl.warehouse.making import Entry
+    from etl.warehouse.lake_inputs import Days
     from etl.warehouse.plan import Piece
+    from etl.warehouse.table_builder import Entry
 
 
 _LEAST_ADDRESS_SPACE: Final = 8 << 30
@@ -86,8 +86,8 @@ def in_bigquery(settings: Settings) -> Place:
     Raises:
         UsageError: If they name none, or none that can be.
     """
-    from etl.warehouse.bigquery_engine import Place
-    from etl.warehouse.bigquery_jobs import DatasetName
+    from etl.warehouse.bigquery.builder import Place
+    from etl.warehouse.bigquery.client import DatasetName
 
     if settings.dataset is None:
         raise UsageError("no dataset of BigQuery is named", hint="name one with --dataset PROJECT.DATASET")
@@ -101,9 +101,9 @@ def in_bigquery(settings: Settings) -> Place:
 
 
 def _planned(session: Session, place: Place | None, options: BuildOptions, now: datetime) -> list[Piece]:
-    from etl.warehouse.bigquery_engine import plan
+    from etl.warehouse.bigquery.builder import plan
     from etl.warehouse.build import planned
-    from etl.warehouse.tables import Warehouse
+    from etl.warehouse.table_state import Warehouse
 
     if place is not None:
         return plan(place, session.lake(), options, now=now)
@@ -112,9 +112,9 @@ def _planned(session: Session, place: Place | None, options: BuildOptions, now: 
 
 def _build(session: Session, place: Place | None, options: BuildOptions, *, form: str) -> None:
     from etl.cli.progress import counting
-    from etl.warehouse import bigquery_engine
+    from etl.warehouse.bigquery import builder
     from etl.warehouse.build import build as build_tables
-    from etl.warehouse.tables import Warehouse
+    from etl.warehouse.table_state import Warehouse
 
     _warn_of_little_memory()
     entries: list[Entry] = []
@@ -135,7 +135,7 @@ def _build(session: Session, place: Place | None, options: BuildOptions, *, form
             if place is None:
                 build_tables(Warehouse.at(where), session.lake(), options, watch=watch, begins=progress.begin)
             else:
-                bigquery_engine.build(place, session.lake(), options, watch=watch, begins=progress.begin, told=told)
+                builder.build(place, session.lake(), options, watch=watch, begins=progress.begin, told=told)
     except EtlError:
         if entries or form == JSON:
             _print_entries(session, where, entries, form=form)
@@ -157,7 +157,7 @@ def _warn_of_little_memory() -> None:
 
 
 def _print_plan(session: Session, found: Sequence[Piece], *, form: str) -> None:
-    from etl.cli.tables import listing, size_text
+    from etl.cli.formatting import listing, size_text
 
     if form != TABLE:
         objects = (
@@ -189,7 +189,7 @@ def _print_plan(session: Session, found: Sequence[Piece], *, form: str) -> None:
 
 
 def _print_entries(session: Session, where: str, entries: Sequence[Entry], *, form: str) -> None:
-    from etl.cli.tables import listing, size_text
+    from etl.cli.formatting import listing, size_text
 
     if form == JSON_LINES:  # They were printed as they came.
         return

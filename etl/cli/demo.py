@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Final
 
 import rich_click as click
 
-from etl.cli.front import Command
+from etl.cli.command_base import Command
+from etl.cli.context import Session, with_session
 from etl.cli.run import run_and_report
-from etl.cli.session import Session, with_session
 from etl.errors import EtlError
 from etl.hours import Hour
 from etl.plural import plural
@@ -21,7 +21,7 @@ from etl.plural import plural
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from etl.archive.contract import Source
+    from etl.archive.source import Source
     from etl.lake.lake import Lake
 
 _PATIENCE_SECONDS: Final = 3.0
@@ -109,7 +109,7 @@ def _fetch_and_ask(session: Session, lake: Lake, hour: Hour, sources: Sequence[S
     session.out.print(f"{query};\n", style="cyan")
     answer = _answer(query) if "://" not in lake.address else None
     if answer is not None:
-        from etl.cli.tables import listing, printable
+        from etl.cli.formatting import listing, printable
 
         rows = [(printable(name), f"{events:,}") for name, events in answer]
         session.out.print(listing(("repo_name", "events"), rows, right=("events",)))
@@ -128,8 +128,8 @@ def _build_and_draw(session: Session, lake: Lake, hour: Hour, warehouse: str, pa
     from etl.cli.report import dashboard_page
     from etl.cli.status import write_whole
     from etl.warehouse.build import BuildOptions, build
-    from etl.warehouse.inputs import Days
-    from etl.warehouse.tables import Warehouse
+    from etl.warehouse.lake_inputs import Days
+    from etl.warehouse.table_state import Warehouse
 
     day = hour.start.date()
     days = Days(day, day)

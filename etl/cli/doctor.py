@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Final
 
 import rich_click as click
 
-from etl.cli.front import Command
+from etl.cli.command_base import Command
+from etl.cli.context import Session, with_session
 from etl.cli.output import JSON, print_json, takes_format
-from etl.cli.session import Session, with_session
 from etl.errors import SourceUnreachableError, StoreError, UsageError
 from etl.plural import plural
 
@@ -69,7 +69,7 @@ def doctor(session: Session, checks: tuple[str, ...], read_only: bool, form: str
 def _print(session: Session, findings: Sequence[Finding]) -> None:
     from rich.text import Text
 
-    from etl.cli.tables import listing, printable
+    from etl.cli.formatting import listing, printable
 
     rows = [
         (

@@ -8,17 +8,17 @@ from typing import TYPE_CHECKING
 import rich_click as click
 
 from etl.cli.build import in_bigquery
-from etl.cli.front import Command
+from etl.cli.command_base import Command
+from etl.cli.context import Session, with_session
 from etl.cli.output import JSON, JSON_LINES, TABLE, print_json, print_line, print_rows, takes_format
 from etl.cli.ranges import takes_days
-from etl.cli.session import Session, with_session
 from etl.plural import plural
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from etl.warehouse.inputs import Days
-    from etl.warehouse.loading import Loaded, Step
+    from etl.warehouse.bigquery.loader import Loaded, Step
+    from etl.warehouse.lake_inputs import Days
 
 
 @click.command(
@@ -44,11 +44,11 @@ def load(session: Session, days: Days, *, dry_run: bool, form: str) -> None:
     The warehouse has to lie in a bucket. Loading costs nothing. Tables and views are created where there are none, gain
     columns where a model has, and are never dropped. It may be stopped at any time: rerun to resume.
     """
-    from etl.warehouse.bigquery_engine import alone
-    from etl.warehouse.bigquery_tables import ensure
-    from etl.warehouse.loading import load as load_tables
-    from etl.warehouse.loading import steps
-    from etl.warehouse.tables import Warehouse
+    from etl.warehouse.bigquery.builder import alone
+    from etl.warehouse.bigquery.loader import load as load_tables
+    from etl.warehouse.bigquery.loader import steps
+    from etl.warehouse.bigquery.schema_sync import ensure
+    from etl.warehouse.table_state import Warehouse
 
     place = in_bigquery(session.settings)
     warehouse = Warehouse.at(session.settings.warehouse)
@@ -77,7 +77,7 @@ def load(session: Session, days: Days, *, dry_run: bool, form: str) -> None:
 
 
 def _print_steps(session: Session, found: Sequence[Step], *, form: str) -> None:
-    from etl.cli.tables import size_text
+    from etl.cli.formatting import size_text
 
     if form != TABLE:
         rows = (
@@ -104,7 +104,7 @@ def _as_object(each: Loaded) -> dict[str, object]:
 
 
 def _print_table(session: Session, found: Sequence[tuple[Step, int]]) -> None:
-    from etl.cli.tables import listing, size_text
+    from etl.cli.formatting import listing, size_text
 
     rows = []
     for (name, action), group in groupby(found, key=lambda each: (each[0].model.name, each[0].action)):

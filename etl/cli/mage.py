@@ -12,14 +12,14 @@ from typing import TYPE_CHECKING, Final, NoReturn
 
 import rich_click as click
 
-from etl.cli.front import Command, Group
+from etl.cli.command_base import Command, Group
+from etl.cli.context import Session, with_session
 from etl.cli.output import JSON, TABLE, print_json, takes_format
 from etl.cli.ranges import takes_hours
-from etl.cli.session import Session, with_session
 from etl.errors import IncompleteError, StoreError
 from etl.hours import Hour, HourRange
-from etl.memory import keep_memory
 from etl.plural import plural
+from etl.runtime.arrow_memory import keep_memory
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

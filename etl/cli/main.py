@@ -14,20 +14,20 @@ from typing import TYPE_CHECKING, Any, Final, TextIO
 import rich_click as click
 
 from etl import __version__
-from etl.cli import missing
+from etl.cli import missing_extras
 from etl.cli.backfill import backfill, catch_up
 from etl.cli.build import build
+from etl.cli.command_base import Front
 from etl.cli.demo import demo
 from etl.cli.doctor import doctor
-from etl.cli.front import Front
 from etl.cli.load import load
-from etl.cli.look import show
 from etl.cli.mage import mage
 from etl.cli.practice import practice
 from etl.cli.report import report, serve
 from etl.cli.run import run
 from etl.cli.schema import schema
 from etl.cli.settings import settings
+from etl.cli.show import show
 from etl.cli.status import status
 from etl.cli.submit import submit
 from etl.cli.verify import verify
@@ -155,7 +155,7 @@ def _explained(error: Exception, args: Sequence[str]) -> int:
     if isinstance(error, OSError) and (failed := _flush(sys.stdout)) is not None:
         return _output_failed(failed)
     if isinstance(error, ModuleNotFoundError):
-        error = missing.explained(error) or error
+        error = missing_extras.explained(error) or error
     if isinstance(error, EtlError):
         return _refuse(error.message, error.hint, error.exit_code)
     if isinstance(error, click.ClickException):
@@ -174,7 +174,7 @@ def _usage_hint(error: click.ClickException, args: Sequence[str]) -> str | None:
 
 
 def _unexpected(error: Exception) -> int:
-    from etl import logs
+    from etl.runtime import logs
 
     if isinstance(error, MemoryError) or str(error) == "can't start new thread":
         return _refuse(
@@ -197,7 +197,7 @@ def _unexpected(error: Exception) -> int:
 
 def _refuse(message: str, hint: str | None, code: ExitCode) -> int:
     """Says on standard error what went wrong, without any e-mail address, and gives the exit code."""
-    logs = sys.modules.get("etl.logs")
+    logs = sys.modules.get("etl.runtime.logs")
     if logs is not None and logs.writes_json():
         import structlog
 

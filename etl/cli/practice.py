@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import rich_click as click
 
-from etl.cli.front import Command, Group
+from etl.cli.command_base import Command, Group
 from etl.cli.ranges import HoursType, takes_hours
 from etl.hours import FIRST_HOUR, HourRange, newest_finished_hour
 from etl.plural import plural

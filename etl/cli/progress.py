@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Final
 import structlog
 from typing_extensions import override
 
-from etl import logs
 from etl.plural import plural
+from etl.runtime import logs
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -19,10 +19,11 @@ if TYPE_CHECKING:
     from rich.console import Console
     from rich.progress import Progress, Task, TaskID
 
-    from etl.backfill import BackfillWatch, HourReport
-    from etl.backfill import Progress as HourProgress
+    from etl.backfill.run import BackfillWatch
+    from etl.backfill.summary import HourReport
+    from etl.backfill.worker_pool import Progress as HourProgress
+    from etl.hour_pipeline import Watch
     from etl.hours import Hour
-    from etl.pipeline import Watch
 
 LOG_EVERY_SECONDS: Final = 10.0
 _SPEED_SECONDS: Final = 600.0

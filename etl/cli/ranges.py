@@ -20,7 +20,7 @@ from etl.hours import FIRST_HOUR, Hour, HourRange, newest_finished_hour
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from etl.warehouse.inputs import Days
+    from etl.warehouse.lake_inputs import Days
 
 _DAY: Final = re.compile(r"\d{4}-\d{1,2}-\d{1,2}", re.ASCII)
 _NOW: Final = "now"
@@ -171,7 +171,7 @@ def day_range(first: date | None, last: date | None) -> Days:
     Raises:
         UsageError: If the last comes before the first.
     """
-    from etl.warehouse.inputs import Days
+    from etl.warehouse.lake_inputs import Days
 
     last = last or first
     if first is not None and last is not None and last < first:

@@ -10,17 +10,17 @@ from urllib.parse import quote
 
 import rich_click as click
 
-from etl.cli.front import Command
+from etl.cli.command_base import Command
+from etl.cli.context import Session, with_session
 from etl.cli.output import JSON, print_json, takes_format
 from etl.cli.ranges import takes_days
-from etl.cli.session import Session, with_session
 from etl.cli.status import write_whole
 from etl.errors import UsageError
 from etl.plural import plural
 
 if TYPE_CHECKING:
     from etl.report.server import LivePage
-    from etl.warehouse.inputs import Days
+    from etl.warehouse.lake_inputs import Days
 
 _OUT: Final = Path("report.html")
 _COVERAGE_PATH: Final = "/coverage"
@@ -81,7 +81,7 @@ def report(
         return
     if template is not None:
         raise UsageError("--template is for --looker-studio", hint="name the dataset with --looker-studio")
-    from etl.cli.tables import size_text
+    from etl.cli.formatting import size_text
 
     path = _OUT if out is None else out
     if coverage is not None and coverage.absolute() == path.absolute():
@@ -138,26 +138,26 @@ def dashboard_page(address: str, days: Days, *, coverage: str | None = None) -> 
         days: The days it shows.
         coverage: The link to the coverage page; none if None.
     """
-    from etl.report import cube, dashboard
-    from etl.warehouse.tables import Warehouse
+    from etl.report import aggregates, dashboard
+    from etl.warehouse.table_state import Warehouse
 
     warehouse = Warehouse.at(address)
-    counts = cube.read(warehouse, days.first, days.last)
+    counts = aggregates.read(warehouse, days.first, days.last)
     return dashboard.render(counts, warehouse=warehouse.address, now=datetime.now(UTC), coverage=coverage)
 
 
 def _require_dashboard(address: str) -> None:
     """Raises at the start what would make every request for the dashboard fail: no library, or no local warehouse."""
     from etl.report import vega_bundle
-    from etl.warehouse.reading import opened
-    from etl.warehouse.tables import Warehouse
+    from etl.warehouse.duckdb_views import opened
+    from etl.warehouse.table_state import Warehouse
 
     with opened(Warehouse.at(address)):
         vega_bundle.library()
 
 
 def _coverage_page(session: Session, *, dashboard: str) -> str:
-    from etl.lake.coverage import coverage
+    from etl.coverage.coverage import coverage
     from etl.report import coverage_page
 
     lake, now = session.lake(), datetime.now(UTC)
@@ -173,7 +173,7 @@ def _link(page: Path, other: Path) -> str:
 def _behind(session: Session, days: Days) -> int:
     """Returns how many partitions a build from the lake would make."""
     from etl.warehouse.build import BuildOptions, planned
-    from etl.warehouse.tables import Warehouse
+    from etl.warehouse.table_state import Warehouse
 
     options = BuildOptions(days=days, thresholds=session.thresholds())
     return len(planned(Warehouse.at(session.settings.warehouse), session.lake(), options, now=datetime.now(UTC)))
@@ -181,7 +181,7 @@ def _behind(session: Session, days: Days) -> int:
 
 def _live_dashboard(session: Session, days: Days) -> LivePage:
     from etl.report.server import LivePage
-    from etl.warehouse.tables import TABLES, Warehouse
+    from etl.warehouse.table_state import TABLES, Warehouse
 
     store = Warehouse.at(session.settings.warehouse).store
     return LivePage(

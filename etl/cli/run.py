@@ -6,21 +6,21 @@ from typing import TYPE_CHECKING, Any, Final
 
 import rich_click as click
 
-from etl.cli.front import Command
+from etl.cli.command_base import Command
+from etl.cli.context import HOUR, Session, with_session
 from etl.cli.output import JSON, TABLE, takes_format
-from etl.cli.session import HOUR, Session, with_session
 from etl.errors import DamagedError, UsageError
 from etl.hours import Hour
-from etl.memory import keep_memory
 from etl.plural import plural
+from etl.runtime.arrow_memory import keep_memory
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from etl.archive.contract import Source
+    from etl.archive.source import Source
+    from etl.hour_pipeline import HourResult, RunOptions
     from etl.lake.lake import Lake
     from etl.lake.manifest import Manifest, Replaced
-    from etl.pipeline import HourResult, RunOptions
 
 _PARTS: Final = ("year", "month", "day", "hour")
 _TOP_TYPES: Final = 8
@@ -92,7 +92,7 @@ def run_and_report(
         EtlError: What ``run_hour`` raises.
     """
     from etl.cli.progress import watching
-    from etl.pipeline import run_hour
+    from etl.hour_pipeline import run_hour
 
     before = lake.manifest(hour)
     try:
@@ -125,7 +125,7 @@ def _print(session: Session, lake: Lake, manifest: Manifest, *, headline: str, f
 
 
 def _print_summary(session: Session, lake: Lake, manifest: Manifest) -> None:
-    from etl.cli.tables import created_text, facts_table, printable, size_text, types_table
+    from etl.cli.formatting import created_text, facts_table, printable, size_text, types_table
 
     content, file = manifest.content, manifest.events_file
     if content is None or file is None:
@@ -155,7 +155,7 @@ def _print_summary(session: Session, lake: Lake, manifest: Manifest) -> None:
 
 def _replaced_text(replaced: Replaced) -> str:
     """Says which version of the source's file the hour held before."""
-    from etl.cli.tables import printable, size_text, time_text
+    from etl.cli.formatting import printable, size_text, time_text
 
     version = "" if replaced.etag is None else f", etag {printable(replaced.etag)}"
     return (
@@ -165,7 +165,7 @@ def _replaced_text(replaced: Replaced) -> str:
 
 
 def _headline(result: HourResult, options: RunOptions) -> str:
-    from etl.pipeline import Outcome
+    from etl.hour_pipeline import Outcome
 
     if result.outcome is not Outcome.UNCHANGED:
         return _stored_line(result.manifest)

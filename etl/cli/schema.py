@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING, Any, cast
 
 import rich_click as click
 
-from etl.cli.front import Command
+from etl.cli.command_base import Command
 from etl.errors import UsageError
 
 if TYPE_CHECKING:
-    from etl.warehouse.bigquery import Cut
+    from etl.warehouse.bigquery.ddl import Cut
 
 
 @click.command(
@@ -78,7 +78,7 @@ def _draw(markdown: str) -> None:
 def _print_tables(events_by: Cut) -> None:
     import json
 
-    from etl.warehouse.bigquery import resources
+    from etl.warehouse.bigquery.ddl import resources
 
     found: list[dict[str, Any]] = resources(events_by)
     click.echo(json.dumps(found, indent=2, ensure_ascii=False))

@@ -6,9 +6,9 @@ from dataclasses import asdict
 
 import rich_click as click
 
-from etl.cli.front import Command
+from etl.cli.command_base import Command
+from etl.cli.context import Session, with_session
 from etl.cli.output import JSON, print_json, takes_format
-from etl.cli.session import Session, with_session
 
 
 @click.command(
@@ -27,7 +27,7 @@ def settings(session: Session, form: str) -> None:
     A flag goes before the environment (GHARCHIVE_LAKE), that before .env, that before secrets.json, that before the
     default. An unknown key in any of them is an error.
     """
-    from etl.cli.tables import listing, printable
+    from etl.cli.formatting import listing, printable
 
     shown = session.loaded.shown()
     if form == JSON:

@@ -12,14 +12,14 @@ from typing import TYPE_CHECKING, Any, Final
 import rich_click as click
 from typing_extensions import override
 
-from etl.cli.front import Command
+from etl.cli.command_base import Command
+from etl.cli.context import Session, with_session
 from etl.cli.output import JSON, JSON_LINES, TABLE, takes_format
 from etl.cli.ranges import LengthType, hours_back_from, takes_hours
-from etl.cli.session import Session, with_session
 from etl.errors import IncompleteError, UsageError
 from etl.hours import HourRange, newest_finished_hour
-from etl.memory import share_memory
 from etl.plural import plural
+from etl.runtime.arrow_memory import share_memory
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -110,8 +110,8 @@ def status(  # noqa: PLR0913, PLR0917 -- the arguments of a command are its flag
 ) -> None:
     """Tell which hours are in the lake, which are not and why, and when they are tried again."""
     share_memory()
-    from etl.cli.calendar import SHOWN, print_coverage, print_hours
-    from etl.lake.coverage import COVERAGE_SCHEMA, NOT_THERE, coverage
+    from etl.cli.coverage_view import SHOWN, print_coverage, print_hours
+    from etl.coverage.coverage import COVERAGE_SCHEMA, NOT_THERE, coverage
 
     form = _form(form, out)
     if late_after is not None and only is not None and _NEVER_LATE in only:
@@ -145,7 +145,7 @@ def status(  # noqa: PLR0913, PLR0917 -- the arguments of a command are its flag
 
 def _watched(lake: Lake, now: datetime) -> HourRange:
     """Returns the hours that a monitor looks at: the newest that are over, as far as the lake goes back."""
-    from etl.lake.coverage import extent
+    from etl.coverage.coverage import extent
 
     hours = hours_back_from(newest_finished_hour(now), _WATCHED_HOURS)
     known = extent(lake, now=now)
@@ -161,7 +161,7 @@ def _of_status(table: pa.Table, statuses: Sequence[str]) -> pa.Table:
 
 
 def _refuse_late(table: pa.Table, statuses: Sequence[str], late_after: int, now: datetime) -> None:
-    from etl.lake.coverage import late
+    from etl.coverage.coverage import late
 
     rows = late(table, statuses, before=now - timedelta(hours=late_after))
     if not len(rows):

@@ -12,9 +12,9 @@ import rich_click as click
 from typing_extensions import override
 
 from etl.cli.backfill import MOST_WORKERS, Rate
-from etl.cli.front import Command, Group
+from etl.cli.command_base import Command, Group
+from etl.cli.context import Session, with_session
 from etl.cli.ranges import LengthType, takes_days, takes_hours
-from etl.cli.session import Session, with_session
 from etl.errors import UsageError
 
 if TYPE_CHECKING:
@@ -22,8 +22,8 @@ if TYPE_CHECKING:
 
     from etl.hours import HourRange
     from etl.settings import Settings
-    from etl.submit import Batches, JobName, Place
-    from etl.warehouse.inputs import Days
+    from etl.spark.dataproc import Batches, JobName, Place
+    from etl.warehouse.lake_inputs import Days
 
 _PROPERTY: Final = re.compile(r"(?P<name>[A-Za-z][A-Za-z0-9._-]*)=(?P<value>.*)", re.ASCII)
 _REMEMBERED: Final = 100_000
@@ -182,7 +182,7 @@ def cancel(session: Session, name: str) -> None:
 
 
 def _send(session: Session, job: JobName, words: list[str], how: _How) -> None:
-    from etl.submit import Batches, Order, new_name, request_of
+    from etl.spark.dataproc import Batches, Order, new_name, request_of
 
     place = _place(session.settings)
     order = Order(
@@ -206,8 +206,8 @@ def _send(session: Session, job: JobName, words: list[str], how: _How) -> None:
 
 
 def _await(session: Session, batches: Batches, name: str, every: float) -> None:
-    from etl.submit import follow as follow_batch
-    from etl.submit import refuse_failure
+    from etl.spark.dataproc import follow as follow_batch
+    from etl.spark.dataproc import refuse_failure
 
     said = ""
 
@@ -226,7 +226,7 @@ def _await(session: Session, batches: Batches, name: str, every: float) -> None:
 
 
 def _print_cost(session: Session, name: str, batch: Any) -> None:  # noqa: ANN401 -- of Dataproc's client
-    from etl.submit import PRICES, cost_of
+    from etl.spark.dataproc import PRICES, cost_of
 
     cost = cost_of(batch)
     if cost is None:
@@ -239,13 +239,13 @@ def _print_cost(session: Session, name: str, batch: Any) -> None:  # noqa: ANN40
 
 
 def _batches(settings: Settings) -> Batches:
-    from etl.submit import Batches
+    from etl.spark.dataproc import Batches
 
     return Batches(_project(settings), _region(settings))
 
 
 def _place(settings: Settings) -> Place:
-    from etl.submit import Place
+    from etl.spark.dataproc import Place
 
     if settings.spark_image is None:
         raise UsageError(
@@ -263,7 +263,7 @@ def _place(settings: Settings) -> Place:
 
 
 def _project(settings: Settings) -> str:
-    from etl.submit import default_project
+    from etl.spark.dataproc import default_project
 
     project = settings.spark_project or default_project()
     if project is None:
@@ -278,7 +278,7 @@ def _region(settings: Settings) -> str:
 
 
 def _bucket(address: str) -> str:
-    from etl import gcs
+    from etl.storage import gcs
 
     if not gcs.is_address(address):
         raise UsageError(f"{address} is a folder of this machine", hint=_NOWHERE)

@@ -9,22 +9,22 @@ from typing import TYPE_CHECKING, Any, Final
 
 import rich_click as click
 
-from etl.cli.front import Command
+from etl.cli.command_base import Command
+from etl.cli.context import Session, with_session
 from etl.cli.output import JSON, print_json, takes_format
 from etl.cli.ranges import takes_hours
-from etl.cli.session import Session, with_session
 from etl.errors import ShrinkRefusedError, StoreError, VerifyError
 from etl.plural import plural
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
+    from etl.backfill.repair import Repair
     from etl.hours import Hour, HourRange
+    from etl.lake.garbage_collection import Inventory, Orphan
     from etl.lake.lake import Lake
     from etl.lake.manifest import Status
-    from etl.lake.orphans import Inventory, Orphan
-    from etl.lake.store import ObjectInfo
-    from etl.repair import Repair
+    from etl.storage.store import ObjectInfo
 
 _MOST_WORKERS: Final = 32
 _UNFINISHED: Final = "a killed run left it unfinished"
@@ -151,7 +151,7 @@ class _Verification:
             ShrinkRefusedError: If that is so only because sources have fewer events now.
             StoreError: If the lake cannot be read or written.
         """
-        from etl.lake.orphans import take_inventory
+        from etl.lake.garbage_collection import take_inventory
 
         # At once: the next to write, which a repair is, would sweep without a word.
         swept = self._lake.store.sweep() if self._prune else []
@@ -167,7 +167,7 @@ class _Verification:
     def _check(self, inventory: Inventory) -> None:
         from etl.cli.progress import counting
         from etl.events.schema import ARROW_SCHEMA
-        from etl.lake.checking import check_hours
+        from etl.lake.integrity import check_hours
 
         hours = inventory.hours
         verdicts = check_hours(self._lake.store, hours, ARROW_SCHEMA, deep=self._deep, workers=self._workers)
@@ -184,7 +184,7 @@ class _Verification:
                     self._print(f"{verdict.hour}: {'; '.join(verdict.problems)}")
 
     def _repair(self) -> None:
-        from etl.repair import Mending
+        from etl.backfill.repair import Mending
 
         for hour, repair in self._repairs():
             self._print(f"{hour}: {repair.mending}{'' if repair.note is None else f': {repair.note}'}")
@@ -197,8 +197,8 @@ class _Verification:
 
     def _repairs(self) -> Iterator[tuple[Hour, Repair]]:
         """Tries each bad hour; what only one of them meets with does not keep the others from theirs."""
-        from etl.lake.checking import ERRORS_IN_A_ROW
-        from etl.repair import Mending, Repair
+        from etl.backfill.repair import Mending, Repair
+        from etl.lake.integrity import ERRORS_IN_A_ROW
 
         in_a_row = 0
         for hour in list(self._found.bad):
@@ -213,8 +213,8 @@ class _Verification:
             yield hour, repair
 
     def _repaired(self, hour: Hour) -> Repair:
+        from etl.backfill.repair import repair_hour
         from etl.cli.progress import watching
-        from etl.repair import repair_hour
 
         with watching(str(hour), self._session.err) as watch:
             return repair_hour(
@@ -233,7 +233,7 @@ class _Verification:
             self._tell(info, _UNFINISHED, removed=False)
 
     def _treat_orphans(self, inventory: Inventory) -> None:
-        from etl.lake.orphans import find_orphans
+        from etl.lake.garbage_collection import find_orphans
 
         for orphan in list(find_orphans(self._lake, inventory, self._found.bad)):
             # A folder without a single hour is hardly a lake, and strangers in it are somebody's.
@@ -242,8 +242,8 @@ class _Verification:
 
     def _removed(self, orphan: Orphan) -> bool:
         from etl.events.schema import ARROW_SCHEMA
+        from etl.lake.garbage_collection import remove_orphan
         from etl.lake.layout import events_key, manifest_key
-        from etl.lake.orphans import remove_orphan
 
         if not remove_orphan(self._lake, orphan):
             return False
@@ -256,7 +256,7 @@ class _Verification:
         return True
 
     def _tell(self, info: ObjectInfo, reason: str, *, removed: bool) -> None:
-        from etl.cli.tables import size_text
+        from etl.cli.formatting import size_text
 
         (self._found.removed if removed else self._found.orphans).append(info)
         self._found.reasons[info.key] = reason
@@ -283,7 +283,7 @@ class _Verification:
         return f"no events are stored, as its manifest says: it is {status} (`show {hour}` has the reason)"
 
     def _hours_line(self) -> str:
-        from etl.cli.tables import size_text
+        from etl.cli.formatting import size_text
 
         found = self._found
         empty = found.empty.total()
@@ -300,7 +300,7 @@ class _Verification:
         return line + (f"; {absent:,} of the range {'is' if absent == 1 else 'are'} not in the lake" if absent else "")
 
     def _orphans_line(self) -> str:
-        from etl.cli.tables import size_text
+        from etl.cli.formatting import size_text
 
         parts = [
             f"{len(files):,} {what}, {size_text(sum(info.size for info in files))}"
@@ -342,7 +342,7 @@ class _Verification:
 
     def _print(self, line: str) -> None:
         """Prints a line for people; JSON is one document at the end."""
-        from etl.cli.tables import printable
+        from etl.cli.formatting import printable
 
         if self._form == JSON:
             return

@@ -3,7 +3,7 @@
 What makes it fast, each step measured (``benchmarks/README.md``):
 
 * ``payload``, ``actor``, ``repo`` and ``org`` are taken as they stand in the source, byte for byte, by code that
-  leaves the interpreter free (``etl.events.compiled``): the payload is never parsed into values, only copied;
+  leaves the interpreter free (``etl.events.native.scanner``): the payload is never parsed into values, only copied;
 * the three entities recur within an hour, so their bytes are made a dictionary first, and only the distinct
   ones are read (``etl.events.entities``); their columns leave as Arrow dictionaries, which the parquet writer takes
   as they are;
@@ -21,7 +21,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from etl.events import arrow
-from etl.events.block import EventColumns
+from etl.events.batch import EventColumns
 from etl.events.entities import read_entities
 from etl.events.record import ENTITY_FIELDS, Row, join_object
 from etl.events.schema import ARROW_SCHEMA, NAMES

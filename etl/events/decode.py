@@ -1,6 +1,6 @@
 """Blocks of text in, row groups of the one schema out, and what there is to count on the way.
 
-Every block is first read whole (``etl.events.compiled``). One that is not plain through and through is split into
+Every block is first read whole (``etl.events.native.scanner``). One that is not plain through and through is split into
 documents, and these are halved until the ones that are not plain stand alone; these are read one by one
 (``etl.archive.documents``, ``etl.events.record``). A document over several lines is first put on one.
 """
@@ -21,11 +21,11 @@ from etl.archive.damage import Damage
 from etl.archive.documents import Block, Document, compacted, members, read_document, report_part
 from etl.archive.splitting import Part, Splitter, split
 from etl.events import arrow
-from etl.events.block import PUSH, EventColumns
+from etl.events.batch import PUSH, EventColumns
 from etl.events.canonical import canonical
 from etl.events.columns import to_table
-from etl.events.compiled import Hidden, scanner
 from etl.events.emails import EmailPolicy, spells_addresses
+from etl.events.native.scanner import Hidden, load_scanner
 from etl.events.record import Row, is_timeline, row_of
 
 ROW_GROUP_ROWS: Final = 100_000
@@ -150,7 +150,7 @@ class Decoder:
 
     def _columns(self, data: bytes) -> EventColumns | None:
         """Reads lines together, if each is plain and none spells an address as escapes, which only ``_treat`` sees."""
-        if (scan := scanner()) is None:
+        if (scan := load_scanner()) is None:
             return None
         lines, shows_damage = self._emails.scrub_block(data)
         # What was replaced may have been unsound, or an escape: the lines as they stand must be plain too.
@@ -254,13 +254,13 @@ def _key(row: Row, fields: Mapping[str, bytes]) -> int:
     # Half a surrogate pair has no bytes of its own in UTF-8.
     id_, type_ = (str(row[name] or "").encode(errors="surrogatepass") for name in ("id", "type"))
     said = (id_, type_, fields.get("created_at", b"")[1:-1])
-    scan = scanner()
+    scan = load_scanner()
     return hash(said) if scan is None else scan.key(*said)
 
 
 def splitter() -> Splitter:
     """Returns what splits text: the compiled code, or where that is absent its definition."""
-    scan = scanner()
+    scan = load_scanner()
     return split if scan is None else scan.split
 
 

@@ -13,7 +13,7 @@ from typing import Any, Final, NamedTuple
 import pyarrow as pa
 
 from etl.events import arrow
-from etl.events.compiled import scanner
+from etl.events.native.scanner import load_scanner
 from etl.events.record import ENTITY_FIELDS, join_object, read_entity
 from etl.events.schema import ARROW_SCHEMA
 
@@ -69,7 +69,7 @@ def _entity_runs(entity: str, raws: pa.Array[Any]) -> Iterator[Entities]:
 
 def _plain_entities(entity: str, raws: pa.Array[Any]) -> Entities | None:
     """Reads entities in one go; None if one of them is not plain."""
-    scan = scanner()
+    scan = load_scanner()
     columns = None if scan is None else scan.entities(raws, _MEMBERS[entity])
     if columns is None:
         return None

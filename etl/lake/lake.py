@@ -24,12 +24,9 @@ import structlog
 from tenacity import retry, retry_if_exception_type, stop_after_attempt, wait_random
 from typing_extensions import override
 
-from etl import gcs, logs
 from etl.errors import ConflictError, StoreError
 from etl.hours import Hour
-from etl.lake.checking import check_hour, inner_problems, read_footer, sha256_of
-from etl.lake.folder_store import FolderStore
-from etl.lake.gcs_store import GcsStore
+from etl.lake.integrity import check_hour, inner_problems, read_footer, sha256_of
 from etl.lake.layout import events_key, manifest_key, quarantine_key, quarantine_prefix
 from etl.lake.manifest import (
     CONTENT_KEY,
@@ -43,7 +40,11 @@ from etl.lake.manifest import (
     is_of_later_version,
     replaced_by,
 )
-from etl.lake.store import ABSENT, ObjectInfo, Store
+from etl.runtime import logs
+from etl.storage import gcs
+from etl.storage.gcs_store import GcsStore
+from etl.storage.local_store import FolderStore
+from etl.storage.store import ABSENT, ObjectInfo, Store
 
 if TYPE_CHECKING:
     from _typeshed import ReadableBuffer

@@ -12,13 +12,14 @@ from typing import Any, Final
 import msgspec
 import structlog
 
-from etl import logs, settings
+from etl import settings
 from etl.errors import ChecksFailedError
 from etl.events.emails import scrub_text
-from etl.mage import gates, many, steps, tables
-from etl.mage.parcel import parcel_of
-from etl.mage.times import hour_of_run, whole_number, yes_or_no
+from etl.mage import catch_up, quality_checks, steps, tables
+from etl.mage.execution_date import hour_of_run, whole_number, yes_or_no
+from etl.mage.task_payload import parcel_of
 from etl.plural import plural
+from etl.runtime import logs
 
 Variables = Mapping[str, Any]
 
@@ -39,7 +40,7 @@ def fetch_hour(variables: Variables) -> dict[str, Any]:
 
 def check_fetched(value: object, variables: Variables) -> None:
     """The gate behind it."""
-    gates.check_fetched(parcel_of(value), _terms(variables).spool)
+    quality_checks.check_fetched(parcel_of(value), _terms(variables).spool)
 
 
 def enforce_schema(value: object, variables: Variables) -> dict[str, Any]:
@@ -59,31 +60,31 @@ def publish_hour(value: object, variables: Variables) -> dict[str, Any]:
 
 def check_published(value: object, variables: Variables) -> None:
     """The gate behind it."""
-    gates.check_published(parcel_of(value), _terms(variables).lake)
+    quality_checks.check_published(parcel_of(value), _terms(variables).lake)
 
 
 def list_due_hours(variables: Variables) -> dict[str, Any]:
-    """Finds the newest hours that are not complete; see ``many.find_due``."""
+    """Finds the newest hours that are not complete; see ``catch_up.find_due``."""
     look_back = whole_number(variables, "look_back_hours", least=1, most=_MOST_HOURS)
-    return _told(many.find_due(_terms(variables), look_back=look_back))
+    return _told(catch_up.find_due(_terms(variables), look_back=look_back))
 
 
 def bring_due_hours(value: object, variables: Variables) -> dict[str, Any]:
-    """Brings them; see ``many.bring_due``."""
-    return _told(many.bring_due(many.read(value, many.Due), _run_of(variables), _terms(variables)))
+    """Brings them; see ``catch_up.bring_due``."""
+    return _told(catch_up.bring_due(catch_up.read(value, catch_up.Due), _run_of(variables), _terms(variables)))
 
 
 def report_coverage(value: object, variables: Variables) -> dict[str, Any]:
-    """Writes the coverage page and tells where it is; see ``many.report``."""
+    """Writes the coverage page and tells where it is; see ``catch_up.report``."""
     terms = _terms(variables)
     late = whole_number(variables, "late_hours", least=0, most=_MOST_HOURS)
     warehouse = settings.load().settings.warehouse
-    return _told(many.report(many.read(value, many.Brought), terms, warehouse=warehouse, late_hours=late))
+    return _told(catch_up.report(catch_up.read(value, catch_up.Brought), terms, warehouse=warehouse, late_hours=late))
 
 
 def check_report(value: object) -> None:
     """The gate behind it: no hour is late."""
-    many.check_report(many.read(value, many.Report))
+    catch_up.check_report(catch_up.read(value, catch_up.Report))
 
 
 def list_touched_days(variables: Variables) -> dict[str, Any]:
@@ -98,7 +99,7 @@ def build_tables(value: object) -> dict[str, Any]:
     """Makes it; see ``tables.build``."""
     read = settings.load().settings
     _configure_logs(read)
-    return _told(tables.build(many.read(value, tables.Touched), dataset=read.dataset))
+    return _told(tables.build(catch_up.read(value, tables.Touched), dataset=read.dataset))
 
 
 def check_built(value: object) -> None:
@@ -107,7 +108,7 @@ def check_built(value: object) -> None:
     Raises:
         ChecksFailedError: If one was.
     """
-    built: tables.Built = many.read(value, tables.Built)
+    built: tables.Built = catch_up.read(value, tables.Built)
     if refused := built.outcomes.get("refused", 0):
         raise ChecksFailedError(f"{plural(refused, 'partition')} broke a check; what is there is as it was")
 

@@ -11,7 +11,7 @@ and any ``Origin`` is accepted, and passwords may be guessed without end. The ru
 5. The sign-in page, the files it is made of, and signing in are open; failed attempts are limited.
 6. All else needs a login.
 
-``etl.mage.program`` puts this in front of Mage's own handlers. Nothing here needs Mage or Tornado.
+``etl.mage.queue_patch`` puts this in front of Mage's own handlers. Nothing here needs Mage or Tornado.
 """
 
 from __future__ import annotations

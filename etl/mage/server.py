@@ -31,7 +31,7 @@ import structlog
 from filelock import FileLock, Timeout
 
 from etl.errors import StoreError, UsageError, missing_extra
-from etl.mage.spool import Spool, touched
+from etl.mage.staging import Spool, touched
 
 DEFAULT_FOLDER: Final = ".mage_data"
 DEFAULT_PORT: Final = 6789
@@ -39,7 +39,7 @@ OWNER: Final = "owner@localhost"
 """The pages of Mage sign people in by their e-mail address; this one can get no mail."""
 
 _PROJECT: Final = "mage_pipeline"
-_PROGRAM: Final = "etl.mage.program"
+_PROGRAM: Final = "etl.mage.queue_patch"
 _DATABASE: Final = "MAGE_DATABASE_CONNECTION_URL"
 _PASSWORD: Final = "DEFAULT_OWNER_PASSWORD"  # noqa: S105 -- the name of a variable
 _KEY: Final = "JWT_SECRET"

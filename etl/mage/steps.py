@@ -1,8 +1,8 @@
 """The three steps of an hour, one a block: fetch it into the spool, give it the schema there, publish it in the lake.
 
-Together they do what ``etl.pipeline.run_hour`` does in one stroke, and by its means: the middle step *is* a run of the
-pipeline, from the spooled file into a lake of its own in the spool, and the last one puts that lake's hour into the
-real one. In between a gate may say no, and then the real lake is as it was.
+Together they do what ``etl.hour_pipeline.run_hour`` does at once, and they use it: the middle step *is* a run of the
+pipeline, from the staged file into a lake of its own in the staging folder, and the last one publishes that lake's hour
+in the real one. A quality check in between may refuse the hour; then the real lake stays as it was.
 
 Each step can be done again from its parcel alone: where the spool has been emptied meanwhile, by a kill or by a step
 that failed, the hour is fetched again.
@@ -23,19 +23,19 @@ from typing import Final, NoReturn
 import msgspec
 import structlog
 
-from etl.archive.contract import Body, HourNotFound, Source
 from etl.archive.fetch import Download, open_download, open_sources
+from etl.archive.source import Body, HourNotFound, Source
 from etl.errors import ConflictError, DamagedError, NotPublishedError, SourceUnreachableError, StoreError
 from etl.events.schema import SCHEMA_VERSION
+from etl.hour_pipeline import RunOptions, run_hour
 from etl.hours import Hour
 from etl.lake.lake import Lake
 from etl.lake.manifest import Content, Manifest, Status
-from etl.mage import gates
-from etl.mage.parcel import Origin, Parcel, State
-from etl.mage.spool import Spool, SpooledSource
-from etl.pipeline import RunOptions, run_hour
+from etl.mage import quality_checks
+from etl.mage.staging import Spool, SpooledSource
+from etl.mage.task_payload import Origin, Parcel, State
+from etl.run_options import run_options
 from etl.settings import Settings
-from etl.terms import run_options
 
 _LOOK_EVERY_SECONDS: Final = 30.0
 _COPY_BYTES: Final = 8 << 20
@@ -190,11 +190,11 @@ def bring(hour: Hour, run: str, terms: Terms) -> Parcel:
         StoreError: If the lake or the spool cannot be read or written.
     """
     parcel = fetch(hour, run, terms)
-    gates.check_fetched(parcel, terms.spool)
+    quality_checks.check_fetched(parcel, terms.spool)
     parcel = shape(parcel, terms)
     check_shaped(parcel, terms)
     parcel = publish(parcel, terms)
-    gates.check_published(parcel, terms.lake)
+    quality_checks.check_published(parcel, terms.lake)
     return parcel
 
 
@@ -208,8 +208,8 @@ def check_shaped(parcel: Parcel, terms: Terms) -> None:
         StoreError: If the lake cannot be written, or the spool cannot be read.
     """
     try:
-        gates.check_shaped(parcel, terms.spool, accept_partial=terms.accept_partial)
-    except gates.GateError as error:
+        quality_checks.check_shaped(parcel, terms.spool, accept_partial=terms.accept_partial)
+    except quality_checks.GateError as error:
         terms.lake.record(
             parcel.the_hour,
             Status.FAILED,
@@ -359,7 +359,7 @@ def _shaped_in_spool(parcel: Parcel, terms: Terms) -> Parcel:
     if terms.spool.lake(parcel).is_dir():
         return parcel
     again = _in_spool(msgspec.structs.replace(parcel, state=State.FETCHED), terms)
-    gates.check_fetched(again, terms.spool)
+    quality_checks.check_fetched(again, terms.spool)
     again = shape(again, terms)
     check_shaped(again, terms)
     return again
@@ -373,7 +373,7 @@ def _sha256(path: Path) -> str:
 def _published(parcel: Parcel, terms: Terms) -> Parcel:
     hour = parcel.the_hour
     made = Lake.at(str(terms.spool.lake(parcel)))
-    content, key = gates.made_of(made, hour)
+    content, key = quality_checks.made_of(made, hour)
     try:
         with terms.lake.publish(hour) as publication:
             current = None if publication.current is None else publication.current.content

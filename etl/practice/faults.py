@@ -34,8 +34,8 @@ from typing_extensions import override
 
 from etl.errors import StoreError, UsageError
 from etl.hours import Hour, HourRange
-from etl.practice.dice import Dice, fingerprint
 from etl.practice.generator import PracticeManifest
+from etl.practice.rng import Dice, fingerprint
 from etl.practice.server import (
     Generated,
     PracticeServer,

@@ -23,9 +23,9 @@ import msgspec
 
 from etl.errors import StoreError, UsageError
 from etl.hours import Hour
-from etl.practice import first, history, modern, timeline
-from etl.practice.history import Era
-from etl.practice.scene import Draft, Scene
+from etl.practice import era_a, era_b, era_c_d, eras
+from etl.practice.eras import Era
+from etl.practice.event_context import Draft, Scene
 
 GENERATOR_VERSION: Final = 1
 """Grows whenever the same arguments give other bytes than before."""
@@ -95,7 +95,7 @@ def generate_hour(hour: Hour, *, events: int | None = None, seed: int = 0) -> It
         NotPublishedError: If the archive never had a file of that name.
         UsageError: If ``events`` is negative.
     """
-    era = history.era_of(hour)
+    era = eras.era_of(hour)
     count = _event_count(era, events)
     scene = Scene(hour, era, seed)
     return _documents(scene, _form(scene), count)
@@ -139,7 +139,7 @@ def write_archive(hours: Iterable[Hour], folder: Path, *, events: int | None = N
         UsageError: If ``events`` is negative, or the folder holds an hour that was not made here.
         StoreError: If a file cannot be written.
     """
-    return [provide_hour(hour, folder, events=events, seed=seed) for hour in hours if history.existed(hour)]
+    return [provide_hour(hour, folder, events=events, seed=seed) for hour in hours if eras.existed(hour)]
 
 
 def provide_hour(hour: Hour, folder: Path, *, events: int | None = None, seed: int = 0) -> Path:
@@ -160,7 +160,7 @@ def provide_hour(hour: Hour, folder: Path, *, events: int | None = None, seed: i
         StoreError: If the file cannot be written.
     """
     path, beside = folder / f"{hour}.json.gz", folder / f"{hour}.manifest.json"
-    recipe = Recipe(events=_event_count(history.era_of(hour), events), seed=seed)
+    recipe = Recipe(events=_event_count(eras.era_of(hour), events), seed=seed)
     known = read_manifest(beside)
     if path.is_file():
         if known is None or known.recipe is None:
@@ -195,7 +195,7 @@ def _write(
 ) -> PracticeManifest:
     """Writes an hour; ``announce`` is called with its manifest when all is written and nothing visible yet."""
     documents = generate_hour(hour, events=events, seed=seed)
-    count = _event_count(history.era_of(hour), events)
+    count = _event_count(eras.era_of(hour), events)
     digest, size = sha256(), 0
     with _atomic_file(path) as file:
         for chunk in _compressed(documents):
@@ -227,10 +227,10 @@ def _event_count(era: Era, events: int | None) -> int:
 
 def _form(scene: Scene) -> _Form:
     if scene.era is Era.A:
-        return _Form(first.MAKERS, first.record, first.SHARES)
+        return _Form(era_a.MAKERS, era_a.record, era_a.SHARES)
     if scene.era is Era.B:
-        return _Form(timeline.MAKERS, timeline.record, timeline.shares_at(scene.now))
-    return _Form(modern.MAKERS, modern.record, modern.shares_at(scene.now))
+        return _Form(era_b.MAKERS, era_b.record, era_b.shares_at(scene.now))
+    return _Form(era_c_d.MAKERS, era_c_d.record, era_c_d.shares_at(scene.now))
 
 
 def _documents(scene: Scene, form: _Form, count: int) -> Iterator[bytes]:
@@ -259,7 +259,7 @@ class _Clock:
         self._count = max(count, 1)
         # Era B's files ran half a minute late: their first event is of :00:34, their last of :00:34 past the hour.
         self._start = scene.now + (34 if scene.era is Era.B else 0)
-        self._late = scene.now >= history.LATE_EVENTS
+        self._late = scene.now >= eras.LATE_EVENTS
 
     def set(self, position: int, *, pushes: bool) -> None:
         """Sets the scene to the event at ``position``; ``pushes``: whether its id is of the pushes' sequence."""
@@ -268,8 +268,8 @@ class _Clock:
         start = self._start - behind * _HOUR
         within = (position * _HOUR + scene.dice.below(_HOUR)) // self._count
         scene.now = start + within
-        scene.stamp = history.zulu(scene.now)
-        ids = history.event_ids(start, pushes=pushes)
+        scene.stamp = eras.zulu(scene.now)
+        ids = eras.event_ids(start, pushes=pushes)
         low, high = ids.at(start), ids.at(start + _HOUR)
         step = max((high - low) // self._count, 1)
         if step < 8:

@@ -9,10 +9,10 @@ from __future__ import annotations
 from base64 import b64encode
 from typing import Final
 
-from etl.practice import history, text
-from etl.practice.history import Detail
-from etl.practice.scene import Scene
-from etl.practice.world import Account, Repo, Thread
+from etl.practice import eras, text
+from etl.practice.entities import Account, Repo, Thread
+from etl.practice.eras import Detail
+from etl.practice.event_context import Scene
 
 _API: Final = "https://api.github.com"
 _WEB: Final = "https://github.com"
@@ -111,7 +111,7 @@ def repo(repo: Repo, scene: Scene) -> str:
         f'{{"id":{repo.id},{_node(detail, "Repository", repo.id)}"name":"{repo.name}",'
         f'"full_name":"{full}",{first}{second}'
         f'"html_url":"{_WEB}/{full}","description":{quoted(repo.description or None)},"fork":{flag(repo.fork)},'
-        f'{full.join(_REPO_ADDRESSES[detail])},"created_at":"{history.zulu(repo.born)}","updated_at":"{scene.stamp}",'
+        f'{full.join(_REPO_ADDRESSES[detail])},"created_at":"{eras.zulu(repo.born)}","updated_at":"{scene.stamp}",'
         f'"pushed_at":"{scene.stamp}",{full.join(_CLONES)},"homepage":{quoted(repo.homepage or None)},'
         f'"size":{repo.size},'
         f"{_repo_counts(repo, detail)}"
@@ -208,7 +208,7 @@ def issue(repo: Repo, thread: Thread, scene: Scene, *, closed: bool) -> str:
         f'"number":{thread.number},"title":"{thread.title}","user":{user(thread.author, detail)},'
         f'"labels":{labels(repo, thread, detail)},"state":"{"closed" if closed else "open"}","locked":false,'
         f'"assignee":null,{assignees}"milestone":null,"comments":{thread.feature >> 50 & 15},'
-        f'"created_at":"{history.zulu(thread.created)}","updated_at":"{scene.stamp}",'
+        f'"created_at":"{eras.zulu(thread.created)}","updated_at":"{scene.stamp}",'
         f'"closed_at":{quoted(scene.stamp if closed else None)},'
         f"{association(scene)}{_lock(detail)}{link if pull else ''}"
         f'"body":{_thread_body(thread)}{reactions(address, detail)}{reason}}}'
@@ -269,7 +269,7 @@ def pull_request(repo_: Repo, thread: Thread, scene: Scene, *, state: str, endin
         f'"diff_url":"{page}.diff","patch_url":"{page}.patch","issue_url":"{behind}","number":{thread.number},'
         f'"state":"{"open" if state == "open" else "closed"}",{lock}"title":"{thread.title}",'
         f'"user":{user(thread.author, detail)},"body":{_thread_body(thread)},'
-        f'"created_at":"{history.zulu(thread.created)}",'
+        f'"created_at":"{eras.zulu(thread.created)}",'
         f'"updated_at":"{scene.stamp}","closed_at":{closed},"merged_at":{merged},"merge_commit_sha":"{dice.sha()}",'
         f'"assignee":null,{more}"milestone":null,{draft}"commits_url":"{address}/commits",'
         f'"review_comments_url":"{address}/comments","review_comment_url":"{review}","comments_url":"{behind}/comments",'
@@ -345,7 +345,7 @@ def comment(scene: Scene, by: Account, address: str, page: str, extra: str) -> s
         page: The page it stands on, up to its number.
         extra: Keys of its kind, with a comma after each.
     """
-    number = history.COMMENT_IDS.at(scene.now) + scene.dice.below(40_000)
+    number = eras.COMMENT_IDS.at(scene.now) + scene.dice.below(40_000)
     detail = scene.detail
     app = ',"performed_via_github_app":null' if detail >= Detail.REACTIONS else ""
     body = scene.paragraphs(5, 8) if by.kind == "Bot" else scene.paragraphs(2, 7)
@@ -359,7 +359,7 @@ def comment(scene: Scene, by: Account, address: str, page: str, extra: str) -> s
 
 def release(repo_: Repo, by: Account, scene: Scene) -> str:
     """Writes a release object; a quarter of them carry a file."""
-    number = history.COMMENT_IDS.at(scene.now) // 9 + scene.dice.below(900)
+    number = eras.COMMENT_IDS.at(scene.now) // 9 + scene.dice.below(900)
     version, detail = text.tag(scene.dice), scene.detail
     address = f"{_API}/repos/{repo_.full_name}/releases"
     asset = f"{repo_.name}-{version}.zip"

@@ -37,7 +37,7 @@ from typing_extensions import override
 
 from etl.errors import EtlError, UsageError
 from etl.hours import Hour, HourRange, newest_finished_hour
-from etl.practice import history
+from etl.practice import eras
 from etl.practice.generator import PracticeManifest, provide_hour, read_manifest
 
 _HOST: Final = "127.0.0.1"
@@ -142,7 +142,7 @@ class _GeneratedShelf:
 
     def find(self, hour: Hour) -> Path | None:
         source = self._source
-        if hour not in source.hours or not history.existed(hour):
+        if hour not in source.hours or not eras.existed(hour):
             return None
         with self._lock:
             lock = self._locks.setdefault(hour, threading.Lock())

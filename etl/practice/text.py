@@ -9,7 +9,7 @@ from __future__ import annotations
 from functools import cache
 from typing import Final
 
-from etl.practice.dice import Dice, fingerprint
+from etl.practice.rng import Dice, fingerprint
 
 WORDS: Final = tuple(
     """able about accept access account across action active adapter add address admin after again agent align all

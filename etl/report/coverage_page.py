@@ -1,6 +1,6 @@
 """The coverage page: every hour of a lake as one square, in one HTML file that needs no network.
 
-The page is a template, a style sheet and a script (``templates/``), and the table as data (``etl.report.packing``).
+The page is a template, a style sheet and a script (``templates/``), and the table as data (``etl.report.page_data``).
 A content security policy names the style sheet and the script by their hashes and forbids everything else, so that
 nothing the lake holds can run or call out, even if an escape were forgotten.
 """
@@ -15,10 +15,10 @@ from typing import Any, Final
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from etl.lake.coverage import ABSENT
+from etl.coverage.coverage import ABSENT
 from etl.lake.manifest import Status
 from etl.report import page
-from etl.report.packing import COLUMNS, STATUSES, pack
+from etl.report.page_data import COLUMNS, STATUSES, pack
 
 MEANINGS: Final = {
     Status.COMPLETE.value: "all of it is in the lake",
@@ -67,7 +67,7 @@ def render(table: pa.Table, *, lake: str, now: datetime, dashboard: str | None =
     """Renders the page.
 
     Args:
-        table: The coverage of the lake, one row an hour (``etl.lake.coverage.COVERAGE_SCHEMA``), in any order.
+        table: The coverage of the lake, one row an hour (``etl.coverage.coverage.COVERAGE_SCHEMA``), in any order.
         lake: The lake's address, as people know it.
         now: When the coverage was looked up, an aware instant; what is due is judged by it.
         dashboard: The link to the dashboard; none if None.

@@ -1,9 +1,9 @@
 """The dashboard: what the warehouse says of people, repositories and types, in one HTML file that needs no network.
 
 The page is a template, a style sheet and a script (``templates/dashboard.*``), a chart library
-(``etl.report.vega_bundle``) and the counts as data (``etl.report.cube``). The library and the data are deflated. A
-content security policy names the scripts by their hashes and allows nothing else, no ``eval`` either, so nothing that
-stands in an event can run.
+(``etl.report.vega_bundle``) and the counts as data (``etl.report.aggregates``). The library and the data are deflated.
+A content security policy names the scripts by their hashes and allows nothing else, no ``eval`` either, so nothing in
+an event can run.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from datetime import datetime
 import pyarrow as pa
 
 from etl.report import page, vega_bundle
-from etl.report.cube import Cube, columns
+from etl.report.aggregates import Cube, columns
 
 
 def render(cube: Cube, *, warehouse: str, now: datetime, coverage: str | None = None) -> str:

@@ -15,19 +15,19 @@ import pyarrow.parquet as pq
 import structlog
 
 from etl import __version__
+from etl.coverage.anomalies import Thresholds
+from etl.coverage.coverage import coverage
 from etl.errors import ChecksFailedError, StoreError
 from etl.events import arrow
-from etl.lake.coverage import coverage
 from etl.lake.lake import Lake
-from etl.lake.suspects import Thresholds
 from etl.plural import plural
-from etl.warehouse.files import FileEngine, file_maker
-from etl.warehouse.inputs import LAKE_COVERAGE_SCHEMA, Days, LakeDays, bounds, days_of
-from etl.warehouse.making import Entry, Known, Maker, Outcome, Published, Rows, Sources
+from etl.warehouse.builder_factory import FileEngine, file_maker
+from etl.warehouse.lake_inputs import LAKE_COVERAGE_SCHEMA, Days, LakeDays, bounds, days_of
 from etl.warehouse.models import LAKE_COVERAGE, LAKE_EVENTS, Check, Growth, Kind, Model, Severity, models
 from etl.warehouse.plan import Input, Piece, Reason, after, pieces
-from etl.warehouse.tables import ALL, BUILD_LOG, Built, TableState, Warehouse
-from etl.warehouse.translate import Parameters
+from etl.warehouse.table_builder import Entry, Known, Maker, Outcome, Published, Rows, Sources
+from etl.warehouse.table_state import ALL, BUILD_LOG, Built, TableState, Warehouse
+from etl.warehouse.transpile import Parameters
 
 _log: structlog.stdlib.BoundLogger = structlog.get_logger()
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final
 from etl.errors import StoreError, missing_extra
 from etl.warehouse.engine import NO_ROOM, Tables
 from etl.warehouse.models import Model
-from etl.warehouse.translate import DUCKDB_MACROS, Dialect, Parameters, shaped, translate
+from etl.warehouse.transpile import DUCKDB_MACROS, Dialect, Parameters, shaped, translate
 
 if TYPE_CHECKING:
     import duckdb

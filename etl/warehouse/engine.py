@@ -11,7 +11,7 @@ import pyarrow as pa
 
 from etl.events.schema import ARROW_SCHEMA
 from etl.warehouse.models import Model
-from etl.warehouse.translate import Parameters
+from etl.warehouse.transpile import Parameters
 
 LAKE_SCHEMA = pa.schema([*ARROW_SCHEMA, pa.field("date", pa.date32()), pa.field("hour", pa.int64())])
 """The columns of the lake's events: the nineteen, and those in the names of the file's folders."""

@@ -12,9 +12,9 @@ from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from hashlib import sha256
 
-from etl.warehouse.inputs import DayInput, Days
+from etl.warehouse.lake_inputs import DayInput, Days
 from etl.warehouse.models import LAKE_COVERAGE, LAKE_EVENTS, Kind, Model
-from etl.warehouse.tables import ALL, TableState
+from etl.warehouse.table_state import ALL, TableState
 
 
 class Reason(StrEnum):

@@ -1,7 +1,7 @@
 """The engine for what outgrows one machine: Spark, here on this machine's cores unless somebody began a session.
 
 With a session of a cluster files are written by other machines, which see a bucket and not this machine's folders:
-``etl.warehouse.cluster`` has Spark read and write the bucket itself.
+``etl.warehouse.spark_builder`` has Spark read and write the bucket itself.
 """
 
 from __future__ import annotations
@@ -13,12 +13,13 @@ from typing import TYPE_CHECKING, Any, Final
 
 import pyarrow as pa
 
-from etl import gcs, spark
 from etl.errors import StoreError
+from etl.spark import session
+from etl.storage import gcs
 from etl.warehouse.engine import Tables
 from etl.warehouse.models import Model
-from etl.warehouse.tables import ALL
-from etl.warehouse.translate import Dialect, Parameters, shaped, translate
+from etl.warehouse.table_state import ALL
+from etl.warehouse.transpile import Dialect, Parameters, shaped, translate
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
@@ -66,7 +67,7 @@ class SparkEngine:
         self._scratch = scratch
         self._open = ExitStack()
         self._begun: SparkSession | None = None
-        self._is_local = (present := spark.present()) is None or spark.is_local(present)
+        self._is_local = (present := session.present()) is None or session.is_local(present)
 
     @property
     def is_local(self) -> bool:
@@ -155,7 +156,7 @@ class SparkEngine:
     def _session(self, *, little: bool = False) -> SparkSession:
         """The session; when it is first asked for it is known whether little is to be done."""
         if self._begun is None:
-            self._begun = self._open.enter_context(spark.opened(_CONFIGURATION, self._scratch, little=little))
+            self._begun = self._open.enter_context(session.opened(_CONFIGURATION, self._scratch, little=little))
         return self._begun
 
     @property

@@ -133,7 +133,7 @@ class Builder:
         for word in words:
             source = ROOT / word
             if source.is_dir():
-                ignored = shutil.ignore_patterns("__pycache__", "scan-*.so")  # as .dockerignore says
+                ignored = shutil.ignore_patterns("__pycache__", "scanner-*.so")  # as .dockerignore says
                 shutil.copytree(source, goal, dirs_exist_ok=True, ignore=ignored)
             else:
                 goal.mkdir(parents=True, exist_ok=True)

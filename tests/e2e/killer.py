@@ -22,9 +22,9 @@ from typing import Final
 from etl.archive.sources import source_at
 from etl.errors import EtlError
 from etl.events.emails import EmailPolicy
+from etl.hour_pipeline import RunOptions, run_hour
 from etl.hours import Hour
 from etl.lake.lake import Lake
-from etl.pipeline import RunOptions, run_hour
 from etl.practice.generator import generate_hour
 
 HOUR: Final = Hour.of(2019, 1, 2, 3)

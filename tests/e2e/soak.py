@@ -31,11 +31,11 @@ import pyarrow.parquet as pq
 from etl.errors import ExitCode
 from etl.events.schema import ARROW_SCHEMA
 from etl.hours import Hour, HourRange
+from etl.lake.garbage_collection import find_orphans, remove_orphan, take_inventory
 from etl.lake.lake import Lake
 from etl.lake.layout import events_key
 from etl.lake.manifest import Status
-from etl.lake.orphans import find_orphans, remove_orphan, take_inventory
-from etl.practice import history
+from etl.practice import eras
 from etl.practice.faults import (
     AnyFault,
     BadHeader,
@@ -195,7 +195,7 @@ class Soak:
         self._victims: list[str] = []
         self._servers: dict[HourRange, FaultyServer] = {}
         self._running: subprocess.Popen[bytes] | None = None
-        self._wanted = [hour for hours_ in self._ranges for hour in hours_ if history.existed(hour)]
+        self._wanted = [hour for hours_ in self._ranges for hour in hours_ if eras.existed(hour)]
 
     def run(self) -> Report:
         """Does it all.

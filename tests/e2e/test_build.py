@@ -14,8 +14,8 @@ from etl.errors import ExitCode, UsageError
 from etl.hours import Hour
 from etl.lake.lake import Lake
 from etl.practice.generator import provide_hour
-from etl.warehouse.reading import opened
-from etl.warehouse.tables import Warehouse
+from etl.warehouse.duckdb_views import opened
+from etl.warehouse.table_state import Warehouse
 from tests.e2e.running import ROOT, Done, clean_environment, etl
 
 HOUR = Hour.of(2019, 1, 2, 3)

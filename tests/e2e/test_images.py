@@ -11,8 +11,8 @@ from typing import Final
 import pytest
 
 import etl
-from etl import submit
 from etl.practice.generator import generate_hour
+from etl.spark import dataproc
 from tests.e2e.images import Builder, Stage, context, is_sent, stages
 from tests.e2e.running import ROOT, clean_environment
 from tests.integration.running import HOUR, packed, put
@@ -151,7 +151,7 @@ def test_a_batch_is_started_with_a_file_that_the_image_has(parsed: dict[str, Sta
     (place,) = (value.partition("=")[2] for value in parsed["spark"].values("ARG") if value.startswith("VENV="))
     (copied,) = (value.split() for value in parsed["spark"].values("COPY") if "spark_jobs" in value)
     assert copied == ["spark_jobs", "${VENV}/spark_jobs"]
-    for address in submit._MAIN.values():
+    for address in dataproc._MAIN.values():
         file = address.removeprefix(f"file://{place}/")
         assert file.startswith("spark_jobs/")
         assert (ROOT / file).is_file()

@@ -14,8 +14,8 @@ import yaml
 from etl.errors import UsageError
 from etl.hours import Hour, HourRange, newest_finished_hour
 from etl.lake.layout import events_key
+from etl.mage.catch_up import PAGE_KEY
 from etl.mage.client import hour_of
-from etl.mage.many import PAGE_KEY
 from etl.practice.faults import FaultyServer, Plan, Stalled
 from etl.practice.server import Generated
 from tests.e2e.mage_server import Server, project_copy, serving, until

@@ -12,7 +12,7 @@ import pytest
 
 from etl.hours import Hour, HourRange
 from etl.lake.lake import Lake
-from etl.practice import history
+from etl.practice import eras
 from etl.practice.faults import KINDS
 from etl.practice.generator import write_archive
 from tests.e2e.running import ROOT
@@ -61,9 +61,9 @@ def test_the_hours_lie_where_the_forms_change() -> None:
         assert sum(map(len, draw_hours(count))) == count
     drawn = [hour for hours in draw_hours(HOURS) for hour in hours]
     assert len(drawn) == len(set(drawn)) == HOURS
-    eras = {history.era_of(hour) for hour in drawn if history.existed(hour)}
-    assert eras == set(history.Era)
-    assert not all(map(history.existed, drawn))
+    found = {eras.era_of(hour) for hour in drawn if eras.existed(hour)}
+    assert found == set(eras.Era)
+    assert not all(map(eras.existed, drawn))
 
 
 @pytest.mark.parametrize("wrong", ["rows", "values", "file"])

@@ -20,12 +20,12 @@ import pyspark
 import pytest
 
 from etl.errors import ExitCode
-from etl.events.compiling import library
+from etl.events.native.build import library
 from etl.hours import Hour, HourRange
 from etl.lake.lake import Lake
 from etl.lake.layout import events_key, manifest_key
 from etl.practice.generator import provide_hour
-from etl.warehouse.tables import Warehouse
+from etl.warehouse.table_state import Warehouse
 from tests import tools
 from tests.e2e import processes
 from tests.e2e.running import ROOT, clean_environment, etl
@@ -191,7 +191,7 @@ def test_the_program_is_that_of_the_wheel(packed: Packed) -> None:
     said = _run([str(packed.python), "-c", asked], packed.jobs)
     assert str(packed.python.parents[1]) in said.splitlines()[0]
     assert f"'{ROOT}'" not in said
-    (compiled,) = packed.python.parents[1].glob("lib/python3.*/site-packages/etl/events/scan-*.so")
+    (compiled,) = packed.python.parents[1].glob("lib/python3.*/site-packages/etl/events/native/scanner-*.so")
     assert compiled.name == library().name
 
 

@@ -13,9 +13,9 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 
+from etl.coverage.coverage import COVERAGE_SCHEMA
 from etl.errors import ExitCode
 from etl.hours import Hour, HourRange, newest_finished_hour
-from etl.lake.coverage import COVERAGE_SCHEMA
 from etl.lake.lake import Lake
 from etl.lake.layout import index_key
 from etl.lake.manifest import Status

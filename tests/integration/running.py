@@ -15,11 +15,11 @@ from etl.archive.fetch import FetchPolicy
 from etl.archive.sources import Source, source_at
 from etl.events.emails import EmailPolicy
 from etl.events.schema import ARROW_SCHEMA
+from etl.hour_pipeline import HourResult, RunOptions, Watch, run_hour
 from etl.hours import Hour
 from etl.lake.lake import Lake
 from etl.lake.layout import events_key
 from etl.lake.manifest import Manifest
-from etl.pipeline import HourResult, RunOptions, Watch, run_hour
 from etl.practice.generator import generate_hour
 
 HOUR: Final = Hour.of(2015, 1, 1, 15)

@@ -13,10 +13,10 @@ from pathlib import Path
 import pytest
 
 from etl.errors import ConflictError, DamagedError, EtlError, ExitCode, ShrinkRefusedError, StoreError
+from etl.hour_pipeline import HourResult, Outcome
 from etl.lake.lake import Lake
 from etl.lake.layout import QUARANTINE, events_key, manifest_key
 from etl.lake.manifest import Status
-from etl.pipeline import HourResult, Outcome
 from tests.integration.archive.server import Archive, File
 from tests.integration.running import HOUR, PATH, documents, objects, packed, put, quarantined, run, sound, stored_rows
 

@@ -12,7 +12,7 @@ from typing import Final
 
 import pytest
 
-from etl import java
+from etl.spark import java
 from tests import tools
 from tests.tools import SEPARATOR
 

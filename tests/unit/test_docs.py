@@ -11,7 +11,7 @@ from typing import Final
 import pytest
 import rich_click as click
 
-from etl.cli.front import EXIT_CODES
+from etl.cli.command_base import EXIT_CODES
 from etl.cli.main import front
 from etl.errors import ExitCode
 from etl.events.decode import ROW_GROUP_BYTES, ROW_GROUP_ROWS

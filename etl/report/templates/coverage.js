@@ -1,5 +1,5 @@
 // @ts-check
-// Draws the coverage page. What it shows comes from the packed table alone (etl/report/packing.py tells the form) and
+// Draws the coverage page. What it shows comes from the packed table alone (etl/report/page_data.py tells the form) and
 // gets onto the page as text and squares, never as markup.
 "use strict";
 

@@ -1,5 +1,5 @@
 // @ts-check
-// Draws the dashboard. What it shows comes from the packed counts alone (etl/report/cube.py tells the form) and gets onto
+// Draws the dashboard. What it shows comes from the packed counts alone (etl/report/aggregates.py tells the form) and gets onto
 // the page as text and drawings, never as markup.
 "use strict";
 

@@ -663,7 +663,7 @@ def test_real_hours_arrive_unchanged(archive: Archive, real_data: Path) -> None:
 
 
 def put(address: str, name: str, content: bytes) -> None:
-    from etl import gcs  # noqa: PLC0415 -- only where the emulator is
+    from etl.storage import gcs  # noqa: PLC0415 -- only where the emulator is
 
     bucket, prefix = gcs.split(address)
     gcs.client().bucket(bucket).blob(f"{prefix}/{name}").upload_from_string(content, content_type="application/gzip")

@@ -18,31 +18,20 @@ from typing import Any, Final
 
 import pytest
 
-from etl.backfill import (
-    CrewError,
-    Ending,
-    HourReport,
-    Job,
-    LogTerms,
-    Patience,
-    Plan,
-    Progress,
-    Redo,
-    Summary,
-    backfill,
-    crew,
-    plan,
-)
-from etl.backfill.crew import Crew, Unbegun
-from etl.backfill.worker import Worker
+from etl.backfill import worker_pool
+from etl.backfill.plan import Plan, Redo, plan
+from etl.backfill.run import Patience, backfill
+from etl.backfill.summary import Ending, HourReport, Summary
+from etl.backfill.worker import Job, LogTerms, Worker
+from etl.backfill.worker_pool import Crew, CrewError, Progress, Unbegun
+from etl.coverage.retry_schedule import DEFAULT_POLICY
 from etl.errors import ExitCode, SourceUnreachableError
 from etl.events.emails import EmailPolicy
+from etl.hour_pipeline import RunOptions
 from etl.hours import Hour, HourRange
 from etl.lake.lake import Lake
 from etl.lake.layout import events_key
 from etl.lake.manifest import Status
-from etl.lake.tries import DEFAULT_POLICY
-from etl.pipeline import RunOptions
 from tests.integration.archive.server import Answer, Archive, File, Handler, status, well
 from tests.integration.running import QUICK, documents, packed, put, sound
 
@@ -265,7 +254,7 @@ def test_workers_that_cannot_begin_are_no_endless_loop(
     monkeypatch.syspath_prepend(tmp_path)
     scrub = importlib.import_module("gone_by_then").scrub
     module.unlink()
-    monkeypatch.setattr(crew, "_STILLBORN_BORNE", 1)
+    monkeypatch.setattr(worker_pool, "_STILLBORN_BORNE", 1)
     log = LogTerms(format="plain", level="info", scrub=scrub, on_terminal=False)
     with pytest.raises(CrewError, match="exit code 1"):
         run(replace(job(lake, archive.url), log=log), first(3), workers=1)

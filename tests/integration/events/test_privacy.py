@@ -22,9 +22,9 @@ from hypothesis import strategies as st
 from etl.archive.folder_source import FolderSource
 from etl.errors import EtlError
 from etl.events.emails import EmailPolicy
+from etl.hour_pipeline import RunOptions, run_hour
 from etl.hours import Hour
 from etl.lake.lake import Lake
-from etl.pipeline import RunOptions, run_hour
 
 EXAMPLES: Final = int(os.environ.get("PRIVACY_EXAMPLES", "60"))
 """How many files are tried; CI may set thousands."""

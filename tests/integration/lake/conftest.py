@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from etl.lake.lake import Lake, store_at
-from etl.lake.store import Store
+from etl.storage.store import Store
 from tests.orders import Orders, taking_orders
 
 

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from etl.lake.lake import Lake, store_at
 from etl.lake.layout import events_key
 from etl.lake.manifest import Manifest
-from etl.lake.store import Store
+from etl.storage.store import Store
 from tests.integration.lake.conftest import Crasher
 from tests.integration.lake.samples import HOUR, SCHEMA, publish
 

@@ -17,8 +17,8 @@ from etl.hours import Hour
 from etl.lake.lake import Lake, store_at
 from etl.lake.layout import events_key, manifest_key, quarantine_key, quarantine_prefix
 from etl.lake.manifest import MANIFEST_VERSION, Manifest, Status, encode
-from etl.lake.store import Store
 from etl.plural import plural
+from etl.storage.store import Store
 from tests.integration.lake.samples import HOUR, SCHEMA, STARTED, Sample, fill, publish
 
 EVENTS = events_key(HOUR)

@@ -12,16 +12,16 @@ import pytest
 
 from etl.errors import StoreError
 from etl.hours import Hour
-from etl.lake.folder_store import FolderStore
 from etl.lake.lake import Lake, store_at
-from etl.lake.store import Store
+from etl.storage.local_store import FolderStore
+from etl.storage.store import Store
 
 NAME = "2015-01-01-15"
 
 _HOLDS_UNTIL_KILLED = """
 import sys, time
 from pathlib import Path
-from etl.lake.folder_store import FolderStore
+from etl.storage.local_store import FolderStore
 
 with FolderStore(Path(sys.argv[1])).lock(sys.argv[2]) as held:
     print(held, flush=True)

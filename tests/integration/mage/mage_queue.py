@@ -1,7 +1,7 @@
 """A program that leaves a job in Mage's queue without a process to take it, and says whether it is done all the same.
 
 It reads one order a line, ``[name]``, and answers each with ``true`` or ``false``: ``"as it is"`` asks the queue as
-Mage has it, ``"mended"`` the one that ``etl.mage.program`` has Mage make. Mage is imported here and not in the tests.
+Mage has it, ``"mended"`` the one that ``etl.mage.queue_patch`` makes. Mage is imported here and not in the tests.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from typing import Any, Final
 
 from mage_ai.orchestration.queue.queue_factory import QueueFactory
 
-from etl.mage.program import attentive
+from etl.mage.queue_patch import attentive
 
 _SECONDS: Final = 6.0
 

@@ -10,7 +10,7 @@ import pytest
 import yaml
 
 from etl.hours import Hour, HourRange
-from etl.mage.times import hour_of_run
+from etl.mage.execution_date import hour_of_run
 from tests import tools
 from tests.e2e.running import ROOT
 from tests.orders import Orders, taking_orders

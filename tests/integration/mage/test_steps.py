@@ -16,15 +16,15 @@ import pytest
 from etl.archive.sources import source_at
 from etl.errors import DamagedError, GateError, SourceUnreachableError
 from etl.events.emails import EmailPolicy
+from etl.hour_pipeline import RunOptions
 from etl.hours import Hour, newest_finished_hour
 from etl.lake.lake import Lake
 from etl.lake.layout import events_key
 from etl.lake.manifest import Manifest, Status
-from etl.mage import gates
-from etl.mage.parcel import Parcel, State, parcel_of
-from etl.mage.spool import Spool
+from etl.mage import quality_checks
+from etl.mage.staging import Spool
 from etl.mage.steps import Terms, bring, check_shaped, fetch, publish, shape
-from etl.pipeline import RunOptions
+from etl.mage.task_payload import Parcel, State, parcel_of
 from etl.practice.faults import FaultyServer, Plan, Stalled, Truncated
 from etl.practice.generator import write_hour
 from etl.practice.server import PracticeServer
@@ -257,7 +257,7 @@ def test_the_gates_see_what_is_not_as_it_was_written(place: Callable[..., Terms]
     whole = file.read_bytes()
     file.write_bytes(whole[:-1])
     with pytest.raises(GateError, match="lie in the spool"):
-        gates.check_fetched(parcel, terms.spool)
+        quality_checks.check_fetched(parcel, terms.spool)
     file.write_bytes(whole)
     shaped = shape(parcel, terms)
     events = terms.spool.lake(shaped) / events_key(HOUR)
@@ -276,7 +276,7 @@ def test_the_last_gate_sees_that_the_lake_has_lost_what_was_published(
     parcel = bring(HOUR, "1", terms)
     (tmp_path / "lake" / events_key(HOUR)).unlink()
     with pytest.raises(GateError, match="does not have it"):
-        gates.check_published(parcel, terms.lake)
+        quality_checks.check_published(parcel, terms.lake)
 
 
 def test_an_hour_that_another_run_holds_is_left_to_it(place: Callable[..., Terms], tmp_path: Path) -> None:

@@ -14,8 +14,8 @@ from click.testing import CliRunner
 
 from etl.cli.main import front
 from etl.settings import ENV_PREFIX, Settings
-from etl.warehouse.bigquery import filled
-from etl.warehouse.bigquery import resources as of_models
+from etl.warehouse.bigquery.ddl import filled
+from etl.warehouse.bigquery.ddl import resources as of_models
 from tests.integration.terraform.policy import PROJECT_WIDE, violations
 from tests.integration.terraform.terraforming import CHECKOUT, ROOT, resources, texts
 

@@ -24,9 +24,9 @@ from urllib.parse import parse_qs, unquote, urlsplit
 
 import duckdb
 
-from etl import gcs
+from etl.storage import gcs
 from etl.warehouse.duckdb_engine import connect, quoted
-from etl.warehouse.translate import Dialect, translate
+from etl.warehouse.transpile import Dialect, translate
 from tests.integration.archive.server import serving
 from tests.integration.warehouse.api_description import Call, bigquery
 

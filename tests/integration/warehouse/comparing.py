@@ -12,11 +12,11 @@ import duckdb
 from etl.hours import Hour
 from etl.lake.lake import Lake
 from etl.warehouse.build import BuildOptions, build
-from etl.warehouse.inputs import Days
-from etl.warehouse.making import Entry
+from etl.warehouse.duckdb_views import opened
+from etl.warehouse.lake_inputs import Days
 from etl.warehouse.models import Kind, models
-from etl.warehouse.reading import opened
-from etl.warehouse.tables import Warehouse
+from etl.warehouse.table_builder import Entry
+from etl.warehouse.table_state import Warehouse
 from tests.integration.running import documents, packed, put, run
 
 COMPARED: Final = [model for model in models() if model.kind is not Kind.LOG]

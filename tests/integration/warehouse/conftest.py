@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from etl.warehouse.bigquery_engine import Place
-from etl.warehouse.bigquery_jobs import DatasetName, Patience
+from etl.warehouse.bigquery.builder import Place
+from etl.warehouse.bigquery.client import DatasetName, Patience
 from tests.integration.warehouse.bigquery_server import BigQuery, serving_bigquery
 
 

@@ -14,14 +14,14 @@ from etl.errors import ChecksFailedError, StoreError, UsageError
 from etl.hours import Hour
 from etl.lake.lake import Lake
 from etl.lake.layout import events_key, manifest_key
-from etl.warehouse.bigquery_engine import Place, build, plan
-from etl.warehouse.bigquery_jobs import DatasetName
+from etl.warehouse.bigquery.builder import Place, build, plan
+from etl.warehouse.bigquery.client import DatasetName
 from etl.warehouse.build import BuildOptions
-from etl.warehouse.inputs import Days
-from etl.warehouse.making import Entry
+from etl.warehouse.duckdb_views import opened
+from etl.warehouse.lake_inputs import Days
 from etl.warehouse.models import Check, Severity, models
-from etl.warehouse.reading import opened
-from etl.warehouse.tables import Warehouse
+from etl.warehouse.table_builder import Entry
+from etl.warehouse.table_state import Warehouse
 from tests.integration.running import ERAS, HOUR, now, run
 from tests.integration.warehouse.bigquery_server import BigQuery, RefusedError, Seen
 from tests.integration.warehouse.comparing import COMPARED, built, outcomes, rows_of, stored

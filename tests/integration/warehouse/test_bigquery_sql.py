@@ -13,8 +13,8 @@ import pytest
 
 from etl.hours import Hour
 from etl.lake.lake import Lake
-from etl.warehouse.bigquery import create, create_all, create_sources, filled, resources
-from etl.warehouse.bigquery_engine import Place, build
+from etl.warehouse.bigquery.builder import Place, build
+from etl.warehouse.bigquery.ddl import create, create_all, create_sources, filled, resources
 from etl.warehouse.build import BuildOptions, taken_back
 from etl.warehouse.models import Kind, Model, by_name, models
 from tests import tools

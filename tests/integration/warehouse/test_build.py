@@ -21,11 +21,11 @@ from etl.lake.lake import Lake
 from etl.lake.layout import events_key, manifest_key
 from etl.warehouse import build as building
 from etl.warehouse.build import BuildOptions, planned
-from etl.warehouse.inputs import Days
-from etl.warehouse.making import Outcome
+from etl.warehouse.duckdb_views import opened
+from etl.warehouse.lake_inputs import Days
 from etl.warehouse.models import LAKE_COVERAGE, LAKE_EVENTS, Check, Model, Severity, models
-from etl.warehouse.reading import opened
-from etl.warehouse.tables import Warehouse
+from etl.warehouse.table_builder import Outcome
+from etl.warehouse.table_state import Warehouse
 from tests.integration.running import ERAS, documents, now, run
 from tests.integration.warehouse.comparing import answer, built, counts, differences, files, outcomes, stored
 
@@ -430,7 +430,7 @@ def test_a_lost_state_costs_time_and_nothing_else(tmp_path: Path, lake: Lake, wa
 
 def start(lake: Lake, warehouse: Warehouse) -> subprocess.Popen[bytes]:
     program = (
-        "import sys; from etl.lake.lake import Lake; from etl.warehouse.tables import Warehouse;"
+        "import sys; from etl.lake.lake import Lake; from etl.warehouse.table_state import Warehouse;"
         "from etl.warehouse.build import BuildOptions, build;"
         "build(Warehouse.at(sys.argv[2]), Lake.at(sys.argv[1]), BuildOptions())"
     )

@@ -10,7 +10,7 @@ import pytest
 from etl.hours import Hour
 from etl.lake.lake import Lake
 from etl.warehouse.models import models
-from etl.warehouse.tables import Warehouse
+from etl.warehouse.table_state import Warehouse
 from tests.integration.running import ERAS, documents, run
 from tests.integration.warehouse.comparing import built, counts, differences, stored
 from tests.integration.warehouse.test_build import event

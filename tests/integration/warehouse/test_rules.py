@@ -15,9 +15,9 @@ import pytest
 
 from etl.hours import Hour
 from etl.lake.lake import Lake
-from etl.report import cube, dashboard
-from etl.warehouse.inputs import archive_span
-from etl.warehouse.tables import Warehouse
+from etl.report import aggregates, dashboard
+from etl.warehouse.lake_inputs import archive_span
+from etl.warehouse.table_state import Warehouse
 from tests.integration.running import now
 from tests.integration.warehouse.comparing import answer, built, stored
 from tests.integration.warehouse.test_build import event
@@ -430,7 +430,7 @@ def test_the_dashboard_shows_how_many_events_were_set_aside(tmp_path: Path) -> N
     lake, warehouse = Lake.at(str(tmp_path / "lake")), Warehouse.at(str(tmp_path / "warehouse"))
     store_all(lake, tmp_path / "archive", RULES["days outside of the archive's span are set aside"])
     built(warehouse, lake)
-    found = cube.read(warehouse)
+    found = aggregates.read(warehouse)
     # The page begins with the first day of which an hour is stored; the event of 2011 stands in a file of 2015.
     assert (found.first, found.last, found.total) == (date(2015, 1, 1), date(2015, 1, 1), 1)
     assert "3 events of the lake are not shown" in dashboard.render(found, warehouse="warehouse", now=now())

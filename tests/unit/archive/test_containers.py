@@ -15,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from etl.archive.damage import Damage, Reason
-from etl.archive.inflate import BrokenStreamError, inflate, inflate_carefully
+from etl.archive.gzip_stream import BrokenStreamError, inflate, inflate_carefully
 from tests.unit.archive.builders import LINES, in_pieces, member
 
 pytestmark = pytest.mark.timeout(120)

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from etl.archive.damage import Damage, Place, Reason
 from etl.archive.documents import Document, blocks, members, salvage
-from etl.archive.inflate import inflate
+from etl.archive.gzip_stream import inflate
 from tests.unit.archive.builders import (
     EVENTS,
     LINES,
@@ -112,6 +112,7 @@ TEXTS = st.lists(
 
 
 @settings(max_examples=150, deadline=None)
+@example(text=b"x" * 70, places=range(70), size=1)
 @given(text=TEXTS, places=splits, size=st.sampled_from([1, 2, 100, 4_000, 8 * MIB]))
 def test_blocks_hold_the_documents_of_the_text(text: bytes, places: Sequence[int], size: int) -> None:
     damage: list[Damage] = []

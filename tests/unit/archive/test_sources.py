@@ -11,9 +11,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from etl.archive.companion import Companion, parse_companion
-from etl.archive.contract import mask_credentials
 from etl.archive.http_source import parse_retry_after
+from etl.archive.sidecar import Companion, parse_companion
+from etl.archive.source import mask_credentials
 from etl.archive.sources import HourNotFound, NotModified, source_at
 from etl.errors import SourceUnreachableError, UsageError
 from etl.hours import Hour

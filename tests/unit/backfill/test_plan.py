@@ -10,13 +10,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from etl.backfill import Ending, Plan, Redo, estimate, plan
-from etl.backfill.sizes import size_by_year
+from etl.backfill.estimate import estimate, size_by_year
+from etl.backfill.plan import Plan, Redo, plan
+from etl.backfill.summary import Ending
+from etl.coverage.retry_schedule import DEFAULT_POLICY
 from etl.hours import FIRST_HOUR, Hour, HourRange
 from etl.lake.lake import Lake
 from etl.lake.layout import manifest_key
 from etl.lake.manifest import Content, FileFacts, Manifest, SourceFacts, Status, encode
-from etl.lake.tries import DEFAULT_POLICY
 
 FIRST = Hour.of(2015, 1, 1, 0)
 DAY = HourRange(FIRST, FIRST + 23)

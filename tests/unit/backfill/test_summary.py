@@ -7,7 +7,7 @@ import json
 from hypothesis import given
 from hypothesis import strategies as st
 
-from etl.backfill import Ending, HourReport, Summary
+from etl.backfill.summary import Ending, HourReport, Summary
 from etl.errors import ExitCode, StoreError
 from etl.hours import Hour, HourRange
 

@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 from rich.console import Console
 from structlog.testing import capture_logs
 
-from etl.backfill import Ending, HourReport, Progress
+from etl.backfill.summary import Ending, HourReport
+from etl.backfill.worker_pool import Progress
 from etl.cli.progress import (
     BarsWatch,
     BarWatch,

@@ -14,7 +14,7 @@ from etl.cli.main import front, main
 from etl.cli.ranges import DayType, HoursType, LengthType, day_range, hour_range, takes_days, takes_hours
 from etl.errors import ExitCode, UsageError
 from etl.hours import FIRST_HOUR, Hour, HourRange, newest_finished_hour
-from etl.warehouse.inputs import Days
+from etl.warehouse.lake_inputs import Days
 
 OF_HOURS = (
     ("status",),

@@ -12,10 +12,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from etl.events.block import EventColumns
+from etl.events.batch import EventColumns
 from etl.events.columns import PARQUET_SCHEMA, to_table
-from etl.events.compiled import scanner
 from etl.events.emails import EmailPolicy
+from etl.events.native.scanner import load_scanner
 from etl.events.record import rebuild, row_of
 from etl.events.schema import NAMES
 from etl.hours import Hour
@@ -33,7 +33,7 @@ PRACTICE = [*generate_hour(Hour.of(2015, 6, 7, 8), events=40), *generate_hour(Ho
 
 
 def decode_columns(lines: bytes, emails: EmailPolicy) -> EventColumns | None:
-    scan = scanner()
+    scan = load_scanner()
     assert scan is not None, "it is not compiled: make setup"
     events = scan.read(lines)
     if events is not None:

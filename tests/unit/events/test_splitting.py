@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from etl.archive.damage import Reason
 from etl.archive.splitting import split
-from etl.events.compiled import scanner
+from etl.events.native.scanner import load_scanner
 from tests.unit.archive.builders import EVENTS, events
 
 TOKENS: Final = (
@@ -33,7 +33,7 @@ def test_the_compiled_splitter_does_what_the_definition_says(
     is_last: bool,  # noqa: FBT001
     recovering: bool,  # noqa: FBT001
 ) -> None:
-    scan = scanner()
+    scan = load_scanner()
     assert scan is not None
     text = b"".join(tokens)
     assert scan.split(text, is_last=is_last, recovering=recovering) == split(
@@ -61,7 +61,7 @@ def test_any_sequence_of_documents_is_read(form: str, indent: int | None) -> Non
 
 @pytest.mark.parametrize("piece", [b"0 ", b"x\0", b"0\n", b'{"id":"1","ty', b'{"a":', b"[", b'"', b"\\", b'{"a":["b'])
 def test_neighbouring_scraps_are_one_part(piece: bytes) -> None:
-    scan = scanner()
+    scan = load_scanner()
     assert scan is not None
     scraps = piece * 100_000
     parts = scan.split(EVENT + b"\n" + scraps + b"\n" + EVENT, is_last=True).parts

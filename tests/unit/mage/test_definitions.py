@@ -14,7 +14,7 @@ import yaml
 from jinja2 import Template
 
 from etl.mage import blocks
-from etl.mage.spool import STALE_SECONDS
+from etl.mage.staging import STALE_SECONDS
 from tests.unit.mage.snapshot import PROJECT, SNAPSHOT, as_text
 
 PIPELINES: Final = sorted(path.parent.name for path in PROJECT.glob("pipelines/*/metadata.yaml"))

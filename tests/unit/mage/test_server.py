@@ -46,7 +46,7 @@ def test_what_makes_it_safe_cannot_be_turned_round(plan: Plan) -> None:
     assert ready.command[1:] == [
         *(
             "-m",
-            "etl.mage.program",
+            "etl.mage.queue_patch",
             "start",
             str(plan.folder / "mage_pipeline"),
             "--host",

@@ -23,9 +23,9 @@ from hypothesis import strategies as st
 
 from etl.errors import NotPublishedError, StoreError, UsageError
 from etl.hours import FIRST_HOUR, Hour, HourRange
-from etl.practice import first, generator, history, modern, timeline
+from etl.practice import era_a, era_b, era_c_d, eras, generator
+from etl.practice.eras import Era
 from etl.practice.generator import generate_hour, provide_hour, write_archive, write_hour
-from etl.practice.history import Era
 
 Event = dict[str, Any]
 
@@ -97,7 +97,7 @@ def test_another_seed_is_another_world() -> None:
 @given(st.integers(0, 24 * 365 * 17), st.integers(0, 40), st.integers(0, 3))
 def test_every_hour_is_valid_and_in_its_window(step: int, events: int, seed: int) -> None:
     hour = FIRST_HOUR + step
-    if not history.existed(hour):
+    if not eras.existed(hour):
         with pytest.raises(NotPublishedError):
             generate_hour(hour)
         return
@@ -229,10 +229,10 @@ def test_a_negative_number_of_events_is_refused_before_the_first() -> None:
 @pytest.mark.parametrize(
     ("hour", "shares"),
     [
-        ("2011-02-15-0", first.SHARES),
-        ("2013-02-15-0", timeline.SHARES),
-        ("2015-01-01-15", modern.SHARES_2015),
-        ("2024-05-21-15", modern.SHARES_2024),
+        ("2011-02-15-0", era_a.SHARES),
+        ("2013-02-15-0", era_b.SHARES),
+        ("2015-01-01-15", era_c_d.SHARES_2015),
+        ("2024-05-21-15", era_c_d.SHARES_2024),
     ],
 )
 def test_types_come_in_their_proportions(hour: str, shares: dict[str, int]) -> None:

@@ -7,7 +7,7 @@ from typing import Any, Final
 
 import pyarrow as pa
 
-from etl.report.cube import Cube, Listing
+from etl.report.aggregates import Cube, Listing
 
 HOUR: Final = 394_464  # 2015-01-01 00:00, in hours since 1970
 _FIELDS: Final[list[tuple[str, pa.DataType]]] = [

@@ -11,8 +11,8 @@ from typing import Any, Final
 
 import pyarrow as pa
 
+from etl.coverage.coverage import COVERAGE_SCHEMA
 from etl.hours import Hour, HourRange
-from etl.lake.coverage import COVERAGE_SCHEMA
 
 NOW: Final = datetime(2026, 11, 21, 12, 30, tzinfo=UTC)
 WITH_EVENTS: Final = ("complete", "partial", "suspect")

@@ -17,7 +17,7 @@ from typing_extensions import override
 from etl.hours import Hour
 from etl.lake.manifest import Status
 from etl.report.coverage_page import MEANINGS, render, totals_by_year
-from etl.report.packing import STATUSES
+from etl.report.page_data import STATUSES
 from tests.unit.report.samples import NOW, every_hour, history, row, table
 
 HOSTILE: Final = "</script><script>alert(1)</script><img src=x onerror=alert(1)>{{ 7 * 7 }}&amp;\"'"

@@ -12,7 +12,7 @@ from typing import Any, Final
 
 import pytest
 
-from etl.report.cube import Cube, columns
+from etl.report.aggregates import Cube, columns
 from etl.report.dashboard import render, totals_by_type
 from tests.unit.report.cubes import HOUR, cube_of, event
 

@@ -7,7 +7,7 @@ import pytest
 
 from etl.errors import UsageError
 from etl.warehouse.models import MODELS_FOLDER, SOURCES, Kind, Model, Severity, by_name, models, read_models
-from etl.warehouse.translate import Dialect, tables_of, translate
+from etl.warehouse.transpile import Dialect, tables_of, translate
 
 
 @pytest.fixture

@@ -2,10 +2,10 @@ from __future__ import annotations
 
 from datetime import date
 
-from etl.warehouse.inputs import DayInput, Days
+from etl.warehouse.lake_inputs import DayInput, Days
 from etl.warehouse.models import LAKE_EVENTS, by_name, models
 from etl.warehouse.plan import Input, Piece, Reason, after, pieces
-from etl.warehouse.tables import ALL, Built, TableState
+from etl.warehouse.table_state import ALL, Built, TableState
 
 MODELS = by_name(models())
 EVENTS, NAMES_DAILY, NAMES = MODELS["events_base"], MODELS["names_daily"], MODELS["names"]

@@ -1,0 +1,289 @@
+"""What every command has in common: flags that are settings, the settings themselves, logs and consoles."""
+
+from __future__ import annotations
+
+import functools
+import os
+import sys
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
+
+import rich_click as click
+from rich.markup import escape
+from typing_extensions import override
+
+from etl.cli.command_base import SETTINGS_PANEL
+from etl.errors import UsageError
+from etl.hours import Hour
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from rich.console import Console
+
+    from etl.archive.fetch import FetchPolicy
+    from etl.archive.source import Source
+    from etl.coverage.anomalies import Thresholds
+    from etl.hour_pipeline import RunOptions
+    from etl.lake.lake import Lake
+    from etl.settings import Loaded, Settings
+
+_PIPE_WIDTH: Final = 200
+"""Columns to write for when standard output is no terminal, so that no path is broken in two."""
+_EVERYWHERE: Final = ("log_format", "log_level", "secrets_file")
+
+
+class HourType(click.ParamType):
+    """An hour as a person types it; gives an ``Hour``."""
+
+    name = "hour"
+
+    @override
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Hour:
+        return value if isinstance(value, Hour) else Hour.parse(value)
+
+    @override
+    def get_metavar(self, param: click.Parameter, ctx: click.Context | None = None) -> str:
+        return "HOUR"
+
+
+HOUR: Final = HourType()
+
+
+def _flag(*names: str, default: str, help: str, **attributes: Any) -> Callable[..., Any]:  # noqa: A002, ANN401
+    """Makes a flag that is a setting: its own default is "not given", the setting's default is only told."""
+    text = f"{escape(help)} [dim]{escape(f'[default: {default}]')}[/dim]"
+    return click.option(*names, help=text, panel=SETTINGS_PANEL, **attributes)
+
+
+def _choice_flag(name: str, *choices: str, help: str) -> Callable[..., Any]:  # noqa: A002
+    return _flag(name, type=click.Choice(choices), default=choices[0], help=help)
+
+
+_FLAGS: Final[dict[str, Callable[..., Any]]] = {
+    "sources": _flag(
+        "--source",
+        "--sources",
+        "sources",
+        multiple=True,
+        metavar="ADDR",
+        default="GH Archive, then OpenDigger's mirror",
+        help="Where to fetch from: a URL, gs://bucket/prefix, or a folder, with files named as the archive names them."
+        " Several, the most trusted first: --source A --source B, or --sources A,B. The variable is GHARCHIVE_SOURCES"
+        " or GHARCHIVE_SOURCE.",
+    ),
+    "lake": _flag("--lake", metavar="ADDR", default="lake", help="A folder, or gs://bucket/prefix."),
+    "warehouse": _flag(
+        "--warehouse", metavar="ADDR", default="warehouse", help="A folder, or gs://bucket/prefix, for the tables."
+    ),
+    "dataset": _flag(
+        "--dataset", metavar="PROJECT.DATASET", default="none", help="The dataset of the tables in BigQuery."
+    ),
+    "reporting_dataset": _flag(
+        "--reporting-dataset",
+        metavar="PROJECT.DATASET",
+        default="none",
+        help="A dataset for views that reports read without a right to the tables.",
+    ),
+    "events_by": _choice_flag("--events-by", "day", "hour", help="How BigQuery cuts events_base."),
+    "spark_project": _flag(
+        "--project", "spark_project", metavar="ID", default="of the credentials", help="The project to run in."
+    ),
+    "spark_region": _flag("--region", "spark_region", metavar="REGION", default="none", help="The region to run in."),
+    "spark_image": _flag("--image", "spark_image", metavar="IMAGE", default="none", help="The image to run in."),
+    "spark_account": _flag(
+        "--account", "spark_account", metavar="E-MAIL", default="the project's", help="The service account to run as."
+    ),
+    "spark_subnet": _flag(
+        "--subnet", "spark_subnet", metavar="NAME", default="the region's", help="The subnetwork to run in."
+    ),
+    "spark_bucket": _flag(
+        "--bucket",
+        "spark_bucket",
+        metavar="NAME",
+        default="Google's own",
+        help="A bucket for the batch's files and log.",
+    ),
+    "emails": _choice_flag(
+        "--emails",
+        "hash",
+        "keep",
+        "drop",
+        help="What becomes of e-mail addresses. With GHARCHIVE_EMAIL_KEY set, hash is a keyed hash.",
+    ),
+    "max_damage": _flag(
+        "--max-damage",
+        metavar="SHARE",
+        default="1%",
+        help="Share of an hour that may be unreadable before it counts as partial: 0.01 or 1%.",
+    ),
+    "log_format": _choice_flag(
+        "--log-format",
+        "auto",
+        "plain",
+        "json",
+        help="auto is for people on a terminal, JSON in the cloud, key=value elsewhere.",
+    ),
+    "log_level": _flag(
+        "--log-level",
+        type=click.Choice(("debug", "info", "warning", "error")),
+        default="info",
+        help="The least severe log to write; debug also shows tracebacks.",
+    ),
+    "secrets_file": _flag(
+        "--secrets-file", metavar="FILE", default="secrets.json", help="A JSON file with settings, secret or not."
+    ),
+}
+
+
+_HOW_LOUD: Final[dict[str, Callable[..., Any]]] = {
+    "quiet": click.option(
+        "-q", "--quiet", is_flag=True, help="No progress, and only warnings and errors in the log (log level warning)."
+    ),
+    "verbose": click.option("-v", "--verbose", is_flag=True, help="Also log details (log level debug)."),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Session:
+    """One run of a command: its settings, and where it writes.
+
+    Attributes:
+        loaded: The settings and their origins.
+        out: Standard output, for what was asked for.
+        err: Standard error, for progress.
+        program: What a person types to start the program.
+    """
+
+    loaded: Loaded
+    out: Console
+    err: Console
+    program: str
+
+    @classmethod
+    def open(cls, flags: dict[str, Any], *, program: str) -> Session:
+        """Reads the settings, sets up logging by them, and opens the consoles.
+
+        Raises:
+            UsageError: If a setting is not right.
+        """
+        import structlog
+
+        from etl.runtime import logs
+        from etl.settings import load
+
+        quiet, verbose = bool(flags.pop("quiet", False)), bool(flags.pop("verbose", False))
+        if quiet or verbose:
+            flags["log_level"] = _level_of(flags.get("log_level"), quiet=quiet)
+        if quiet and verbose:
+            raise UsageError("--quiet and --verbose contradict each other")
+        loaded = load(flags)
+        settings = loaded.settings
+        logs.configure(settings.log_format, settings.log_level, scrub=scrub_of(settings))
+        for warning in loaded.warnings:
+            structlog.get_logger(__name__).warning(warning)
+        return cls(loaded=loaded, out=_console(stderr=False), err=_console(stderr=True, quiet=quiet), program=program)
+
+    @property
+    def settings(self) -> Settings:
+        """The settings without their origins."""
+        return self.loaded.settings
+
+    def lake(self) -> Lake:
+        """Opens the lake."""
+        from etl.lake.lake import Lake
+
+        return Lake.at(self.settings.lake)
+
+    def sources(self) -> tuple[Source, ...]:
+        """Opens the sources, in order of trust."""
+        from etl.archive.fetch import open_sources
+
+        return open_sources(self.settings.sources, self.fetch_policy())
+
+    def fetch_policy(self) -> FetchPolicy:
+        """How often and how long to try."""
+        from etl.run_options import fetch_policy
+
+        return fetch_policy(self.settings)
+
+    def run_options(self, *, refresh: bool = False, force: bool = False) -> RunOptions:
+        """What the pipeline has to know of the settings."""
+        from etl.run_options import run_options
+
+        return run_options(self.settings, refresh=refresh, force=force)
+
+    def email_policy(self) -> str:
+        """The name of the e-mail policy that is set, as manifests have it."""
+        from etl.events.emails import EmailPolicy
+
+        return EmailPolicy.of(self.settings.emails, self.settings.email_key_bytes).name
+
+    def thresholds(self) -> Thresholds:
+        """What counts as a suspect hour."""
+        from etl.coverage.anomalies import Thresholds
+
+        settings = self.settings
+        return Thresholds(
+            low=settings.suspect_low,
+            high=settings.suspect_high,
+            type_low=settings.suspect_type_low,
+            type_high=settings.suspect_type_high,
+            weeks=settings.suspect_weeks,
+            min_events=settings.suspect_min_events,
+        )
+
+
+def with_session(*settings: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """Gives a command the flags of these settings and of those all commands have, and -q and -v.
+
+    The command is called with a ``Session`` in their place.
+    """
+    names = (*settings, *_EVERYWHERE)
+
+    def decorate(command: Callable[..., None]) -> Callable[..., None]:
+        @functools.wraps(command)
+        @click.pass_context
+        def run(context: click.RichContext, /, **given: Any) -> None:  # noqa: ANN401
+            flags = {name: given.pop(name) for name in (*names, *_HOW_LOUD)}
+            command(Session.open(flags, program=str(context.find_root().info_name)), **given)
+
+        for name in reversed(names):
+            run = _FLAGS[name](run)
+        for option in reversed(tuple(_HOW_LOUD.values())):
+            run = option(run)
+        return run
+
+    return decorate
+
+
+def scrub_of(settings: Settings) -> Callable[[str], str]:
+    """Gives what every logged text passes by the policy on e-mails; it can be sent to another process."""
+    if settings.emails == "keep":
+        return str
+    from etl.events.emails import scrub_text
+
+    return scrub_text
+
+
+def _level_of(named: object, *, quiet: bool) -> str:
+    """Returns the log level that --quiet or --verbose stands for."""
+    if named is not None:
+        flag = "--quiet" if quiet else "--verbose"
+        raise UsageError(f"--log-level says what {flag} says", hint="leave out one of them")
+    return "warning" if quiet else "debug"
+
+
+def _console(*, stderr: bool, quiet: bool = False) -> Console:
+    from rich.console import Console as RichConsole
+
+    class PipeConsole(RichConsole):
+        """Lets a closed pipe be seen by the one place that treats it."""
+
+        @override
+        def on_broken_pipe(self) -> None:
+            raise BrokenPipeError
+
+    stream = sys.stderr if stderr else sys.stdout
+    width = None if stream.isatty() or "COLUMNS" in os.environ else _PIPE_WIDTH
+    return PipeConsole(stderr=stderr, quiet=quiet, width=width, highlight=False, markup=False, emoji=False)

@@ -1,0 +1,263 @@
+"""What is there of the archive, hour by hour: a table with a row for every hour, those that are absent included."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any, Final
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from etl.archive.known_gaps import known_collapses, known_holes
+from etl.coverage import arrays
+from etl.coverage.anomalies import JUDGED, Thresholds, suspicions
+from etl.coverage.index import FACTS_SCHEMA, described, facts
+from etl.coverage.retry_schedule import DEFAULT_POLICY, TryPolicy, next_try_of
+from etl.events import arrow
+from etl.hours import FIRST_HOUR, PACIFIC, PACIFIC_HOURS, Hour, HourRange
+from etl.lake.lake import Lake
+from etl.lake.layout import manifest_keys
+from etl.lake.manifest import Status
+
+ABSENT: Final = "absent"
+"""The status of an hour that the lake knows nothing of."""
+
+NOT_THERE: Final = (ABSENT, Status.PENDING.value, Status.MISSING.value, Status.FAILED.value)
+"""The statuses of hours that have no events in the lake."""
+
+_UTC: Final = pa.timestamp("us", "UTC")
+_MICROSECONDS_AN_HOUR: Final = 3_600_000_000
+_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+_NEVER: Final = -1
+"""Stands for no time where times are microseconds since then."""
+
+COVERAGE_SCHEMA: Final = pa.schema(
+    [
+        FACTS_SCHEMA.field("hour"),
+        FACTS_SCHEMA.field("hour_start"),
+        described(
+            "window_start",
+            _UTC,
+            "The instant from which the hour's file holds events: its name is local time of the US Pacific from March"
+            " 2012 to the end of 2014, UTC otherwise.",
+            nullable=False,
+        ),
+        described(
+            "status",
+            pa.string(),
+            f"What is known of the hour: {', '.join(Status)}, or {ABSENT} when the lake has no manifest of it.",
+            nullable=False,
+        ),
+        FACTS_SCHEMA.field("reason"),
+        described("hole", pa.string(), "Where it is told that the archive does not have this hour."),
+        described("next_try", _UTC, "When the hour is worth another try; null when there is nothing left to do."),
+        *(FACTS_SCHEMA.field(name) for name in FACTS_SCHEMA.names[4:] if name not in {"type_names", "type_counts"}),
+    ]
+)
+"""The columns of ``coverage``; each field's metadata holds its description."""
+
+_NEEDED: Final = frozenset({"hour", "reason", "finished_at", *JUDGED})
+"""What the rest is told from."""
+
+
+def coverage(
+    lake: Lake,
+    hours: HourRange | None,
+    *,
+    policy: TryPolicy = DEFAULT_POLICY,
+    thresholds: Thresholds | None = None,
+    now: datetime,
+    columns: Collection[str] = COVERAGE_SCHEMA.names,
+    rebuild: bool = False,
+) -> pa.Table:
+    """Tells what the lake has of some hours, and what is still to be done.
+
+    Args:
+        lake: The lake.
+        hours: Which hours; None for those from the first in the lake to the last.
+        policy: How long to wait before an hour is tried again.
+        thresholds: From where on an hour's volume is suspect; the defaults when None.
+        now: The time (aware, UTC).
+        columns: What to tell; fewer are quicker.
+        rebuild: Read every manifest, whatever the index of the lake says.
+
+    Returns:
+        A table of these columns of ``COVERAGE_SCHEMA``, in its order, one row an hour, in the order of the hours.
+
+    Raises:
+        StoreError: If the lake cannot be read.
+    """
+    thresholds = thresholds or Thresholds()
+    asked = hours or HourRange(FIRST_HOUR, Hour.containing(now))
+    schema = pa.schema([field for field in COVERAGE_SCHEMA if field.name in columns])
+    needed = _NEEDED.union(columns)
+    found = facts(lake.store, _with_hours_around(asked, thresholds), columns=needed, rebuild=rebuild)
+    found = _judged(found, thresholds)
+    if hours is None:
+        if not len(found):
+            return arrow.table([], schema)
+        starts = arrays.numbers(found["hour_start"].cast(pa.int64()))
+        first, last = (Hour(_EPOCH + timedelta(microseconds=int(starts[end]))) for end in (0, -1))
+        hours = HourRange(first, last)
+    rows = _row_for_each(hours, found)
+    status = rows["status"]
+    windows = _window_starts(hours)
+    rows = rows.append_column("window_start", windows)
+    rows = rows.append_column("hole", _holes(hours, status))
+    rows = rows.append_column("next_try", _next_tries(hours, windows, status, rows["finished_at"], policy, now))
+    return rows.select(schema.names).cast(schema)
+
+
+@dataclass(frozen=True, slots=True)
+class Extent:
+    """What a lake spans.
+
+    Attributes:
+        count: How many hours it has a manifest of.
+        hours: From the first of them to the last.
+    """
+
+    count: int
+    hours: HourRange
+
+
+def extent(lake: Lake, *, now: datetime) -> Extent | None:
+    """Returns what a lake spans; None for a lake without hours.
+
+    Raises:
+        StoreError: If the lake cannot be read.
+    """
+    names = facts(lake.store, HourRange(FIRST_HOUR, Hour.containing(now)), columns={"hour"})["hour"]
+    if not len(names):
+        return None
+    return Extent(len(names), HourRange(*(Hour.parse(names[end].as_py()) for end in (0, -1))))
+
+
+def late(table: pa.Table, statuses: Collection[str], *, before: datetime) -> pa.Table:
+    """Returns the hours that should be there by now, and are not.
+
+    Args:
+        table: A table with the columns ``window_start``, ``status`` and ``hole`` of ``COVERAGE_SCHEMA``.
+        statuses: The statuses that count as not there.
+        before: Only hours that ended before this instant (aware, UTC) are late.
+
+    Returns:
+        The rows with one of these statuses that ended early enough, but for known holes of the archive.
+    """
+    latest_start = int((before - timedelta(hours=1)).timestamp() * 1_000_000)
+    chosen = np.zeros(len(table), dtype=np.bool_)
+    for status in statuses:
+        chosen |= arrays.are(table["status"], status)
+    chosen &= arrays.flags(pc.is_null(table["hole"]))
+    chosen &= arrays.numbers(table["window_start"].cast(pa.int64())) < latest_start
+    return table.take(arrays.integers(np.flatnonzero(chosen)))
+
+
+def _with_hours_around(hours: HourRange, thresholds: Thresholds) -> HourRange:
+    """Widens a range by the hours that its own are held against."""
+    first = hours.first
+    for collapse in known_collapses():
+        # There the measure is what was before it.
+        first = min(first, collapse.first) if collapse.touches(hours.first, hours.last) else first
+    around = timedelta(weeks=thresholds.weeks)
+    return HourRange(Hour(max(first.start - around, FIRST_HOUR.start)), Hour(hours.last.start + around))
+
+
+def _judged(found: pa.Table, thresholds: Thresholds) -> pa.Table:
+    suspicious = suspicions(found, thresholds)
+    if not suspicious:
+        return found
+    status, reason = found["status"].to_pylist(), found["reason"].to_pylist()
+    for place, why in suspicious.items():
+        status[place], reason[place] = Status.SUSPECT.value, why
+    judged = pa.schema([(name, pa.string()) for name in ("status", "reason")])
+    rows = [{"status": of, "reason": why} for of, why in zip(status, reason, strict=True)]
+    columns = arrow.table(rows, judged)
+    for name in judged.names:
+        found = found.set_column(found.schema.get_field_index(name), name, columns[name])
+    return found
+
+
+def _row_for_each(hours: HourRange, found: pa.Table) -> pa.Table:
+    """Lays the found rows out over all hours of a range, with null where nothing is known but the hour."""
+    starts = _starts(hours)
+    places = arrays.numbers(found["hour_start"].cast(pa.int64())) // _MICROSECONDS_AN_HOUR - starts[0]
+    within = np.flatnonzero((places >= 0) & (places < len(starts)))
+    row_of = np.full(len(starts), -1, dtype=np.int64)
+    row_of[places[within]] = within
+    absent = row_of < 0
+    # Copying 70 MB is a good part of the work, and the usual question is for all that there is.
+    if not absent.any() and len(within) == len(found):
+        return found
+    rows = found.take(arrays.integers(row_of, absent=absent))
+    known: dict[str, Any] = {name: rows[name] for name in rows.column_names}
+    known["hour"] = arrow.text(list(manifest_keys(hours)))
+    known["hour_start"] = arrays.integers(starts * _MICROSECONDS_AN_HOUR).cast(_UTC)
+    known["status"] = pc.fill_null(rows["status"], arrow.text([ABSENT])[0])
+    return pa.table(known)
+
+
+def _holes(hours: HourRange, status: arrays.Column) -> pa.Array[Any]:
+    """Returns the source of the hole each hour lies in, null for those that have events all the same."""
+    holes = list(known_holes())
+    hole_of = np.full(len(hours), -1, dtype=np.int64)
+    base = hours.first.start
+    for place, hole in enumerate(holes):
+        first, last = ((hour.start - base) // timedelta(hours=1) for hour in (hole.first, hole.last))
+        if last >= 0:
+            hole_of[max(first, 0) : last + 1] = place
+    for each in Status:
+        if each.has_events:
+            hole_of[arrays.are(status, each.value)] = -1
+    outside = hole_of < 0
+    if outside.all():
+        return pa.nulls(len(hole_of), pa.string())
+    return arrow.text([hole.source for hole in holes]).take(arrays.integers(hole_of, absent=outside))
+
+
+def _window_starts(hours: HourRange) -> pa.Array[Any]:
+    """Gives ``Hour.window``'s begin for every hour, all at once."""
+    starts = _starts(hours)
+    named: Any = arrays.integers(starts * _MICROSECONDS_AN_HOUR).cast(pa.timestamp("us"))
+    as_pacific = pc.assume_timezone(named, PACIFIC.key, ambiguous="earliest", nonexistent="latest")
+    windows: pa.Array[Any] = pc.if_else(arrays.booleans(_are_pacific(starts)), as_pacific.cast(_UTC), named.cast(_UTC))
+    return windows
+
+
+def _are_pacific(starts: npt.NDArray[np.int64]) -> npt.NDArray[np.bool_]:
+    """Says which hours are named in Pacific time."""
+    first, last = (int(hour.start.timestamp()) // 3600 for hour in (PACIFIC_HOURS.first, PACIFIC_HOURS.last))
+    return (starts >= first) & (starts <= last)
+
+
+def _next_tries(
+    hours: HourRange,
+    windows: pa.Array[Any],
+    status: arrays.Column,
+    finished_at: pa.ChunkedArray[Any],
+    policy: TryPolicy,
+    now: datetime,
+) -> pa.Array[Any]:
+    # An absent hour is due when it is over. Those are too many to ask one by one.
+    tries = arrays.numbers(windows.cast(pa.int64())) + _MICROSECONDS_AN_HOUR
+    settled = arrays.are(status, Status.COMPLETE.value) | arrays.are(status, Status.SUSPECT.value)
+    if settled.all():
+        return pa.nulls(len(settled), _UTC)
+    ends = arrays.counts(finished_at.cast(pa.int64()), absent=_NEVER)
+    for place in map(int, np.flatnonzero(~settled & ~arrays.are(status, ABSENT))):
+        known = Status(status[place].as_py())
+        end = None if ends[place] == _NEVER else _EPOCH + timedelta(microseconds=int(ends[place]))
+        due = next_try_of(hours.first + place, known, end, policy, now)
+        settled[place] = due is None
+        tries[place] = 0 if due is None else int(due.timestamp()) * 1_000_000
+    return arrays.integers(tries, absent=settled).cast(_UTC)
+
+
+def _starts(hours: HourRange) -> npt.NDArray[np.int64]:
+    """The hours' starts, counted in hours since 1970."""
+    first = int(hours.first.start.timestamp()) // 3600
+    return np.arange(first, first + len(hours), dtype=np.int64)

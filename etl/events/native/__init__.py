@@ -1,0 +1,1 @@
+"""The compiled reader of events: its C source, its build, and its Python interface."""

@@ -1,0 +1,159 @@
+"""The spool: a folder of this machine where an hour lies between two blocks, and nothing stays.
+
+Each hour of each run has a folder of its own. Who ends with an hour, well or badly, removes it; what a killed run left
+is removed by the next one that fetches, once it is older than any run may last, and by the start of the server.
+"""
+
+from __future__ import annotations
+
+import shutil
+import time
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+from typing import Final
+
+from etl.archive.folder_source import FolderBody
+from etl.archive.source import Body, HourNotFound, NotModified, file_name
+from etl.errors import SourceUnreachableError, StoreError
+from etl.hours import Hour
+from etl.mage.task_payload import Origin, Parcel
+
+STALE_SECONDS: Final = 12 * 3600.0
+"""What was not touched for so long is a killed run's: no trigger's timeout is longer."""
+
+_LAKE: Final = "lake"
+
+
+class Spool:
+    """The folder.
+
+    Args:
+        root: Where it is; made when it is needed.
+    """
+
+    def __init__(self, root: Path) -> None:
+        self.root: Final = root
+
+    def folder(self, parcel: Parcel) -> Path:
+        """The folder of one hour of one run."""
+        return self.root / parcel.run / parcel.hour
+
+    def file(self, parcel: Parcel) -> Path:
+        """The source's file of it."""
+        return self.folder(parcel) / file_name(parcel.the_hour)
+
+    def lake(self, parcel: Parcel) -> Path:
+        """The folder that is a lake of this one hour, where it gets its schema before it is shown to anybody."""
+        return self.folder(parcel) / _LAKE
+
+    def made(self, parcel: Parcel) -> Path:
+        """Makes the folder of one hour of one run, and gives it.
+
+        Raises:
+            StoreError: If it cannot be made.
+        """
+        folder = self.folder(parcel)
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise StoreError(
+                f"the spool {self.root} cannot be written: {error.strerror or type(error).__name__}",
+                hint="name another folder by the setting spool",
+            ) from error
+        return folder
+
+    def discard(self, parcel: Parcel) -> None:
+        """Removes all that lies there of one hour of one run."""
+        folder = self.folder(parcel)
+        shutil.rmtree(folder, ignore_errors=True)
+        # The run's own folder goes with its last hour.
+        with suppress(OSError):
+            folder.parent.rmdir()
+
+    def sweep(self, *, older_than: float = STALE_SECONDS) -> list[str]:
+        """Removes what was left behind, and names it.
+
+        Args:
+            older_than: Seconds for which nothing of it was changed; 0 for all there is, when no run can be alive.
+        """
+        swept = []
+        for folder in self._folders():
+            if time.time() - touched(folder) >= older_than:
+                shutil.rmtree(folder, ignore_errors=True)
+                swept.append(f"{folder.parent.name}/{folder.name}")
+                with suppress(OSError):
+                    folder.parent.rmdir()
+        return swept
+
+    def _folders(self) -> Iterator[Path]:
+        with suppress(FileNotFoundError):
+            for run in sorted(self.root.iterdir()):
+                if run.is_dir():
+                    yield from sorted(folder for folder in run.iterdir() if folder.is_dir())
+
+
+class SpooledSource:
+    """A file in the spool that says of itself what its source said of it.
+
+    Args:
+        file: The file.
+        origin: Where it came from.
+    """
+
+    def __init__(self, file: Path, origin: Origin) -> None:
+        self.address: Final = origin.source
+        self._file = file
+        self._origin = origin
+
+    def url(self, hour: Hour) -> str:  # noqa: ARG002 -- there is one hour here
+        """The address that the file came from."""
+        return self._origin.url
+
+    def open(
+        self,
+        hour: Hour,  # noqa: ARG002
+        *,
+        start: int = 0,
+        etag: str | None = None,  # noqa: ARG002 -- there is one version here
+        last_modified: str | None = None,  # noqa: ARG002
+        unless_etag: str | None = None,
+    ) -> Body:
+        """Opens the file; see ``Source.open``."""
+        if unless_etag is not None and unless_etag == self._origin.etag:
+            raise NotModified
+        try:
+            return _SpooledBody(self._file, start, self._origin)
+        except FileNotFoundError:
+            raise HourNotFound(str(self._file)) from None
+        except OSError as error:
+            raise SourceUnreachableError(f"{self._file} cannot be read: {error.strerror or 'input error'}") from error
+
+    def companion(self, hour: Hour) -> bytes | None:  # noqa: ARG002
+        """What the manifest beside the hour announced; None when there was none."""
+        if not self._origin.companion:
+            return None
+        count = "" if self._origin.event_count is None else f'"event_count": {self._origin.event_count}, '
+        return f'{{{count}"sha256": "{self._origin.sha256}"}}'.encode()
+
+    def exists(self, hour: Hour) -> bool:  # noqa: ARG002
+        """Tells whether the file is there."""
+        return self._file.is_file()
+
+
+class _SpooledBody(FolderBody):
+    """The bytes of the file, under the version of its source."""
+
+    def __init__(self, file: Path, start: int, origin: Origin) -> None:
+        super().__init__(file, file.open("rb"), start)
+        self.etag = origin.etag
+        self.last_modified = origin.last_modified
+
+
+def touched(folder: Path) -> float:
+    """When anything in a folder was last changed, in seconds since 1970."""
+    times = [folder.stat().st_mtime]
+    for path in folder.rglob("*"):
+        with suppress(FileNotFoundError):
+            times.append(path.stat().st_mtime)
+    return max(times)

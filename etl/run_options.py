@@ -1,0 +1,38 @@
+"""What the settings say of a run: one translation for the command line and for everything else that runs hours."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Final
+
+from etl.archive.fetch import FetchPolicy
+from etl.events.emails import EmailPolicy
+from etl.hour_pipeline import RunOptions
+from etl.settings import Settings
+
+_GIB: Final = 1 << 30
+
+
+def fetch_policy(settings: Settings) -> FetchPolicy:
+    """How often and how long to try."""
+    return FetchPolicy(
+        connect_timeout=settings.connect_timeout,
+        read_timeout=settings.read_timeout,
+        attempts=settings.attempts,
+        backoff_first=settings.backoff_first,
+        backoff_max=settings.backoff_max,
+        max_bytes=int(settings.max_compressed_gib * _GIB),
+    )
+
+
+def run_options(settings: Settings, *, refresh: bool = False, force: bool = False) -> RunOptions:
+    """What the pipeline has to know of the settings."""
+    return RunOptions(
+        emails=EmailPolicy.of(settings.emails, settings.email_key_bytes),
+        max_damage=settings.max_damage,
+        max_expanded=int(settings.max_expanded_gib * _GIB),
+        young=timedelta(hours=settings.young_hours),
+        refresh=refresh,
+        force=force,
+        fetch=fetch_policy(settings),
+    )

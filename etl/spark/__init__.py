@@ -1,0 +1,1 @@
+"""Spark on this machine and on Dataproc Serverless."""

@@ -1,0 +1,458 @@
+"""The lake in a folder: whole files, put in place by one rename.
+
+A file is written under ``.tmp/`` in the lake's own folder, where no glob over ``events/`` or ``manifests/``
+sees it, flushed to the disk, and renamed to its place. Writers agree on who goes first by a lock that is held
+only for that last step; the system frees it when a process dies. Each temporary has a lock of its own, held
+for as long as its writer lives, so that the next writer can tell what a killed one left behind and remove it.
+"""
+
+from __future__ import annotations
+
+import builtins
+import errno
+import io
+import os
+import shutil
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from itertools import groupby
+from pathlib import Path
+from stat import S_ISREG
+from typing import TYPE_CHECKING, BinaryIO, Final
+from uuid import uuid4
+
+from filelock import FileLock, Timeout
+from typing_extensions import override
+
+from etl.errors import ConflictError, StoreError
+from etl.storage.store import ABSENT, ObjectInfo, checked
+
+if TYPE_CHECKING:
+    from _typeshed import ReadableBuffer, WriteableBuffer
+
+_TEMPORARIES: Final = ".tmp"
+_COMMIT_LOCK: Final = "commit.lock"
+_LOCKS: Final = "locks"
+_COMMIT_PATIENCE_SECONDS: Final = 60.0
+_BUFFER_BYTES: Final = 1 << 20
+_LONGEST_WRITE_SECONDS: Final = 3600.0
+
+_HINTS: Final = {
+    errno.ENOSPC: "free some space on that disk, or choose another folder for the lake",
+    errno.EDQUOT: "your quota on that disk is used up: free some space, or choose another folder for the lake",
+    errno.EFBIG: "files may not grow that large here: see `ulimit -f`, or choose another disk for the lake",
+    errno.EACCES: "give this user the right to read and write there, or choose another folder for the lake",
+    errno.EPERM: "give this user the right to read and write there, or choose another folder for the lake",
+    errno.EROFS: "that disk is mounted read-only: choose another folder for the lake",
+    errno.ENOTDIR: "a file is where a folder is needed: move it away, or choose another folder for the lake",
+    errno.EEXIST: "a file is where a folder is needed: move it away, or choose another folder for the lake",
+    errno.EISDIR: "a folder is where a file is needed: move it away, or choose another folder for the lake",
+    errno.EXDEV: "the whole lake has to lie on one disk: put the linked folder back into it",
+    errno.ENAMETOOLONG: "choose a folder with a shorter path for the lake",
+}
+_ANY_HINT: Final = "check that the path is right and the disk is sound"
+
+
+def free_bytes(folder: Path) -> int:
+    """Bytes that are free on the disk of a folder, which need not exist yet.
+
+    Raises:
+        StoreError: If the disk cannot be asked.
+    """
+    standing = next(path for path in (folder.absolute(), *folder.absolute().parents) if path.is_dir())
+    with _explained("read", standing):
+        return shutil.disk_usage(standing).free
+
+
+class FolderStore:
+    """A ``Store`` in a folder of a local or mounted disk; the folder is made by the first write.
+
+    Args:
+        root: The folder.
+    """
+
+    def __init__(self, root: Path) -> None:
+        self._given = root
+        self._root = root.absolute()
+        self._temporaries = self._root / _TEMPORARIES
+
+    @property
+    def address(self) -> str:
+        """The folder as it was given."""
+        return str(self._given)
+
+    def url(self, key: str) -> str:
+        """The absolute path of one object."""
+        return str(self._path(key))
+
+    def stat(self, key: str) -> ObjectInfo | None:
+        """Looks at one file; None when there is none."""
+        path = self._path(key)
+        with _explained("read", path):
+            return _info(key, path)
+
+    def list(self, prefix: str) -> Iterator[ObjectInfo]:
+        """Yields the files whose key starts with ``prefix``, in key order."""
+        folder = prefix.rpartition("/")[0]
+        if folder:
+            checked(folder)
+        return self._walk(folder, prefix)
+
+    def folders(self, folder: str) -> frozenset[str]:
+        """Returns the names of the folders directly in a folder; none where there is no such folder."""
+        path = self._path(folder)
+        with _explained("read", path):
+            try:
+                with os.scandir(path) as entries:
+                    return frozenset(entry.name for entry in entries if entry.is_dir())
+            except FileNotFoundError:
+                return frozenset()
+
+    def generations(self, keys: Sequence[str]) -> dict[str, str]:
+        """Gives the generation of each of these files that exists, by key."""
+        root = f"{self._root}/"
+        found: dict[str, str] = {}
+        # A day's keys share the folder two levels up: where that is not there, one look at it spares 24, and from
+        # there it is a shorter way to each.
+        with _explained("read", self._root):
+            for folder, group in groupby(keys, key=lambda key: key.rsplit("/", 2)[0]):
+                with suppress(FileNotFoundError), _opened(root + folder) as place:
+                    for key in group:
+                        # What `_facts` does, without two calls a file: there may be 137,000.
+                        within = key[len(folder) + 1 :]
+                        try:
+                            facts = os.stat(within, dir_fd=place)
+                        except FileNotFoundError:
+                            continue
+                        if S_ISREG(facts.st_mode):
+                            found[key] = _generation(facts)
+        return found
+
+    def read(self, key: str) -> bytes | None:
+        """Reads a small file whole; None when there is none."""
+        path = self._path(key)
+        with _explained("read", path):
+            try:
+                return path.read_bytes()
+            except FileNotFoundError:
+                return None
+
+    def open(self, key: str) -> BinaryIO:
+        """Opens a file for seeking reads; what is read stays the same when the file is replaced."""
+        path = self._path(key)
+        with _explained("read", path):
+            return io.BufferedReader(_File(path, "rb"), _BUFFER_BYTES)
+
+    @contextmanager
+    def writer(self, key: str, *, if_generation: str | None = None) -> Iterator[BinaryIO]:
+        """Streams a new file that stands in its place, whole and on the disk, when the block ends well."""
+        with self._draft(key, if_generation) as draft:
+            yield draft.stream
+
+    def write(self, key: str, content: bytes, *, if_generation: str | None = None) -> ObjectInfo:
+        """Writes a small file whole, under the same rules, and says what it became."""
+        with self._draft(key, if_generation) as draft:
+            draft.stream.write(content)
+        return draft.became
+
+    def take(self, key: str, path: Path) -> ObjectInfo:
+        """Makes a file of the same disk the one in a place, under the same rules."""
+        with self._draft(key, None) as draft, _explained("move", path):
+            path.replace(draft.path)
+        return draft.became
+
+    def delete(self, key: str, *, if_generation: str | None = None) -> None:
+        """Removes a file; there being none is not an error."""
+        path = self._path(key)
+        if self.stat(key) is None:
+            return
+        with _explained("remove", path), self._turn():
+            self._demand(key, if_generation)
+            path.unlink(missing_ok=True)
+            _sync_folder(path.parent)
+
+    def leftovers(self) -> builtins.list[ObjectInfo]:
+        """Lists the temporaries of writers that live no more; where that cannot be asked, those of an hour ago."""
+        if not self._temporaries.is_dir():
+            return []
+        try:
+            with self._turn():
+                return [info for part, info in self._drafts() if _is_dead(part)]
+        except OSError:  # A lake that may only be read.
+            return [info for _, info in self._drafts() if time.time() - info.modified > _LONGEST_WRITE_SECONDS]
+
+    def sweep(self) -> builtins.list[ObjectInfo]:
+        """Removes the temporaries of writers that live no more, and says which they were."""
+        if not self._temporaries.is_dir():
+            return []
+        with _explained("remove", self._temporaries), self._turn():
+            dead = [info for part, info in self._drafts() if _is_dead(part)]
+            self._sweep()
+        return dead
+
+    def _drafts(self) -> Iterator[tuple[Path, ObjectInfo]]:
+        for part in sorted(self._temporaries.glob("*.part")):
+            if (info := _info(f"{_TEMPORARIES}/{part.name}", part)) is not None:
+                yield part, info
+
+    @contextmanager
+    def lock(self, key: str) -> Iterator[bool]:
+        """Holds a name alone during the block; gives False at once where another living owner has it."""
+        folder = self._temporaries / _LOCKS
+        # Not bound to a thread: a generator may be ended in another one than it was begun in.
+        held = FileLock(folder / f"{checked(key).replace('/', '%')}.lock", thread_local=False)
+        with _explained("lock", Path(held.lock_file)):
+            folder.mkdir(parents=True, exist_ok=True)
+            # In one's turn, as is the removal below: nobody may take a file that has lost its name.
+            with self._turn(), suppress(Timeout):
+                held.acquire(timeout=0)
+        try:
+            yield held.is_locked
+        finally:
+            if held.is_locked:
+                self._unlock(held)
+
+    def _unlock(self, held: FileLock) -> None:
+        # A file that cannot be removed is no harm: its name can be held again all the same.
+        with suppress(OSError, StoreError), self._turn():
+            Path(held.lock_file).unlink(missing_ok=True)
+            held.release()
+        held.release()
+
+    def _path(self, key: str) -> Path:
+        if checked(key).split("/")[0] == _TEMPORARIES:
+            raise StoreError(f"{key!r} is no key of a lake", hint=f"{_TEMPORARIES} is for unfinished files")
+        return self._root / key
+
+    def _walk(self, folder: str, prefix: str) -> Iterator[ObjectInfo]:
+        path = self._root / folder
+        with _explained("read", path):
+            try:
+                with os.scandir(path) as entries:
+                    names = [(entry.name, entry.is_dir()) for entry in entries]
+            except FileNotFoundError:
+                return
+        # "a-b" sorts before "a/b": a folder takes part in the order with its slash.
+        for name in sorted(name + "/" * is_folder for name, is_folder in names):
+            key = f"{folder}/{name}" if folder else name
+            if key == f"{_TEMPORARIES}/":
+                continue
+            if key.endswith("/"):
+                if key.startswith(prefix) or prefix.startswith(key):
+                    yield from self._walk(key[:-1], prefix)
+            elif key.startswith(prefix) and (info := _info(key, path / name)) is not None:
+                yield info
+
+    @contextmanager
+    def _draft(self, key: str, if_generation: str | None) -> Iterator[_Draft]:
+        path = self._path(key)
+        with _explained("write", path):
+            _make_folders(self._temporaries)
+            with self._turn():
+                self._sweep()
+                draft = _Draft(self._temporaries / uuid4().hex)
+        try:
+            yield draft
+            with _explained("write", path):
+                draft.flush_to_disk()
+                with self._turn():
+                    self._demand(key, if_generation)
+                    draft.became = self._put(draft.path, key)
+        finally:
+            draft.discard()
+
+    @contextmanager
+    def _turn(self) -> Iterator[None]:
+        lock = FileLock(self._temporaries / _COMMIT_LOCK, poll_interval=0.01)
+        try:
+            lock.acquire(timeout=_COMMIT_PATIENCE_SECONDS)
+        except Timeout as error:
+            raise StoreError(
+                f"another process has held {lock.lock_file} for {_COMMIT_PATIENCE_SECONDS:.0f} seconds",
+                hint="see which one with `fuser`; it is held for an instant only, so that process hangs",
+            ) from error
+        try:
+            yield
+        finally:
+            lock.release()
+
+    def _demand(self, key: str, if_generation: str | None) -> None:
+        if if_generation is None:
+            return
+        present = _info(key, self._path(key))
+        if (ABSENT if present is None else present.generation) != if_generation:
+            raise ConflictError(
+                f"{self._path(key)} was changed by another writer in the meantime; nothing was overwritten",
+                hint="run it again if the other run did not do the same work",
+            )
+
+    def _put(self, draft: Path, key: str) -> ObjectInfo:
+        path = self._path(key)
+        _set_later_time(draft, than=path)
+        _make_folders(path.parent)
+        draft.replace(path)
+        _sync_folder(path.parent)
+        became = _info(key, path)
+        if became is None:
+            raise StoreError(f"{path} was removed as soon as it was written", hint=_ANY_HINT)
+        return became
+
+    def _sweep(self) -> None:
+        """Removes what killed writers left; to be called in one's turn."""
+        others = (path for path in self._temporaries.iterdir() if path.name not in {_COMMIT_LOCK, _LOCKS})
+        for left in {path.with_suffix("") for path in others}:
+            owner = _owner_lock(left)
+            with suppress(Timeout), owner.acquire(timeout=0):
+                _part(left).unlink(missing_ok=True)
+                Path(owner.lock_file).unlink(missing_ok=True)
+
+
+class _Draft:
+    """A file that is being written, with the lock by which others see that its writer lives.
+
+    Args:
+        place: Path of the temporary without its suffix.
+    """
+
+    became: ObjectInfo
+
+    def __init__(self, place: Path) -> None:
+        self.path = _part(place)
+        self._owner = _owner_lock(place)
+        self._owner.acquire(timeout=0)
+        self._raw = _File(self.path, "xb")
+        self._buffered = io.BufferedWriter(self._raw, _BUFFER_BYTES)
+        self.stream: BinaryIO = self._buffered
+
+    def flush_to_disk(self) -> None:
+        """Hands every byte to the disk itself; a rename before that could survive a power cut without them."""
+        self._buffered.flush()
+        # By its name, since another file may have been moved there.
+        with self.path.open("rb") as whole:
+            os.fsync(whole.fileno())
+
+    def discard(self) -> None:
+        """Lets go of the temporary, in place or not. What cannot be removed now, the next writer removes."""
+        with suppress(OSError):
+            # The raw file first: closing the buffer would write the rest of a file that nobody wants.
+            self._raw.close()
+            self.path.unlink(missing_ok=True)
+            Path(self._owner.lock_file).unlink(missing_ok=True)
+        self._owner.release()
+
+
+class _File(io.FileIO):
+    """A file whose errors name it and say what to do."""
+
+    @override
+    def write(self, data: ReadableBuffer, /) -> int:
+        with _explained("write", self._path()):
+            return super().write(data)
+
+    @override
+    def readinto(self, buffer: WriteableBuffer, /) -> int:
+        with _explained("read", self._path()):
+            return super().readinto(buffer)
+
+    @override
+    def readall(self) -> bytes:
+        with _explained("read", self._path()):
+            return super().readall()
+
+    def _path(self) -> Path:
+        return Path(str(self.name))
+
+
+@contextmanager
+def _explained(doing: str, path: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise StoreError(
+            f"cannot {doing} {path}: {error.strerror or type(error).__name__}",
+            hint=_HINTS.get(error.errno or 0, _ANY_HINT),
+        ) from error
+
+
+@contextmanager
+def _opened(folder: str) -> Iterator[int]:
+    """Opens a folder, to look at what is in it from there."""
+    place = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        yield place
+    finally:
+        os.close(place)
+
+
+def _facts(path: Path) -> os.stat_result | None:
+    """Looks at a file; None where there is none."""
+    try:
+        facts = path.stat()
+    except FileNotFoundError:
+        return None
+    return facts if S_ISREG(facts.st_mode) else None
+
+
+def _info(key: str, path: Path) -> ObjectInfo | None:
+    facts = _facts(path)
+    if facts is None:
+        return None
+    return ObjectInfo(key=key, size=facts.st_size, generation=_generation(facts), modified=facts.st_mtime)
+
+
+def _generation(facts: os.stat_result) -> str:
+    return f"{facts.st_mtime_ns:x}-{facts.st_ino:x}-{facts.st_size:x}"
+
+
+def _set_later_time(draft: Path, *, than: Path) -> None:
+    """Makes the new generation unlike all before it; the kernel's own time stamps may repeat within 4 ms."""
+    now = time.time_ns()
+    with suppress(FileNotFoundError):
+        now = max(now, than.stat().st_mtime_ns + 1)
+    os.utime(draft, ns=(now, now))
+
+
+def _make_folders(folder: Path) -> None:
+    """Makes the folder, and sees to it that the disk knows of every folder made."""
+    grown = []
+    missing = folder
+    while not missing.exists():
+        missing = missing.parent
+        grown.append(missing)
+    folder.mkdir(parents=True, exist_ok=True)
+    for parent in grown:
+        _sync_folder(parent)
+
+
+def _sync_folder(folder: Path) -> None:
+    """Makes the folder's entries last through a power cut."""
+    if os.name == "nt":  # Windows opens no folders, and needs no such call.
+        return
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _part(place: Path) -> Path:
+    return place.with_suffix(".part")
+
+
+def _is_dead(part: Path) -> bool:
+    """Whether nobody writes this file any more; to be called in one's turn."""
+    owner = _owner_lock(part.with_suffix(""))
+    if not Path(owner.lock_file).exists():
+        return True
+    try:
+        owner.acquire(timeout=0)
+    except Timeout:
+        return False
+    owner.release()
+    return True
+
+
+def _owner_lock(place: Path) -> FileLock:
+    # Not bound to a thread: a stream may be begun in one and ended in another.
+    return FileLock(place.with_suffix(".lock"), thread_local=False)

@@ -1,0 +1,1 @@
+"""BigQuery: table definitions, client, loads, and builds by SQL jobs."""

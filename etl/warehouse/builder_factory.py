@@ -1,0 +1,59 @@
+"""The choice of what builds a warehouse of parquet files: this machine, or Spark's machines."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Literal, assert_never
+
+from etl.lake.lake import Lake
+from etl.warehouse.engine import Engine
+from etl.warehouse.local_builder import FileMaker
+from etl.warehouse.table_builder import Maker
+from etl.warehouse.table_state import Warehouse
+
+FileEngine = Literal["duckdb", "spark"]
+
+
+@contextmanager
+def file_maker(warehouse: Warehouse, lake: Lake, engine: FileEngine) -> Iterator[Maker[Any]]:
+    """Holds a warehouse alone during a build, with an engine running.
+
+    Gives:
+        What makes files on this machine; with a Spark that reads and writes buckets, what leaves that to Spark.
+
+    Raises:
+        StoreError: If another build is running, or the warehouse cannot be written.
+        UsageError: If a library is missing.
+    """
+    with warehouse.building() as staging, _engine(engine, staging) as running:
+        yield _on_cluster(warehouse, lake, running) or FileMaker(warehouse, lake, running, staging)
+
+
+def _on_cluster(warehouse: Warehouse, lake: Lake, engine: Engine) -> Maker[Any] | None:
+    if engine.name != "spark":
+        return None
+    from etl.warehouse.spark_builder import cluster_maker  # noqa: PLC0415 -- Spark is an extra
+
+    return cluster_maker(warehouse, lake, engine)
+
+
+@contextmanager
+def _engine(name: FileEngine, scratch: Path) -> Iterator[Engine]:
+    engine: Engine
+    match name:
+        case "duckdb":
+            from etl.warehouse.duckdb_engine import DuckDBEngine  # noqa: PLC0415 -- each engine is an extra
+
+            engine = DuckDBEngine(scratch)
+        case "spark":
+            from etl.warehouse.spark_engine import SparkEngine  # noqa: PLC0415
+
+            engine = SparkEngine(scratch)
+        case _:
+            assert_never(name)
+    try:
+        yield engine
+    finally:
+        engine.close()
