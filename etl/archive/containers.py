@@ -22,7 +22,13 @@ GZIP_MAGIC: Final = b"\x1f\x8b\x08"
 _ZSTD_MAGIC: Final = b"\x28\xb5\x2f\xfd"
 _ZSTD_SKIPPABLE: Final = re.compile(rb"[\x50-\x5f]\x2a\x4d\x18")
 _ZIP_MAGIC: Final = b"PK\x03\x04"
-_ZIP_TRAILER: Final = (b"PK\x01\x02", b"PK\x05\x06", b"PK\x06\x06", b"PK\x06\x07")
+_ZIP_TRAILERS: Final = {
+    b"PK\x01\x02": (46, slice(34, 36)),
+    b"PK\x05\x06": (22, slice(4, 8)),
+    b"PK\x06\x06": (56, slice(16, 24)),
+    b"PK\x06\x07": (20, slice(4, 8)),
+}
+"""Each kind of entry with its least size and the place of its disk numbers, which are 0 (APPNOTE 4.3.12 to 4.3.16)."""
 _ZIP_DESCRIPTOR: Final = b"PK\x07\x08"
 _ZIP_HEADER: Final = 30
 _BLOCK_HEADER: Final = 3
@@ -74,13 +80,18 @@ def form_of(window: bytes) -> Form | None:
     """
     if window.startswith(GZIP_MAGIC):
         return Form.GZIP
-    if window.startswith(_ZSTD_MAGIC) or _ZSTD_SKIPPABLE.match(window):
+    if _ZSTD_SKIPPABLE.match(window) or (window.startswith(_ZSTD_MAGIC) and _may_be_container(window)):
         return Form.ZSTD
-    if window.startswith(_ZIP_MAGIC):
+    if window.startswith(_ZIP_MAGIC) and len(window) >= _ZIP_HEADER and _may_be_container(window):
         return Form.ZIP
-    if window.startswith(_ZIP_TRAILER):
+    if _is_zip_trailer(window):
         return Form.ZIP_TRAILER
     return Form.TEXT if begins_json(window) else None
+
+
+def _is_zip_trailer(window: bytes) -> bool:
+    size, disks = _ZIP_TRAILERS.get(window[:4], (0, slice(0)))
+    return 0 < size <= len(window) and not any(window[disks])
 
 
 def begins_json(window: bytes) -> bool:

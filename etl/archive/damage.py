@@ -37,6 +37,8 @@ class Place(StrEnum):
 
     GZIP = "gzip"
     """Bytes of the file as downloaded."""
+    INNER = "inner"
+    """Bytes of a container that is packed in another container, from the beginning of the inner one."""
     TEXT = "text"
     """Bytes of the inflated text."""
 

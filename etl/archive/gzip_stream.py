@@ -15,6 +15,7 @@ import struct
 import zlib
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
+from dataclasses import replace
 from functools import partial
 from itertools import chain
 from typing import Final
@@ -113,7 +114,8 @@ def _sound_parts(source: Peekable, report: Report, budget: _Budget, depth: int) 
         if form is None:
             raise BrokenStreamError
         text = _sound_member(source, report) if form is Form.GZIP else _sound_other(source, form)
-        yield from _nested(_spent(text, budget), partial(_sound_parts, report=report, budget=budget), depth)
+        nest = partial(_sound_parts, report=_inner(report), budget=budget)
+        yield from _nested(_spent(text, budget), nest, depth)
 
 
 def _sound_other(source: Peekable, form: Form) -> _Part:
@@ -134,12 +136,25 @@ def _nested(text: _Part, parts: Callable[..., Iterator[_Part]], depth: int) -> I
         held.append(piece)
         if sum(map(len, held)) >= _NEST_WINDOW:
             break
-    form = form_of(b"".join(held)) if held else None
     whole = chain(held, text)
-    if depth and form in {Form.GZIP, Form.ZSTD, Form.ZIP}:
+    if depth and held and _is_container(b"".join(held)):
         yield from parts(Peekable(whole), depth=depth - 1)
     else:
         yield whole
+
+
+def _inner(report: Report) -> Report:
+    """Makes reports of a container that is packed in another one say so."""
+    return lambda damage: report(replace(damage, place=Place.INNER))
+
+
+def _is_container(text: bytes) -> bool:
+    """Whether a container begins with this text; three bytes of gzip's may be there by chance, so more is asked."""
+    form = form_of(text)
+    if form is Form.GZIP:
+        header = _header_length(text)
+        return header is not None and not _inflate_start(text[header:])[1]
+    return form in {Form.ZSTD, Form.ZIP}
 
 
 def _sound_member(source: Peekable, report: Report) -> Iterator[bytes]:
@@ -189,7 +204,7 @@ def _found_parts(source: Peekable, report: Report, budget: _Budget, depth: int) 
     begun = lost = False
     while window := source.peek(_CAREFUL_STEP):
         form = form_of(window)
-        nest = partial(_found_parts, report=report, budget=budget)
+        nest = partial(_found_parts, report=_inner(report), budget=budget)
         if form is not None and form in _READERS:
             begun, lost = True, False
             yield from _nested(_spent(_careful_other(source, form, report), budget), nest, depth)

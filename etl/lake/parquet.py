@@ -203,7 +203,7 @@ class Quarantine:
         return pa.Table.from_arrays(columns, schema=QUARANTINE_SCHEMA)
 
     def _treated(self, damage: Damage) -> bytes:
-        if damage.place is Place.GZIP:
+        if damage.place is not Place.TEXT:
             return self._emails.scrub_bytes(damage.data)
         return self._emails.scrub_damaged(self._emails.scrub(damage.data))
 
