@@ -21,6 +21,8 @@ from tests.summary import write_summary
 _TEMPORARY_BYTES: Final = 2 << 30
 """What the tests write at a time; where the folder for temporary files has less room, they use the checkout's."""
 
+_WORKER_BYTES: Final = 4 << 30
+"""Memory for each worker, and for the servers and browsers that its tests start."""
 
 # A property holds whatever the machine is busy with. Those that need more examples say so where they stand.
 settings.register_profile("tests", deadline=None, max_examples=50)
@@ -39,6 +41,23 @@ def pytest_configure(config: pytest.Config) -> None:
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         # A shell starts background jobs so, and every program of the tests would inherit it.
         signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def pytest_xdist_auto_num_workers() -> int:
+    """Returns one worker more than there are processors: some tests wait for a clock or a server."""
+    processors = os.cpu_count() or 1
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    return max(1, min(processors + 1, memory // _WORKER_BYTES))
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Keeps tests that share what is expensive to make on one worker: Spark, and all tests of an e2e module."""
+    for item in items:
+        module = item.path.relative_to(Path(__file__).parent)
+        if "spark" in getattr(item, "fixturenames", ()):
+            item.add_marker(pytest.mark.xdist_group("spark"))
+        elif item.get_closest_marker("xdist_group") is None and module.parts[0] == "e2e":
+            item.add_marker(pytest.mark.xdist_group(module.stem))
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:

@@ -119,7 +119,7 @@ class SparkEngine:
             asked = ", ".join(f"'{partition}'" for partition in partitions)
             cut = rows.selectExpr("*", f"CAST(CAST({model.partition.field} AS DATE) AS STRING) AS {_DAY}")
             cut = cut.where(f"{_DAY} IN ({asked})")
-            tasks = len(partitions) * _SPREAD if len(partitions) > 1 else 1
+            tasks = 1 if len(partitions) == 1 or _is_little(tables) else len(partitions) * _SPREAD
             cut.repartition(tasks, _DAY).write.partitionBy(_DAY).parquet(target)
 
     def clear(self, target: str) -> None:
@@ -172,7 +172,7 @@ class SparkEngine:
         from py4j.protocol import Py4JError  # noqa: PLC0415 -- comes with the extra
         from pyspark.errors import PySparkException  # noqa: PLC0415
 
-        session = self._session(little=_bytes(tables) < _LITTLE_BYTES)
+        session = self._session(little=_is_little(tables))
         try:
             for name, files in tables.items():
                 reader = session.read.schema(
@@ -190,10 +190,12 @@ class SparkEngine:
             ) from error
 
 
-def _bytes(tables: Tables) -> int:
-    """Bytes of files of this machine; what lies in a bucket is read by a session that was begun already."""
-    paths = (path for files in tables.values() for path in files.paths if not gcs.is_address(path))
-    return sum(Path(path).stat().st_size for path in paths)
+def _is_little(tables: Tables) -> bool:
+    """Whether what is read is little; of what lies in a bucket nothing is known."""
+    paths = [path for files in tables.values() for path in files.paths]
+    if any(map(gcs.is_address, paths)):
+        return False
+    return sum(Path(path).stat().st_size for path in paths) < _LITTLE_BYTES
 
 
 def partitions_of(names: Iterable[str]) -> dict[str, str]:

@@ -27,7 +27,7 @@ from tests.orders import Orders, taking_orders
 
 EVENTS: Final = {"one": 3_000, "two": 3_001}
 """Events of the hour at each of two sources; at both it is damaged, so that there is a quarantine to publish."""
-BY_TIME, BY_CALL, BY_HAND = 25, 25, 6
+BY_TIME, BY_CALL, BY_HAND = 12, 14, 6
 
 
 @dataclass(frozen=True)
@@ -72,8 +72,8 @@ def _instants(killer: Killer, source: Path, folder: Path) -> list[dict[str, floa
     runs = [killer(source, folder / f"measured-{number}") for number in range(3)]
     longest = max(run.seconds for run in runs)
     calls = runs[0].calls
-    times = [dice.uniform(0, longest) for _ in range(BY_TIME - 8)] + [
-        dice.uniform(longest / 2, longest) for _ in range(8)
+    times = [dice.uniform(0, longest) for _ in range(BY_TIME - 4)] + [
+        dice.uniform(longest / 2, longest) for _ in range(4)
     ]
     drawn: list[dict[str, float | int]] = [{"seconds": seconds} for seconds in times]
     drawn += [{"call": 1 + dice.randrange(calls)} for _ in range(BY_CALL)]

@@ -288,7 +288,8 @@ def test_an_endless_body_goes_on_behind_the_file_and_announces_nothing(what: str
     assert len(content) + (3 << 20) - 60 <= len(answer.content) <= len(content) + (3 << 20)
     assert "Content-Length" not in answer.headers
     if what == "members":
-        assert gzip.decompress(answer.content) == gzip.decompress(content)
+        # The first thousand of the members, each of 20 bytes and without text.
+        assert gzip.decompress(answer.content[: len(content) + 20_000]) == gzip.decompress(content)
 
 
 @pytest.mark.parametrize(
