@@ -129,7 +129,7 @@ def _measured(folder: Path, many: HourRange, singles: HourRange) -> tuple[list[t
     alone = [_bare(folder, str(hour), "run", "--at", hour)[0] for hour in singles]
     all_of_them = _bare(folder, "many", "backfill", many.first, many.last, "--workers", _AT_ONCE)[0]
     modern, modern_peak = _bare(folder, "modern", "run", "--at", _MODERN)
-    plan = server.Plan(
+    plan = server.ServerOptions(
         project=server.find_project(),
         folder=folder / "server",
         port=16_799,

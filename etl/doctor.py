@@ -91,7 +91,7 @@ class Finding:
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
+class DoctorOptions:
     """What to examine.
 
     Attributes:
@@ -109,7 +109,7 @@ class Plan:
     clock: Callable[[], datetime] = lambda: datetime.now(UTC)
 
 
-def examine(plan: Plan) -> Iterator[Finding]:
+def examine(plan: DoctorOptions) -> Iterator[Finding]:
     """Runs the checks, one after the other; none stops the next.
 
     Yields:
@@ -158,7 +158,7 @@ def _emails(settings: Settings) -> Finding:
 
 
 # ------------------------------------------------------------------------------------------------------- credentials
-def _credentials(plan: Plan) -> Finding:
+def _credentials(plan: DoctorOptions) -> Finding:
     name = "credentials"
     places = (plan.settings.lake, plan.settings.warehouse, *plan.settings.sources)
     if plan.settings.dataset is None and not any(gcs.is_address(place) for place in places):
@@ -220,7 +220,7 @@ def _described(credentials: Credentials) -> Finding:
 
 
 # ------------------------------------------------------------------------------------------------- lake and warehouse
-def _lake(plan: Plan) -> Iterator[Finding]:
+def _lake(plan: DoctorOptions) -> Iterator[Finding]:
     """One finding of the lake, and one more where it works and holds hours of other e-mail policies."""
     settings = plan.settings
     finding = _tried("lake", lambda: _place("lake", settings.lake, read_only=plan.read_only))
@@ -302,7 +302,7 @@ def _with_room(name: str, folder: Path, done: str) -> Finding:
 
 
 # ----------------------------------------------------------------------------------------------------------- BigQuery
-def _dataset(plan: Plan) -> Finding:
+def _dataset(plan: DoctorOptions) -> Finding:
     check = "BigQuery dataset"
     if plan.settings.dataset is None:
         return Finding(check, State.SKIPPED, "none is named", "name it, if there is one: --dataset PROJECT.DATASET")
@@ -355,7 +355,7 @@ def _may_use(client: Client, name: DatasetName, table: str, *, read_only: bool) 
 
 
 # ---------------------------------------------------------------------------------------------------- archive and clock
-def _archive(plan: Plan) -> Iterator[Finding]:
+def _archive(plan: DoctorOptions) -> Iterator[Finding]:
     """One finding a source; a source that is down is a failure only when no other is up."""
     findings = [_source(address, plan) for address in plan.settings.sources]
     works = any(finding.state is not State.FAIL for finding in findings)
@@ -366,7 +366,7 @@ def _archive(plan: Plan) -> Iterator[Finding]:
             yield finding
 
 
-def _source(address: str, plan: Plan) -> Finding:
+def _source(address: str, plan: DoctorOptions) -> Finding:
     name = f"source {mask_credentials(address)}"
     return _tried(name, lambda: _newest(name, _opened(address, plan.policy), plan))
 
@@ -375,7 +375,7 @@ def _opened(address: str, policy: FetchPolicy) -> Source:
     return source_at(address, connect_timeout=policy.connect_timeout, read_timeout=policy.read_timeout)
 
 
-def _newest(name: str, source: Source, plan: Plan) -> Finding:
+def _newest(name: str, source: Source, plan: DoctorOptions) -> Finding:
     policy = replace(plan.policy, attempts=min(_ATTEMPTS, plan.policy.attempts))
     try:
         hour = newest_published((source,), policy, now=plan.clock(), look_back=_LOOK_BACK)
@@ -389,7 +389,7 @@ def _newest(name: str, source: Source, plan: Plan) -> Finding:
     return Finding(name, State.OK, f"the newest hour is {hour}")
 
 
-def _clock(plan: Plan) -> Finding:
+def _clock(plan: DoctorOptions) -> Finding:
     for url in _web_places(plan):
         offset = _offset(url, plan)
         if offset is not None:
@@ -408,7 +408,7 @@ def _judged(offset: timedelta, url: str) -> Finding:
     return Finding("clock", State.OK, text)
 
 
-def _web_places(plan: Plan) -> Sequence[str]:
+def _web_places(plan: DoctorOptions) -> Sequence[str]:
     newest = newest_finished_hour(plan.clock())
     places = [
         f"{address.rstrip('/')}/{file_name(newest)}"
@@ -420,7 +420,7 @@ def _web_places(plan: Plan) -> Sequence[str]:
     return places
 
 
-def _offset(url: str, plan: Plan) -> timedelta | None:
+def _offset(url: str, plan: DoctorOptions) -> timedelta | None:
     """How far this machine's clock is ahead of a server's, to the second; None when the server does not tell."""
     import requests  # noqa: PLC0415 -- takes a tenth of a second
 
@@ -444,11 +444,11 @@ def _told(headers: Mapping[str, str]) -> datetime | None:
         return None
 
 
-def _alone(name: str, check: Callable[[Plan], Finding]) -> Callable[[Plan], Iterable[Finding]]:
+def _alone(name: str, check: Callable[[DoctorOptions], Finding]) -> Callable[[DoctorOptions], Iterable[Finding]]:
     return lambda plan: [_tried(name, lambda: check(plan))]
 
 
-_RUNS: Final[Mapping[str, Callable[[Plan], Iterable[Finding]]]] = {
+_RUNS: Final[Mapping[str, Callable[[DoctorOptions], Iterable[Finding]]]] = {
     "reader": _alone("reader", lambda _plan: _reader()),
     "emails": _alone("e-mails", lambda plan: _emails(plan.settings)),
     "credentials": _alone("credentials", _credentials),

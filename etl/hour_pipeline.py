@@ -20,27 +20,26 @@ import structlog
 from tenacity import Retrying, retry_if_exception_type, stop_after_attempt
 
 from etl import __version__
-from etl.archive.damage import Damage, Reason
+from etl.archive.damage import Damage, DamageReason
 from etl.archive.documents import blocks
 from etl.archive.fetch import Download, FetchPolicy, open_download
 from etl.archive.gzip_stream import BrokenStreamError, inflate, inflate_carefully
 from etl.archive.known_gaps import HoleKind, known_hole
 from etl.archive.source import HourNotFound, Source, SourceChangedError
 from etl.errors import DamagedError, NotPublishedError, ShrinkRefusedError, SourceUnreachableError
-from etl.events.decode import Decoder, ReadBlock, Tally, splitter
+from etl.events.decode import Decoder, HourCounts, ReadBlock, splitter
 from etl.events.emails import EmailPolicy
 from etl.events.schema import SCHEMA_VERSION
 from etl.hours import Hour
 from etl.lake.lake import Lake, Publication
-from etl.lake.manifest import Content, FileFacts, Manifest, SourceFacts, Status
-from etl.lake.manifest import Damage as DamageFacts
+from etl.lake.manifest import Content, DamageCounts, FileFacts, Manifest, SourceFacts, Status
 from etl.lake.parquet import EventsWriter, Quarantine
 from etl.runtime.prefetch import read_ahead
 
 _SOFTWARE: Final = f"gharchive-etl {__version__}"
 _CHANGES_BORNE: Final = 3
 """How often a download is begun again because the file changed under it."""
-_BROKEN_STREAM: Final = (Reason.TRUNCATED_GZIP, Reason.BROKEN_GZIP, Reason.WRONG_CHECKSUM)
+_BROKEN_STREAM: Final = (DamageReason.TRUNCATED_GZIP, DamageReason.BROKEN_GZIP, DamageReason.WRONG_CHECKSUM)
 
 _log: structlog.stdlib.BoundLogger = structlog.get_logger()
 
@@ -53,8 +52,8 @@ class Outcome(StrEnum):
     UNCHANGED = "unchanged"
 
 
-class Watch(Protocol):
-    """Someone who watches a run; called from more than one thread."""
+class ProgressCallback(Protocol):
+    """Progress callback of a run; called from more than one thread."""
 
     def source(self, address: str, size: int | None) -> None:
         """A download of so many compressed bytes begins, perhaps again."""
@@ -66,8 +65,8 @@ class Watch(Protocol):
         """More events were decoded."""
 
 
-class _Nobody:
-    """Watches nothing."""
+class _NullProgress:
+    """Ignores progress."""
 
     def source(self, address: str, size: int | None) -> None:
         pass
@@ -127,7 +126,7 @@ def run_hour(
     lake: Lake,
     sources: Sequence[Source],
     options: RunOptions,
-    watch: Watch | None = None,
+    watch: ProgressCallback | None = None,
     clock: Callable[[], datetime] = lambda: datetime.now(UTC),
 ) -> HourResult:
     """Brings one hour into the lake; doing it again is free and safe.
@@ -152,7 +151,7 @@ def run_hour(
         _warn_of_other_terms(present, options)
         if present.status is not Status.PARTIAL:
             return HourResult(hour, Outcome.UNCHANGED, present)
-    run = _Run(hour, lake, options, watch or _Nobody(), clock, present)
+    run = _Run(hour, lake, options, watch or _NullProgress(), clock, present)
     result = run.from_first_of(sources)
     if result.manifest.status is Status.PARTIAL:
         raise DamagedError(
@@ -170,7 +169,7 @@ class _Run:
         hour: Hour,
         lake: Lake,
         options: RunOptions,
-        watch: Watch,
+        watch: ProgressCallback,
         clock: Callable[[], datetime],
         present: Manifest | None,
     ) -> None:
@@ -253,7 +252,7 @@ class _Run:
             writer.finish(content)
         return publication.finish(content, started_at=self._started_at)
 
-    def _decode(self, download: Download, quarantine: Quarantine, writer: EventsWriter, *, careful: bool) -> Tally:
+    def _decode(self, download: Download, quarantine: Quarantine, writer: EventsWriter, *, careful: bool) -> HourCounts:
         """Takes all of a download in, and counts it."""
         decoder = Decoder(self._options.emails, quarantine.add)
         for found in read_ahead(partial(self._read, download, decoder, careful=careful)):
@@ -290,7 +289,7 @@ class _Run:
                 self._options.pace(len(chunk))
             yield chunk
 
-    def _refuse_shrinking(self, publication: Publication, tally: Tally) -> None:
+    def _refuse_shrinking(self, publication: Publication, tally: HourCounts) -> None:
         content = None if publication.current is None else publication.current.content
         if content is None or tally.events >= content.events or self._options.force:
             return
@@ -300,7 +299,9 @@ class _Run:
             hint="to take the smaller one all the same, run it with --force",
         )
 
-    def _content(self, download: Download, tally: Tally, quarantine: Quarantine, kept: FileFacts | None) -> Content:
+    def _content(
+        self, download: Download, tally: HourCounts, quarantine: Quarantine, kept: FileFacts | None
+    ) -> Content:
         broken = [reason for reason in _BROKEN_STREAM if quarantine.count[reason]]
         documents = tally.events + quarantine.unreadable
         status, reason = self._judge(documents, quarantine, broken, download)
@@ -328,7 +329,7 @@ class _Run:
             first_created_at=tally.first,
             last_created_at=tally.last,
             damage=[
-                DamageFacts(reason=str(reason), count=count, bytes=quarantine.bytes[reason])
+                DamageCounts(reason=str(reason), count=count, bytes=quarantine.bytes[reason])
                 for reason, count in sorted(quarantine.count.items())
             ],
             quarantine_file=kept,
@@ -338,7 +339,7 @@ class _Run:
         )
 
     def _judge(
-        self, documents: int, quarantine: Quarantine, broken: list[Reason], download: Download
+        self, documents: int, quarantine: Quarantine, broken: list[DamageReason], download: Download
     ) -> tuple[Status, str | None]:
         """Says whether the hour is whole, and if not, why."""
         if broken:

@@ -50,6 +50,7 @@ def pytest_xdist_auto_num_workers() -> int:
     return max(1, min(processors + 1, memory // _WORKER_BYTES))
 
 
+@pytest.hookimpl(tryfirst=True)  # before xdist reads the groups
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Keeps tests that share what is expensive to make on one worker: Spark, and all tests of an e2e module."""
     for item in items:

@@ -90,8 +90,8 @@ def form_of(window: bytes) -> Form | None:
 
 
 def _is_zip_trailer(window: bytes) -> bool:
-    size, disks = _ZIP_TRAILERS.get(window[:4], (0, slice(0)))
-    return 0 < size <= len(window) and not any(window[disks])
+    size, disks = _ZIP_TRAILERS.get(window[:4], (0, slice(0, 0)))
+    return 0 < size <= len(window) and not window[disks].strip(b"\0")
 
 
 def begins_json(window: bytes) -> bool:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 
-class Reason(StrEnum):
+class DamageReason(StrEnum):
     """Why some bytes could not be read as they stood."""
 
     BROKEN_GZIP = "broken gzip"
@@ -32,7 +32,7 @@ class Reason(StrEnum):
     """The event was kept with the last value of each key, as JSON parsers do; this is how it stood."""
 
 
-class Place(StrEnum):
+class OffsetBase(StrEnum):
     """What an offset counts."""
 
     GZIP = "gzip"
@@ -56,8 +56,8 @@ class Damage:
         lost: Documents lost with them; 0 where no document can have stood.
     """
 
-    reason: Reason
-    place: Place
+    reason: DamageReason
+    place: OffsetBase
     offset: int
     data: bytes
     kept: bool = False

@@ -16,7 +16,7 @@ from typing import Final, NoReturn
 
 import msgspec
 
-from etl.archive.damage import Damage, Place, Reason
+from etl.archive.damage import Damage, DamageReason, OffsetBase
 from etl.archive.splitting import Part, Split, Splitter, split
 
 BLOCK_SIZE: Final = 2 << 20
@@ -32,7 +32,7 @@ _SPACE: Final = b" \t\r\n"
 _LINE_ENDS: Final = b"\n\0"
 _STRING_OR_SPACE: Final = re.compile(rb'("(?:[^"\\]++|\\.)*+")|[ \t\r\n]++', re.DOTALL)
 _NOT_SPACE_TEXT: Final = re.compile(r"[^ \t\r\n]")
-Report = Callable[[Damage], None]
+DamageCallback = Callable[[Damage], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +65,7 @@ class Document:
 
 def blocks(
     text: Iterable[bytes],
-    report: Report,
+    report: DamageCallback,
     *,
     split: Splitter = split,
     size: int = BLOCK_SIZE,
@@ -85,7 +85,7 @@ def blocks(
 
 
 class _Cutter:
-    def __init__(self, report: Report, split: Splitter, size: int, longest: int) -> None:
+    def __init__(self, report: DamageCallback, split: Splitter, size: int, longest: int) -> None:
         self._report = report
         self._split = split
         self._size = size
@@ -106,7 +106,7 @@ class _Cutter:
                 end = piece.find(b"\n") + 1
                 passed, piece = (piece[:end], piece[end:]) if end else (piece, b"")
                 passing = not end
-                self._set_aside(Reason.TOO_LONG, passed)
+                self._set_aside(DamageReason.TOO_LONG, passed)
             self._held.add(piece)
             if self._held.length < enough:
                 continue
@@ -115,7 +115,7 @@ class _Cutter:
                 yield block
             elif self._held.length > self._longest:
                 passing = True
-                self._set_aside(Reason.TOO_LONG, b"".join(self._held.take_pieces()), lost=1)
+                self._set_aside(DamageReason.TOO_LONG, b"".join(self._held.take_pieces()), lost=1)
             # What is left is looked at again when it has doubled: so the work is linear.
             enough = max(self._size, min(2 * self._held.length, self._longest + 1))
         if self._held.length and (last := self._last()).data:
@@ -167,12 +167,12 @@ class _Cutter:
         self._offset += len(data)
         return block
 
-    def _set_aside(self, reason: Reason, data: bytes, *, lost: int = 0) -> None:
+    def _set_aside(self, reason: DamageReason, data: bytes, *, lost: int = 0) -> None:
         report_part(Part(0, len(data), reason, lost), data, self._offset, self._report)
         self._offset += len(data)
 
 
-def report_part(part: Part, data: bytes, offset: int, report: Report) -> None:
+def report_part(part: Part, data: bytes, offset: int, report: DamageCallback) -> None:
     """Reports a part of a text that is no document, in runs of at most 1 MiB.
 
     Args:
@@ -186,7 +186,7 @@ def report_part(part: Part, data: bytes, offset: int, report: Report) -> None:
     for begin in range(part.begin, part.end, _LONGEST_RUN):
         run = data[begin : min(begin + _LONGEST_RUN, part.end)]
         lost = part.lost if begin == part.begin else 0
-        report(Damage(part.reason, Place.TEXT, offset + begin, run, lost=lost))
+        report(Damage(part.reason, OffsetBase.TEXT, offset + begin, run, lost=lost))
 
 
 class _Held:
@@ -236,7 +236,9 @@ class _Held:
         return pieces
 
 
-def salvage(text: bytes, offset: int, report: Report, *, split: Splitter = split) -> Iterator[Document]:
+def recover_documents(
+    text: bytes, offset: int, report: DamageCallback, *, split: Splitter = split
+) -> Iterator[Document]:
     """Reads all documents of a text, whatever state it is in.
 
     Args:
@@ -282,7 +284,7 @@ def members(data: bytes) -> list[tuple[str, bytes]] | None:
     return None if data[end:].strip(_SPACE) else pairs
 
 
-def read_document(data: bytes, offset: int, report: Report) -> Document | None:
+def read_document(data: bytes, offset: int, report: DamageCallback) -> Document | None:
     """Makes a document of sound JSON, repairing what is not UTF-8, or reports why it is none.
 
     Args:
@@ -298,12 +300,12 @@ def read_document(data: bytes, offset: int, report: Report) -> Document | None:
     made = compacted(sound)
     pairs = members(made)
     if pairs is None or not _EVENT_KEYS.intersection(key for key, _ in pairs):
-        report_part(Part(0, len(data), Reason.NOT_AN_EVENT, 1), data, offset, report)
+        report_part(Part(0, len(data), DamageReason.NOT_AN_EVENT, 1), data, offset, report)
         return None
     if sound is not data:
-        report(Damage(Reason.INVALID_UTF8, Place.TEXT, offset, data, kept=True))
+        report(Damage(DamageReason.INVALID_UTF8, OffsetBase.TEXT, offset, data, kept=True))
     if len({key for key, _ in pairs}) < len(pairs):
-        report(Damage(Reason.DUPLICATE_KEYS, Place.TEXT, offset, data, kept=True))
+        report(Damage(DamageReason.DUPLICATE_KEYS, OffsetBase.TEXT, offset, data, kept=True))
     return Document(offset, made, pairs)
 
 

@@ -35,7 +35,7 @@ from etl.archive.containers import (
     read_zstd,
     skip_zip_trailer,
 )
-from etl.archive.damage import Damage, Place, Reason
+from etl.archive.damage import Damage, DamageReason, OffsetBase
 from etl.archive.encoding import Transcoder
 from etl.archive.peekable import Peekable
 from etl.errors import SourceUnreachableError
@@ -66,7 +66,7 @@ _HEADER_SEARCH: Final = 64
 _MOST_EMPTY: Final = 256
 """So many pieces in a row may hold no text. Members without text cost 20 bytes each, and more time than any others."""
 
-Report = Callable[[Damage], None]
+DamageCallback = Callable[[Damage], None]
 """Takes what is broken, as it is met."""
 
 
@@ -74,7 +74,7 @@ class BrokenStreamError(Exception):
     """The stream is not sound all the way; ``inflate_carefully`` reads what can be read."""
 
 
-def inflate(compressed: Iterable[bytes], report: Report, *, max_expanded: int) -> Iterator[bytes]:
+def inflate(compressed: Iterable[bytes], report: DamageCallback, *, max_expanded: int) -> Iterator[bytes]:
     """Unpacks a sound file of one or more containers, quickly.
 
     Args:
@@ -107,7 +107,7 @@ def _in_utf8(parts: Iterator[_Part]) -> Iterator[bytes]:
     yield from transcoder.finish()
 
 
-def _sound_parts(source: Peekable, report: Report, budget: _Budget, depth: int) -> Iterator[_Part]:
+def _sound_parts(source: Peekable, report: DamageCallback, budget: _Budget, depth: int) -> Iterator[_Part]:
     # The window holds the whole header: ISA-L misreads some that come in several pieces.
     while window := source.peek(_PIECE):
         form = form_of(window)
@@ -143,9 +143,9 @@ def _nested(text: _Part, parts: Callable[..., Iterator[_Part]], depth: int) -> I
         yield whole
 
 
-def _inner(report: Report) -> Report:
+def _inner(report: DamageCallback) -> DamageCallback:
     """Makes reports of a container that is packed in another one say so."""
-    return lambda damage: report(replace(damage, place=Place.INNER))
+    return lambda damage: report(replace(damage, place=OffsetBase.INNER))
 
 
 def _is_container(text: bytes) -> bool:
@@ -157,7 +157,7 @@ def _is_container(text: bytes) -> bool:
     return form in {Form.ZSTD, Form.ZIP}
 
 
-def _sound_member(source: Peekable, report: Report) -> Iterator[bytes]:
+def _sound_member(source: Peekable, report: DamageCallback) -> Iterator[bytes]:
     """Inflates one gzip member, which may end too early but must have begun."""
     stream = isal_zlib.decompressobj(_GZIP)
     begun = False
@@ -177,10 +177,10 @@ def _sound_member(source: Peekable, report: Report) -> Iterator[bytes]:
     if not begun or b"".join(recent).find(GZIP_MAGIC, 1) >= 0:
         raise BrokenStreamError
     yield stream.flush()
-    report(Damage(Reason.TRUNCATED_GZIP, Place.GZIP, source.position, b""))
+    report(Damage(DamageReason.TRUNCATED_GZIP, OffsetBase.GZIP, source.position, b""))
 
 
-def inflate_carefully(compressed: Iterable[bytes], report: Report, *, max_expanded: int) -> Iterator[bytes]:
+def inflate_carefully(compressed: Iterable[bytes], report: DamageCallback, *, max_expanded: int) -> Iterator[bytes]:
     """Inflates whatever can be inflated of a broken file and reports the rest, byte for byte.
 
     A header that is missing or written over is passed by, a flipped bit ends a member, and reading goes on
@@ -200,7 +200,7 @@ def inflate_carefully(compressed: Iterable[bytes], report: Report, *, max_expand
     return _in_utf8(_found_parts(Peekable(compressed), report, _Budget(max_expanded), _MOST_NESTED))
 
 
-def _found_parts(source: Peekable, report: Report, budget: _Budget, depth: int) -> Iterator[_Part]:
+def _found_parts(source: Peekable, report: DamageCallback, budget: _Budget, depth: int) -> Iterator[_Part]:
     begun = lost = False
     while window := source.peek(_CAREFUL_STEP):
         form = form_of(window)
@@ -215,16 +215,16 @@ def _found_parts(source: Peekable, report: Report, budget: _Budget, depth: int) 
         if start is None:
             # Zeros fill up what some disks and tapes hold; behind a whole stream they are no sign of harm.
             padding = begun and not window.strip(b"\0")
-            _skip_to_next_start(source, report, Reason.TRAILING_BYTES if padding else Reason.BROKEN_GZIP)
+            _skip_to_next_start(source, report, DamageReason.TRAILING_BYTES if padding else DamageReason.BROKEN_GZIP)
             continue
         if start and start != _header_length(window):
-            report(Damage(Reason.BROKEN_GZIP, Place.GZIP, source.position, window[:start]))
+            report(Damage(DamageReason.BROKEN_GZIP, OffsetBase.GZIP, source.position, window[:start]))
         begun = True
         source.take(start)
         yield from _nested(_spent(_member(source, report), budget), nest, depth)
 
 
-def _careful_other(source: Peekable, form: Form, report: Report) -> _Part:
+def _careful_other(source: Peekable, form: Form, report: DamageCallback) -> _Part:
     """Reads a container that is not gzip; what cannot be read is reported."""
     begin = source.position
     try:
@@ -232,14 +232,14 @@ def _careful_other(source: Peekable, form: Form, report: Report) -> _Part:
     except TruncatedContainerError:
         if source.position == begin:
             # Not even its header is whole.
-            _skip_to_next_start(source, report, Reason.BROKEN_GZIP)
+            _skip_to_next_start(source, report, DamageReason.BROKEN_GZIP)
         else:
-            report(Damage(Reason.TRUNCATED_GZIP, Place.GZIP, source.position, b""))
+            report(Damage(DamageReason.TRUNCATED_GZIP, OffsetBase.GZIP, source.position, b""))
     except UnsoundContainerError:
         if source.position == begin or form_of(source.peek(_CAREFUL_STEP)) is None:
-            _skip_to_next_start(source, report, Reason.BROKEN_GZIP)
+            _skip_to_next_start(source, report, DamageReason.BROKEN_GZIP)
         else:
-            report(Damage(Reason.WRONG_CHECKSUM, Place.GZIP, source.position, b""))
+            report(Damage(DamageReason.WRONG_CHECKSUM, OffsetBase.GZIP, source.position, b""))
 
 
 def _stream_start(window: bytes, *, guess: bool) -> int | None:
@@ -269,7 +269,7 @@ def _is_member(window: bytes) -> bool:
     return not broken and begins_json(text)
 
 
-def _member(source: Peekable, report: Report) -> Iterator[bytes]:
+def _member(source: Peekable, report: DamageCallback) -> Iterator[bytes]:
     """Inflates one raw deflate stream and checks the eight bytes of trailer behind it."""
     stream = zlib.decompressobj(_RAW)
     checksum = 0
@@ -277,7 +277,7 @@ def _member(source: Peekable, report: Report) -> Iterator[bytes]:
     while not stream.eof:
         piece = source.peek(_CAREFUL_STEP)
         if not piece or (piece.startswith(GZIP_MAGIC) and _is_member(piece)):
-            report(Damage(Reason.TRUNCATED_GZIP, Place.GZIP, source.position, b""))
+            report(Damage(DamageReason.TRUNCATED_GZIP, OffsetBase.GZIP, source.position, b""))
             return
         # Up to what may be the next member: this one may lack its end, and would go on into it.
         piece = piece[: found if (found := piece.find(GZIP_MAGIC, 1)) > 0 else len(piece)]
@@ -288,7 +288,7 @@ def _member(source: Peekable, report: Report) -> Iterator[bytes]:
             good, text = _inflate_to_the_last_byte(before, piece)
             source.take(good)
             yield text
-            _skip_to_next_start(source, report, Reason.BROKEN_GZIP)
+            _skip_to_next_start(source, report, DamageReason.BROKEN_GZIP)
             return
         source.take(len(piece) - len(stream.unused_data))
         checksum = zlib.crc32(text, checksum)
@@ -296,9 +296,9 @@ def _member(source: Peekable, report: Report) -> Iterator[bytes]:
         yield text
     trailer = source.peek(_TRAILER)
     if len(trailer) < _TRAILER:
-        report(Damage(Reason.TRUNCATED_GZIP, Place.GZIP, source.position + len(trailer), b""))
+        report(Damage(DamageReason.TRUNCATED_GZIP, OffsetBase.GZIP, source.position + len(trailer), b""))
     elif trailer != struct.pack("<II", checksum, length & 0xFFFFFFFF):
-        report(Damage(Reason.WRONG_CHECKSUM, Place.GZIP, source.position, trailer))
+        report(Damage(DamageReason.WRONG_CHECKSUM, OffsetBase.GZIP, source.position, trailer))
     source.take(len(trailer))
 
 
@@ -313,8 +313,8 @@ def _inflate_to_the_last_byte(stream: zlib._Decompress, piece: bytes) -> tuple[i
     return len(piece), bytes(text)
 
 
-def _skip_to_next_start(source: Peekable, report: Report, reason: Reason) -> None:
-    """Hands everything up to where the next container or JSON may begin, but at least one byte, over as broken."""
+def _skip_to_next_start(source: Peekable, report: DamageCallback, reason: DamageReason) -> None:
+    """Executor everything up to where the next container or JSON may begin, but at least one byte, over as broken."""
     start = 1
     while window := source.peek(_PIECE):
         found = find_start(window, start)
@@ -323,7 +323,7 @@ def _skip_to_next_start(source: Peekable, report: Report, reason: Reason) -> Non
             # A start may begin in the last bytes and go on in the next window.
             size = len(window) if len(window) < _PIECE else len(window) - _START_REACH
         if size:
-            report(Damage(reason, Place.GZIP, source.position, window[:size]))
+            report(Damage(reason, OffsetBase.GZIP, source.position, window[:size]))
         source.take(size)
         if found >= 0:
             return

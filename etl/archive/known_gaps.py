@@ -51,7 +51,7 @@ class Hole(msgspec.Struct, frozen=True, kw_only=True):
         return f"known hole of the archive: {self.what} ({self.source})"
 
 
-class Collapse(msgspec.Struct, frozen=True, kw_only=True):
+class VolumeDrop(msgspec.Struct, frozen=True, kw_only=True):
     """Hours of which the archive is known to hold far too few events.
 
     Attributes:
@@ -85,7 +85,7 @@ def known_holes() -> tuple[Hole, ...]:
     return _read()[0]
 
 
-def known_collapses() -> tuple[Collapse, ...]:
+def known_collapses() -> tuple[VolumeDrop, ...]:
     """All spans with far too few events, in the order of their hours."""
     return _read()[1]
 
@@ -111,7 +111,7 @@ class _File(msgspec.Struct, forbid_unknown_fields=True):
 
 
 @cache
-def _read() -> tuple[tuple[Hole, ...], tuple[Collapse, ...]]:
+def _read() -> tuple[tuple[Hole, ...], tuple[VolumeDrop, ...]]:
     file = msgspec.toml.decode(_DATA.read_bytes(), type=_File)
     holes = (
         Hole(
@@ -124,7 +124,7 @@ def _read() -> tuple[tuple[Hole, ...], tuple[Collapse, ...]]:
         for entry in file.hole
     )
     collapses = (
-        Collapse(
+        VolumeDrop(
             first=Hour.parse(entry.first),
             last=None if entry.last is None else Hour.parse(entry.last),
             what=entry.what,

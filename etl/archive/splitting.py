@@ -9,11 +9,17 @@ from __future__ import annotations
 import re
 from typing import Final, NamedTuple, Protocol
 
-from etl.archive.damage import Reason
+from etl.archive.damage import DamageReason
 
 MOST_DEPTH: Final = 512
 """A document that is nested more deeply is set aside."""
-KINDS: Final = (None, Reason.NOT_AN_EVENT, Reason.CUT_DOCUMENT, Reason.NUL_BYTES, Reason.TOO_DEEP)
+KINDS: Final = (
+    None,
+    DamageReason.NOT_AN_EVENT,
+    DamageReason.CUT_DOCUMENT,
+    DamageReason.NUL_BYTES,
+    DamageReason.TOO_DEEP,
+)
 """What a part may be, in the order of ``scanner.c``."""
 
 _FEW_BYTES: Final = 512
@@ -49,7 +55,7 @@ class Part(NamedTuple):
 
     begin: int
     end: int
-    reason: Reason | None
+    reason: DamageReason | None
     lost: int
 
 
@@ -124,7 +130,7 @@ class _Splitting:
             self._parts.append(Part(begin, found.at, None, 0))
             self._recovering = False
         else:
-            reason = Reason.CUT_DOCUMENT if self._recovering else Reason.NOT_AN_EVENT
+            reason = DamageReason.CUT_DOCUMENT if self._recovering else DamageReason.NOT_AN_EVENT
             self._add(begin, found.at, reason, int(not self._recovering))
         return found.at
 
@@ -137,7 +143,7 @@ class _Splitting:
             if opening > begin and text[opening : opening + 1] == b"{":
                 stopped = opening
         inside = [part for part in inside if part.end <= stopped]
-        reason = Reason.TOO_DEEP if found.is_deep else Reason.CUT_DOCUMENT
+        reason = DamageReason.TOO_DEEP if found.is_deep else DamageReason.CUT_DOCUMENT
         at = begin
         for part in [*inside, None]:
             end = stopped if part is None else part.begin
@@ -155,13 +161,13 @@ class _Splitting:
         last = at + len(self._text[at:end].rstrip(b" \t\r\n"))
         return last if self._text.find(b"\n", last, end) >= 0 else end
 
-    def _add(self, begin: int, end: int, reason: Reason, lost: int) -> None:
+    def _add(self, begin: int, end: int, reason: DamageReason, lost: int) -> None:
         last = self._parts[-1] if self._parts else None
         if last is None or last.reason is None:
             self._parts.append(Part(begin, end, reason, lost))
         elif last.reason is reason or min(end - begin, last.end - last.begin) < _FEW_BYTES:
             both = {last.reason, reason}
-            deep = Reason.TOO_DEEP if Reason.TOO_DEEP in both else Reason.CUT_DOCUMENT
+            deep = DamageReason.TOO_DEEP if DamageReason.TOO_DEEP in both else DamageReason.CUT_DOCUMENT
             self._parts[-1] = Part(last.begin, end, reason if len(both) == 1 else deep, last.lost + lost)
         else:
             self._parts.append(Part(begin, end, reason, lost))
@@ -170,7 +176,7 @@ class _Splitting:
         recovering = self._recovering
         for run in _LONG_NULS.finditer(self._text, at, end):
             self._add_stretch(at, run.start(), is_tail=is_tail, recovering=recovering)
-            self._add(run.start(), run.end(), Reason.NUL_BYTES, 0)
+            self._add(run.start(), run.end(), DamageReason.NUL_BYTES, 0)
             at, is_tail, recovering = run.end(), False, False
         self._add_stretch(at, end, is_tail=is_tail, recovering=recovering)
 
@@ -204,12 +210,12 @@ class _Splitting:
         if begin == last or (not others and not nuls and marks <= _MOST_MARKS):
             return
         if deepest > MOST_DEPTH:
-            reason = Reason.TOO_DEEP
+            reason = DamageReason.TOO_DEEP
         elif nuls and not others:
-            reason = Reason.NUL_BYTES
+            reason = DamageReason.NUL_BYTES
         else:
-            reason = Reason.NOT_AN_EVENT if words and others and not nuls else Reason.CUT_DOCUMENT
-        none = reason is Reason.NUL_BYTES or recovering
+            reason = DamageReason.NOT_AN_EVENT if words and others and not nuls else DamageReason.CUT_DOCUMENT
+        none = reason is DamageReason.NUL_BYTES or recovering
         self._add(begin, self._part_end(begin, end), reason, 0 if none else lines if others else int(not is_tail))
 
     def _scalar(self, at: int, end: int) -> tuple[bool, int]:

@@ -10,11 +10,11 @@ from enum import Enum, auto
 
 import structlog
 
-from etl.backfill.summary import HourReport, standing
+from etl.backfill.summary import HourReport, report_for_status
 from etl.coverage import arrays
 from etl.coverage.index import facts
 from etl.coverage.policies import WHAT_TO_DO, describe
-from etl.coverage.retry_schedule import TryPolicy, next_try_of
+from etl.coverage.retry_schedule import RetrySchedule, next_try_of
 from etl.hours import Hour, HourRange
 from etl.lake.lake import Lake
 from etl.lake.manifest import Status
@@ -22,7 +22,7 @@ from etl.lake.manifest import Status
 _log: structlog.stdlib.BoundLogger = structlog.get_logger()
 
 
-class Redo(Enum):
+class ReprocessMode(Enum):
     """Which hours are done again although the lake has them."""
 
     NONE = auto()
@@ -32,7 +32,7 @@ class Redo(Enum):
 
 
 @dataclass(frozen=True, slots=True)
-class Known:
+class KnownHours:
     """What the lake knows of an hour, as far as it counts here.
 
     Attributes:
@@ -71,7 +71,9 @@ class Plan:
     emails: Counter[str] = field(default_factory=Counter)
 
 
-def plan(lake: Lake, hours: HourRange, *, policy: TryPolicy, now: datetime, redo: Redo = Redo.NONE) -> Plan:
+def plan(
+    lake: Lake, hours: HourRange, *, policy: RetrySchedule, now: datetime, redo: ReprocessMode = ReprocessMode.NONE
+) -> Plan:
     """Finds out what is to be done; changes no hour.
 
     Args:
@@ -90,7 +92,7 @@ def plan(lake: Lake, hours: HourRange, *, policy: TryPolicy, now: datetime, redo
         if is_due(hour, status, finished_at, policy=policy, now=now, redo=redo):
             due.append(hour)
         else:
-            settled.append(standing(hour, status, None if known is None else known.reason))
+            settled.append(report_for_status(hour, status, None if known is None else known.reason))
             if known is not None and known.emails is not None:
                 emails[known.emails] += 1
     return Plan(hours, due, settled, emails)
@@ -108,7 +110,13 @@ def warn_of_other_policies(todo: Plan, policy: str) -> None:
 
 
 def is_due(
-    hour: Hour, status: Status | None, finished_at: datetime | None, *, policy: TryPolicy, now: datetime, redo: Redo
+    hour: Hour,
+    status: Status | None,
+    finished_at: datetime | None,
+    *,
+    policy: RetrySchedule,
+    now: datetime,
+    redo: ReprocessMode,
 ) -> bool:
     """Whether an hour is to be run now; never before it is over.
 
@@ -123,21 +131,21 @@ def is_due(
     _, end = hour.window
     if end > now:
         return False
-    if redo is Redo.ALL or (redo is Redo.STORED and status is not None and status.has_events):
+    if redo is ReprocessMode.ALL or (redo is ReprocessMode.STORED and status is not None and status.has_events):
         return True
     due_at = next_try_of(hour, status, finished_at, policy, now)
     return due_at is not None and due_at <= now
 
 
-def with_known(lake: Lake, hours: HourRange) -> Iterator[tuple[Hour, Known | None]]:
+def with_known(lake: Lake, hours: HourRange) -> Iterator[tuple[Hour, KnownHours | None]]:
     """Goes through a range with what the lake knows of each hour; None where it knows nothing.
 
     Raises:
         StoreError: If the lake cannot be read.
     """
-    names = [field.name for field in fields(Known)]
+    names = [field.name for field in fields(KnownHours)]
     table = facts(lake.store, hours, columns=["hour", *names])
     columns = (arrays.objects(table[name]) for name in names)
-    rows = (Known(Status(status), *rest) for status, *rest in zip(*columns, strict=True))
+    rows = (KnownHours(Status(status), *rest) for status, *rest in zip(*columns, strict=True))
     known = dict(zip(table["hour"].to_pylist(), rows, strict=True))
     return ((hour, known.get(str(hour))) for hour in hours)

@@ -14,7 +14,7 @@ from typing import Final
 from etl.archive.source import Source
 from etl.errors import ConflictError, DamagedError, EtlError, ShrinkRefusedError, StoreError
 from etl.events.schema import ARROW_SCHEMA
-from etl.hour_pipeline import RunOptions, Watch, run_hour
+from etl.hour_pipeline import ProgressCallback, RunOptions, run_hour
 from etl.hours import Hour
 from etl.lake.integrity import sha256_of
 from etl.lake.lake import Lake
@@ -68,7 +68,7 @@ def repair_hour(
     sources: Sequence[Source],
     options: RunOptions,
     deep: bool = False,
-    watch: Watch | None = None,
+    watch: ProgressCallback | None = None,
 ) -> Repair:
     """Mends an hour.
 
@@ -102,7 +102,7 @@ def repair_hour(
 
 
 def _fetched_again(
-    hour: Hour, lake: Lake, sources: Sequence[Source], options: RunOptions, watch: Watch | None
+    hour: Hour, lake: Lake, sources: Sequence[Source], options: RunOptions, watch: ProgressCallback | None
 ) -> Repair:
     note, made = None, Mending.REMADE
     try:

@@ -14,9 +14,9 @@ from typing import Final, Protocol, Self
 import structlog
 
 from etl.backfill.plan import Plan
-from etl.backfill.summary import Ending, HourReport, Summary, standing
+from etl.backfill.summary import HourOutcome, HourReport, Summary, report_for_status
 from etl.backfill.worker import Job
-from etl.backfill.worker_pool import Crew, Heard, Lost, Progress, Unbegun
+from etl.backfill.worker_pool import Progress, StartupFailure, WorkerEvent, WorkerLost, WorkerPool
 from etl.errors import ExitCode, SourceUnreachableError, StoreError
 from etl.hours import Hour
 from etl.lake.lake import Lake
@@ -30,14 +30,14 @@ _LONGEST_LOOK_SECONDS: Final = 15.0
 _log: structlog.stdlib.BoundLogger = structlog.get_logger()
 
 
-class Hands(Protocol):
-    """Who brings hours: processes of this machine (``Crew``), or Spark's (``etl.backfill.spark_pool``).
+class Executor(Protocol):
+    """Who brings hours: processes of this machine (``WorkerPool``), or Spark's (``etl.backfill.spark_pool``).
 
     When its block ends well they are let go after what they do; when it ends in an error they are told to stop.
     """
 
     def __enter__(self) -> Self:
-        """Gives the hands themselves."""
+        """Returns the pool itself."""
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
@@ -52,10 +52,10 @@ class Hands(Protocol):
     def has_room(self) -> bool:
         """Whether an hour can be given now."""
 
-    def give(self, hour: Hour) -> None:
+    def submit(self, hour: Hour) -> None:
         """Gives an hour; there has to be room."""
 
-    def listen(self, timeout: float | None = None) -> Iterator[Heard]:
+    def poll(self, timeout: float | None = None) -> Iterator[WorkerEvent]:
         """Waits until one of them says something or dies, and yields what there is.
 
         Args:
@@ -63,7 +63,7 @@ class Hands(Protocol):
         """
 
 
-class BackfillWatch(Protocol):
+class BackfillProgress(Protocol):
     """Someone who watches a backfill; called from one thread."""
 
     def begun(self, hour: Hour) -> None:
@@ -77,7 +77,7 @@ class BackfillWatch(Protocol):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Patience:
+class RetryPolicy:
     """How often, and for how long.
 
     Attributes:
@@ -96,9 +96,9 @@ def backfill(
     job: Job,
     *,
     workers: int,
-    patience: Patience,
-    watch: BackfillWatch,
-    hands: Callable[[int, Job], Hands] = Crew,
+    retry_policy: RetryPolicy,
+    watch: BackfillProgress,
+    executors: Callable[[int, Job], Executor] = WorkerPool,
 ) -> Summary:
     """Does what is due; an hour that fails stops no other.
 
@@ -106,18 +106,18 @@ def backfill(
         todo: What is due.
         job: How to do it.
         workers: Hours at once, one process each.
-        patience: How often to try again.
+        retry_policy: How often to try again.
         watch: Told of progress.
-        hands: Makes those who do it.
+        executors: Makes those who do it.
 
     Returns:
         What became of each hour. When many hours in a row of one round failed with the same cause, the rest was
         left, and ``Summary.stopped`` says why.
 
     Raises:
-        CrewError: If no process can be started.
+        WorkerPoolError: If no process can be started.
     """
-    return _Backfill(todo, job, workers, patience, watch, hands).run()
+    return _Backfill(todo, job, workers, retry_policy, watch, executors).run()
 
 
 class _StoppedError(Exception):
@@ -132,16 +132,16 @@ class _Backfill:
         todo: Plan,
         job: Job,
         workers: int,
-        patience: Patience,
-        watch: BackfillWatch,
-        hands: Callable[[int, Job], Hands],
+        retry_policy: RetryPolicy,
+        watch: BackfillProgress,
+        executors: Callable[[int, Job], Executor],
     ) -> None:
         self._todo = todo
         self._job = job
         self._workers = max(1, min(workers, len(todo.due)))
-        self._patience = patience
+        self._retry_policy = retry_policy
         self._watch = watch
-        self._hands = hands
+        self._executors = executors
         self._waiting: deque[Hour] = deque()
         self._reports = {report.hour: report for report in todo.settled}
         self._in_a_row: tuple[str | None, int] = None, 0
@@ -151,14 +151,14 @@ class _Backfill:
         """Does it all."""
         began, began_at = time.monotonic(), datetime.now(UTC)
         try:
-            with self._hands(self._workers, self._job) as crew:
-                self._do_all(crew)
+            with self._executors(self._workers, self._job) as executor:
+                self._do_all(executor)
         except _StoppedError:
             _log.error("the rest is left", cause=self._stopped and self._stopped.message)
         else:
             self._note_unnoted(began_at)
         for hour in self._todo.due:
-            self._reports.setdefault(hour, standing(hour, None))
+            self._reports.setdefault(hour, report_for_status(hour, None))
         return Summary(
             hours=self._todo.hours,
             reports=[self._reports[hour] for hour in sorted(self._reports)],
@@ -167,67 +167,67 @@ class _Backfill:
             stopped=self._stopped,
         )
 
-    def _do_all(self, crew: Hands) -> None:
-        self._do(crew, self._todo.due, again=self._patience.retries > 0)
-        for round_ in range(1, self._patience.retries + 1):
-            failed = self._with_ending(Ending.FAILED)
+    def _do_all(self, executor: Executor) -> None:
+        self._do(executor, self._todo.due, again=self._retry_policy.retries > 0)
+        for round_ in range(1, self._retry_policy.retries + 1):
+            failed = self._with_ending(HourOutcome.FAILED)
             if not failed:
                 break
-            _log.info("failed hours are tried again", hours=len(failed), round=round_, pause=self._patience.pause)
-            self._rest(crew, self._patience.pause)
-            self._do(crew, failed, again=round_ < self._patience.retries)
-        self._do_locked(crew)
+            _log.info("failed hours are tried again", hours=len(failed), round=round_, pause=self._retry_policy.pause)
+            self._rest(executor, self._retry_policy.pause)
+            self._do(executor, failed, again=round_ < self._retry_policy.retries)
+        self._do_locked(executor)
 
-    def _do_locked(self, crew: Hands) -> None:
+    def _do_locked(self, executor: Executor) -> None:
         """Looks again at what other runs had, until they are through with it."""
-        until = time.monotonic() + self._patience.lock
+        until = time.monotonic() + self._retry_policy.lock
         pause = _FIRST_LOOK_SECONDS
-        while (locked := self._with_ending(Ending.LOCKED)) and (left := until - time.monotonic()) > 0:
-            self._rest(crew, min(pause, left))
-            self._do(crew, locked, again=True)
+        while (locked := self._with_ending(HourOutcome.LOCKED)) and (left := until - time.monotonic()) > 0:
+            self._rest(executor, min(pause, left))
+            self._do(executor, locked, again=True)
             pause = min(2 * pause, _LONGEST_LOOK_SECONDS)
 
-    def _do(self, crew: Hands, hours: Iterable[Hour], *, again: bool) -> None:
+    def _do(self, executor: Executor, hours: Iterable[Hour], *, again: bool) -> None:
         """Runs hours, each once.
 
         Args:
-            crew: Who does it.
+            executor: Who does it.
             hours: Which hours.
             again: Whether those that fail will have another chance.
         """
         # An hour that fails in every round tells nothing of other hours.
         self._in_a_row = None, 0
         self._waiting.extend(hours)
-        while self._waiting or crew.busy:
-            while self._waiting and crew.has_room:
+        while self._waiting or executor.busy:
+            while self._waiting and executor.has_room:
                 hour = self._waiting.popleft()
-                crew.give(hour)
+                executor.submit(hour)
                 self._watch.begun(hour)
-            self._hear(crew, None, again=again)
+            self._handle_events(executor, None, again=again)
 
-    def _rest(self, crew: Hands, seconds: float) -> None:
+    def _rest(self, executor: Executor, seconds: float) -> None:
         """Waits, while idle workers may die."""
         until = time.monotonic() + seconds
         while (left := until - time.monotonic()) > 0:
-            self._hear(crew, left, again=True)
+            self._handle_events(executor, left, again=True)
 
-    def _hear(self, crew: Hands, timeout: float | None, *, again: bool) -> None:
-        for heard in crew.listen(timeout):
+    def _handle_events(self, executor: Executor, timeout: float | None, *, again: bool) -> None:
+        for heard in executor.poll(timeout):
             match heard:
                 case Progress():
                     self._watch.progressed(heard)
                 case HourReport():
                     self._end(heard, again=again)
-                case Lost(hour, why):
-                    self._end(HourReport(hour=hour, ending=Ending.FAILED, reason=why, code=_LOST), again=again)
-                case Unbegun(hour):
+                case WorkerLost(hour, why):
+                    self._end(HourReport(hour=hour, outcome=HourOutcome.FAILED, reason=why, code=_LOST), again=again)
+                case StartupFailure(hour):
                     self._waiting.appendleft(hour)
 
     def _end(self, report: HourReport, *, again: bool) -> None:
         self._reports[report.hour] = report
-        comes_again = report.ending is Ending.LOCKED or (again and report.ending is Ending.FAILED)
+        comes_again = report.outcome is HourOutcome.LOCKED or (again and report.outcome is HourOutcome.FAILED)
         self._watch.ended(report, again=comes_again)
-        if report.ending is Ending.LOCKED:
+        if report.outcome is HourOutcome.LOCKED:
             return
         self._count_in_a_row(report)
 
@@ -245,12 +245,12 @@ class _Backfill:
         )
         raise _StoppedError
 
-    def _with_ending(self, ending: Ending) -> list[Hour]:
-        return [hour for hour in self._todo.due if self._reports[hour].ending is ending]
+    def _with_ending(self, outcome: HourOutcome) -> list[Hour]:
+        return [hour for hour in self._todo.due if self._reports[hour].outcome is outcome]
 
     def _note_unnoted(self, began_at: datetime) -> None:
         """Notes in the lake what those who failed could not note themselves: they died, or met a defect."""
-        unnoted = [report for report in self._reports.values() if report.code is _LOST and not report.ending.is_fine]
+        unnoted = [report for report in self._reports.values() if report.code is _LOST and not report.outcome.is_fine]
         if not unnoted:
             return
         lake = Lake.at(self._job.lake)

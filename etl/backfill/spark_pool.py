@@ -1,9 +1,9 @@
-"""Hours brought by the machines of a Spark cluster, each through the same pipeline, to the same lake.
+"""Backfills on a Spark cluster: the same pipeline and the same lake, one task an hour.
 
-Each hour is a Spark job of one task, so that hours end one by one and one that fails, by whatever, stops no other; the
-course of things (which hours, rounds, patience) is that of a backfill on one machine. A task that Spark does again, its
-machine having died, finds the hour done or its lease left behind: nothing is done twice, and what was locked is looked
-at again at the end.
+Each hour is a Spark job of one task, so hours finish one by one and a failed hour does not stop the others. Which hours
+are due, and how often they are retried, is decided as on one machine. When Spark retries a task because its machine
+died, the task finds the hour stored, or the lease of the dead task. So nothing is done twice, and locked hours are
+tried again at the end.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from uuid import uuid4
 
 from etl.backfill.summary import HourReport
 from etl.backfill.worker import Job, Worker
-from etl.backfill.worker_pool import Heard, Lost
+from etl.backfill.worker_pool import WorkerEvent, WorkerLost
 from etl.hours import Hour
 from etl.runtime import logs
 from etl.spark import session
@@ -30,18 +30,18 @@ if TYPE_CHECKING:
     from pyspark import SparkConf, SparkContext
 
 MOST_AT_ONCE: Final = 512
-"""Hours in the hands of Spark, each of which is a thread here."""
+"""Hours in progress on Spark, each of which is a thread here."""
 
 
 @contextmanager
-def spark_hands(job: Job) -> Iterator[tuple[Callable[[int, Job], SparkHands], int]]:
-    """Gives what makes hands of the Spark session that was begun, or of one of this machine's own.
+def spark_executor(job: Job) -> Iterator[tuple[Callable[[int, Job], SparkExecutor], int]]:
+    """Yields a factory of executors on the active Spark session, or on a local one.
 
     Args:
         job: What they will do.
 
     Gives:
-        What ``backfill`` asks for hands, and how many hours Spark may have at once.
+        What ``backfill`` asks for executors, and how many hours Spark may have at once.
 
     Raises:
         UsageError: If Spark is not installed, or its machines do not see the lake or a source.
@@ -50,11 +50,14 @@ def spark_hands(job: Job) -> Iterator[tuple[Callable[[int, Job], SparkHands], in
         if not session.is_local(spark):
             session.refuse_folders((job.lake, *job.sources))
         context = spark.sparkContext
-        yield lambda size, work: SparkHands(context, size, work), places(context.getConf(), context.defaultParallelism)
+        yield (
+            lambda size, work: SparkExecutor(context, size, work),
+            places(context.getConf(), context.defaultParallelism),
+        )
 
 
-class SparkHands:
-    """Up to so many hours in the hands of Spark; see ``etl.backfill.run.Hands``.
+class SparkExecutor:
+    """Runs up to a given number of hours at once on Spark; see ``etl.backfill.run.Executor``.
 
     Args:
         context: Spark.
@@ -72,10 +75,10 @@ class SparkHands:
         self._group = f"backfill-{uuid4().hex}"
         self._threads = ThreadPoolExecutor(size, thread_name_prefix="backfill")
         self._given: set[Hour] = set()
-        self._heard: SimpleQueue[HourReport | Lost] = SimpleQueue()
+        self._events: SimpleQueue[HourReport | WorkerLost] = SimpleQueue()
 
     def __enter__(self) -> Self:
-        """Gives the hands themselves."""
+        """Returns the pool itself."""
         return self
 
     def __exit__(
@@ -97,27 +100,27 @@ class SparkHands:
         """Whether an hour can be given now."""
         return len(self._given) < self._size
 
-    def give(self, hour: Hour) -> None:
+    def submit(self, hour: Hour) -> None:
         """Gives an hour; there has to be room."""
         self._given.add(hour)
         self._threads.submit(self._bring, hour)
 
-    def listen(self, timeout: float | None = None) -> Iterator[Heard]:
+    def poll(self, timeout: float | None = None) -> Iterator[WorkerEvent]:
         """Waits until an hour has ended, and yields all that have.
 
         Args:
             timeout: For how many seconds at most; None for as long as it takes.
         """
         try:
-            heard = self._heard.get(timeout=timeout)
+            heard = self._events.get(timeout=timeout)
         except Empty:
             return
         while True:
             self._given.discard(heard.hour)
             yield heard
-            if self._heard.empty():
+            if self._events.empty():
                 return
-            heard = self._heard.get()
+            heard = self._events.get()
 
     def _bring(self, hour: Hour) -> None:
         """Has Spark bring an hour, in a thread of its own."""
@@ -127,9 +130,11 @@ class SparkHands:
             (report,) = self._context.parallelize([hour], 1).map(lambda each: _brought(job, each)).collect()
         except Exception as error:  # noqa: BLE001 -- whatever Spark raises ends an hour, not the thread that hears of it
             # Not its message: it may hold a piece of an event.
-            self._heard.put(Lost(hour, f"Spark gave it up ({type(error).__name__}); the executors' logs tell why"))
+            self._events.put(
+                WorkerLost(hour, f"Spark gave it up ({type(error).__name__}); the executors' logs tell why")
+            )
         else:
-            self._heard.put(report)
+            self._events.put(report)
 
 
 def _brought(packed: bytes, hour: Hour) -> HourReport:

@@ -14,7 +14,7 @@ from etl.hours import Hour, HourRange
 from etl.lake.manifest import Status
 
 
-class Ending(StrEnum):
+class HourOutcome(StrEnum):
     """What a backfill may end with for an hour."""
 
     STORED = "stored"
@@ -48,14 +48,16 @@ class Ending(StrEnum):
 
 _FIGURES: Final = re.compile(r"\b[0-9a-f]{32,}\b|(?<!HTTP )\b\d[\d,.]*", re.ASCII)
 """Digests and numbers, but for the status that a server answered with."""
-_FINE: Final = frozenset({Ending.STORED, Ending.REPLACED, Ending.UNCHANGED, Ending.KEPT, Ending.HOLE})
+_FINE: Final = frozenset(
+    {HourOutcome.STORED, HourOutcome.REPLACED, HourOutcome.UNCHANGED, HourOutcome.KEPT, HourOutcome.HOLE}
+)
 _BY_STATUS: Final = {
-    Status.COMPLETE: Ending.UNCHANGED,
-    Status.PARTIAL: Ending.PARTIAL,
-    Status.SUSPECT: Ending.SUSPECT,
-    Status.MISSING: Ending.MISSING,
-    Status.PENDING: Ending.PENDING,
-    Status.FAILED: Ending.FAILED,
+    Status.COMPLETE: HourOutcome.UNCHANGED,
+    Status.PARTIAL: HourOutcome.PARTIAL,
+    Status.SUSPECT: HourOutcome.SUSPECT,
+    Status.MISSING: HourOutcome.MISSING,
+    Status.PENDING: HourOutcome.PENDING,
+    Status.FAILED: HourOutcome.FAILED,
 }
 
 
@@ -65,7 +67,7 @@ class HourReport:
 
     Attributes:
         hour: Which hour.
-        ending: What it ended with.
+        outcome: What it ended with.
         reason: Why it is not complete, in words; None where there is nothing to say.
         hint: What to do about it; None where nobody knows.
         code: The exit code that running this hour alone would have had; OK where nothing was run.
@@ -77,7 +79,7 @@ class HourReport:
     """
 
     hour: Hour
-    ending: Ending
+    outcome: HourOutcome
     reason: str | None = None
     hint: str | None = None
     code: ExitCode = ExitCode.OK
@@ -89,28 +91,28 @@ class HourReport:
 
     @property
     def cause(self) -> str | None:
-        """The reason of a failure without names of hours and figures, to compare hours by; None for other endings.
+        """The reason of a failure without names of hours and figures, to compare hours by; None for other outcomes.
 
         The exit code is part of it: a full disk and a silent source are two causes, whatever words they share.
         """
-        if self.ending is not Ending.FAILED:
+        if self.outcome is not HourOutcome.FAILED:
             return None
         return f"{int(self.code)} {_FIGURES.sub('#', str(self.reason))}"
 
 
-def standing(hour: Hour, status: Status | None, reason: str | None = None) -> HourReport:
+def report_for_status(hour: Hour, status: Status | None, reason: str | None = None) -> HourReport:
     """Says what an hour is by what the lake knows of it, None when that is nothing; nothing was run."""
     if status is None:
-        return HourReport(hour=hour, ending=Ending.PENDING, reason="it was not asked for yet")
-    ending = _BY_STATUS[status]
-    if ending is Ending.MISSING and known_hole(hour) is not None:
-        ending = Ending.HOLE
-    return HourReport(hour=hour, ending=ending, reason=reason)
+        return HourReport(hour=hour, outcome=HourOutcome.PENDING, reason="it was not asked for yet")
+    outcome = _BY_STATUS[status]
+    if outcome is HourOutcome.MISSING and known_hole(hour) is not None:
+        outcome = HourOutcome.HOLE
+    return HourReport(hour=hour, outcome=outcome, reason=reason)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Share:
-    """What the hours with one ending amount to.
+    """What the hours with one outcome amount to.
 
     Attributes:
         hours: How many they are.
@@ -148,7 +150,7 @@ class Summary:
     @property
     def left(self) -> list[HourReport]:
         """The hours that are neither complete nor known holes."""
-        return [report for report in self.reports if not report.ending.is_fine]
+        return [report for report in self.reports if not report.outcome.is_fine]
 
     @property
     def fetched(self) -> int:
@@ -158,18 +160,20 @@ class Summary:
     @property
     def told(self) -> list[HourReport]:
         """The hours somebody should hear of: those, and the ones kept although their source has fewer events."""
-        return [report for report in self.reports if not report.ending.is_fine or report.ending is Ending.KEPT]
+        return [report for report in self.reports if not report.outcome.is_fine or report.outcome is HourOutcome.KEPT]
 
-    def shares(self) -> dict[Ending, Share]:
-        """The sums by ending, for those there are."""
-        by_ending: dict[Ending, list[HourReport]] = {ending: [] for ending in Ending}
+    def shares(self) -> dict[HourOutcome, Share]:
+        """The sums by outcome, for those there are."""
+        by_ending: dict[HourOutcome, list[HourReport]] = {outcome: [] for outcome in HourOutcome}
         for report in self.reports:
-            by_ending[report.ending].append(report)
-        return {ending: _share(reports) for ending, reports in by_ending.items() if reports}
+            by_ending[report.outcome].append(report)
+        return {outcome: _share(reports) for outcome, reports in by_ending.items() if reports}
 
     def counts(self) -> str:
-        """The endings that leave something to do, in words: ``3 missing, 1 failed``."""
-        return ", ".join(f"{share.hours:,} {ending}" for ending, share in self.shares().items() if not ending.is_fine)
+        """The outcomes that leave something to do, in words: ``3 missing, 1 failed``."""
+        return ", ".join(
+            f"{share.hours:,} {outcome}" for outcome, share in self.shares().items() if not outcome.is_fine
+        )
 
     def as_json(self) -> dict[str, Any]:
         """The same in JSON's types; a contract with programs that read it."""
@@ -181,18 +185,18 @@ class Summary:
             "stopped": None if self.stopped is None else self.stopped.message,
             "seconds": round(self.seconds, 3),
             "workers": self.workers,
-            "endings": {
-                ending.value: {
+            "outcomes": {
+                outcome.value: {
                     "hours": share.hours,
                     "events": share.events,
                     "source_bytes": share.source_bytes,
                     "parquet_bytes": share.parquet_bytes,
                     "seconds": round(share.seconds, 3),
                 }
-                for ending, share in self.shares().items()
+                for outcome, share in self.shares().items()
             },
             "told": [
-                {"hour": str(report.hour), "ending": report.ending.value, "reason": report.reason}
+                {"hour": str(report.hour), "outcome": report.outcome.value, "reason": report.reason}
                 for report in self.told
             ],
         }

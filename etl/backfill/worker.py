@@ -29,9 +29,9 @@ from typing_extensions import override
 from etl.archive.fetch import open_sources
 from etl.archive.rate_limit import Throttle
 from etl.archive.sources import Source
-from etl.backfill.plan import Redo, is_due
-from etl.backfill.summary import Ending, HourReport, standing
-from etl.coverage.retry_schedule import TryPolicy
+from etl.backfill.plan import ReprocessMode, is_due
+from etl.backfill.summary import HourOutcome, HourReport, report_for_status
+from etl.coverage.retry_schedule import RetrySchedule
 from etl.errors import ConflictError, EtlError, ExitCode, ShrinkRefusedError, StoreError
 from etl.hour_pipeline import Outcome, RunOptions, run_hour
 from etl.hours import Hour
@@ -47,16 +47,16 @@ GRACE_SECONDS: Final = 10.0
 _PROGRESS_EVERY_SECONDS: Final = 0.25
 _PACKAGE: Final = Path(__file__).resolve().parents[1]
 _STORED: Final = {
-    Outcome.STORED: Ending.STORED,
-    Outcome.REPLACED: Ending.REPLACED,
-    Outcome.UNCHANGED: Ending.UNCHANGED,
+    Outcome.STORED: HourOutcome.STORED,
+    Outcome.REPLACED: HourOutcome.REPLACED,
+    Outcome.UNCHANGED: HourOutcome.UNCHANGED,
 }
 
 _log: structlog.stdlib.BoundLogger = structlog.get_logger()
 
 
 @dataclass(frozen=True, kw_only=True)
-class LogTerms:
+class LogSettings:
     """How a worker logs: as its parent does, through which its lines go.
 
     Attributes:
@@ -89,10 +89,10 @@ class Job:
     lake: str
     sources: Sequence[str]
     options: RunOptions
-    tries: TryPolicy
-    redo: Redo = Redo.NONE
+    tries: RetrySchedule
+    redo: ReprocessMode = ReprocessMode.NONE
     max_rate: float | None = None
-    log: LogTerms | None = None
+    log: LogSettings | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,15 +131,15 @@ def work(pipe: Connection, job: Job) -> None:
     """Runs the hours that come through the pipe, until it is closed; what a worker process starts with.
 
     Ctrl-C reaches all processes of a terminal, so it is left to the parent, which then sends SIGTERM. That ends
-    the hour at hand as an error would, with everything put away. A parent that died does the same.
+    the hour at worker as an error would, with everything put away. A parent that died does the same.
     """
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, _stop)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, STOP_SIGNALS)
     threading.Thread(target=_end_with_parent, name="parent", daemon=True).start()
-    line = _Line(pipe)
+    line = WorkerChannel(pipe)
     if job.log is not None:
-        sys.stderr = _Relay(line, on_terminal=job.log.on_terminal)
+        sys.stderr = LogForwarder(line, on_terminal=job.log.on_terminal)
         logs.configure(job.log.format, job.log.level, scrub=job.log.scrub)
     worker = Worker(job, line.say)
     line.say(Ready())
@@ -175,7 +175,7 @@ class Worker:
         try:
             report = self._run_alone(hour)
         except ConflictError as error:
-            report = HourReport(hour=hour, ending=Ending.LOCKED, reason=error.message, code=error.exit_code)
+            report = HourReport(hour=hour, outcome=HourOutcome.LOCKED, reason=error.message, code=error.exit_code)
         except EtlError as error:
             report = _failed(hour, error.message, error.hint, error.exit_code)
         except Exception as error:  # noqa: BLE001 -- one hour must not stop the others, whatever it holds
@@ -186,13 +186,13 @@ class Worker:
     def _run_alone(self, hour: Hour) -> HourReport:
         with self._lake.lock(hour) as held:
             if not held:
-                return HourReport(hour=hour, ending=Ending.LOCKED, reason="another run is working on it")
+                return HourReport(hour=hour, outcome=HourOutcome.LOCKED, reason="another run is working on it")
             # Since the plan was made another run may have been here.
             manifest = self._readable_manifest(hour)
             status, finished_at = (None, None) if manifest is None else (manifest.status, manifest.finished_at)
             now = datetime.now(UTC)
             if not is_due(hour, status, finished_at, policy=self._job.tries, now=now, redo=self._job.redo):
-                return standing(hour, status, None if manifest is None else manifest.reason)
+                return report_for_status(hour, status, None if manifest is None else manifest.reason)
             return self._run_due(hour, now)
 
     def _readable_manifest(self, hour: Hour) -> Manifest | None:
@@ -212,9 +212,9 @@ class Worker:
             raise
         except EtlError as error:
             return self._report_of_error(hour, error, now)
-        report = standing(hour, result.manifest.status, result.manifest.reason)
-        if report.ending is Ending.UNCHANGED:
-            report = replace(report, ending=_STORED[result.outcome])
+        report = report_for_status(hour, result.manifest.status, result.manifest.reason)
+        if report.outcome is HourOutcome.UNCHANGED:
+            report = replace(report, outcome=_STORED[result.outcome])
         return _with_counts(report, result.manifest, since=now)
 
     def _report_of_error(self, hour: Hour, error: EtlError, now: datetime) -> HourReport:
@@ -222,10 +222,10 @@ class Worker:
         manifest = self._lake.manifest(hour)
         if error.exit_code in {ExitCode.SOURCE_UNREACHABLE, ExitCode.USAGE} or manifest is None:
             return _failed(hour, error.message, error.hint, error.exit_code)
-        report = standing(hour, manifest.status, manifest.reason)
+        report = report_for_status(hour, manifest.status, manifest.reason)
         if isinstance(error, ShrinkRefusedError):
-            ending = Ending.KEPT if report.ending is Ending.UNCHANGED else report.ending
-            return replace(report, ending=ending, reason=error.message, hint=error.hint, code=error.exit_code)
+            outcome = HourOutcome.KEPT if report.outcome is HourOutcome.UNCHANGED else report.outcome
+            return replace(report, outcome=outcome, reason=error.message, hint=error.hint, code=error.exit_code)
         report = replace(report, hint=error.hint, code=error.exit_code)
         return _with_counts(report, manifest, since=now)
 
@@ -268,7 +268,7 @@ class _Watch:
         self._say(progress)
 
 
-class _Line:
+class WorkerChannel:
     """A worker's end of its pipe. What cannot be said, because the parent has gone, is not said."""
 
     def __init__(self, pipe: Connection) -> None:
@@ -292,10 +292,10 @@ class _Line:
         return hour
 
 
-class _Relay(io.TextIOBase):
+class LogForwarder(io.TextIOBase):
     """Standard error of a worker: the parent writes it, above its progress bars."""
 
-    def __init__(self, line: _Line, *, on_terminal: bool) -> None:
+    def __init__(self, line: WorkerChannel, *, on_terminal: bool) -> None:
         self._line = line
         self._on_terminal = on_terminal
 
@@ -339,7 +339,7 @@ def _with_counts(report: HourReport, manifest: Manifest, *, since: datetime) -> 
 
 
 def _failed(hour: Hour, reason: str, hint: str | None, code: ExitCode = ExitCode.UNEXPECTED) -> HourReport:
-    return HourReport(hour=hour, ending=Ending.FAILED, reason=reason, hint=hint, code=code)
+    return HourReport(hour=hour, outcome=HourOutcome.FAILED, reason=reason, hint=hint, code=code)
 
 
 def _where(error: Exception) -> str:

@@ -22,18 +22,18 @@ from etl.errors import EtlError
 from etl.hours import Hour
 from etl.runtime.process_context import context, signals_waiting
 
-__all__ = ["Crew", "CrewError", "Heard", "Lost", "Progress", "Unbegun"]
+__all__ = ["Progress", "StartupFailure", "WorkerEvent", "WorkerLost", "WorkerPool", "WorkerPoolError"]
 
 _STILLBORN_BORNE: Final = 20
 """So many workers in a row may end before they began."""
 
 
-class CrewError(EtlError):
+class WorkerPoolError(EtlError):
     """Worker processes cannot be started."""
 
 
 @dataclass(frozen=True, slots=True)
-class Lost:
+class WorkerLost:
     """A worker died over an hour.
 
     Attributes:
@@ -46,17 +46,17 @@ class Lost:
 
 
 @dataclass(frozen=True, slots=True)
-class Unbegun:
+class StartupFailure:
     """A worker died before it could begin the hour it was given."""
 
     hour: Hour
 
 
-Heard = Progress | HourReport | Lost | Unbegun
+WorkerEvent = Progress | HourReport | WorkerLost | StartupFailure
 """What may be heard of hours that were given."""
 
 
-class Crew:
+class WorkerPool:
     """Up to so many workers; a context manager that leaves none of them behind.
 
     When its block ends well they are let go after what they do; when it ends in an error, Ctrl-C for one, they
@@ -70,92 +70,92 @@ class Crew:
     def __init__(self, size: int, job: Job) -> None:
         self._size = size
         self._job = job
-        self._hands: list[_Hand] = []
+        self._executors: list[WorkerProcess] = []
         self._stillborn = 0
 
     def __enter__(self) -> Self:
-        """Gives the crew itself."""
+        """Returns the executor itself."""
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         """Ends all workers."""
-        for hand in self._hands:
-            hand.let_go(at_once=error is not None)
-        for hand in self._hands:
-            hand.await_end()
+        for worker in self._executors:
+            worker.let_go(at_once=error is not None)
+        for worker in self._executors:
+            worker.await_end()
 
     @property
     def busy(self) -> bool:
         """Whether any worker has an hour."""
-        return any(hand.hour is not None for hand in self._hands)
+        return any(worker.hour is not None for worker in self._executors)
 
     @property
     def has_room(self) -> bool:
         """Whether an hour can be given now."""
-        return len(self._hands) < self._size or any(hand.hour is None for hand in self._hands)
+        return len(self._executors) < self._size or any(worker.hour is None for worker in self._executors)
 
-    def give(self, hour: Hour) -> None:
+    def submit(self, hour: Hour) -> None:
         """Gives an hour to an idle worker, or to a new one; there has to be room."""
-        hand = next((hand for hand in self._hands if hand.hour is None), None)
-        if hand is None:
-            hand = _Hand()
+        worker = next((worker for worker in self._executors if worker.hour is None), None)
+        if worker is None:
+            worker = WorkerProcess()
             # Known before it runs, so that it is ended whatever happens next.
-            self._hands.append(hand)
-            hand.start(self._job)
-        hand.give(hour)
+            self._executors.append(worker)
+            worker.start(self._job)
+        worker.submit(hour)
 
-    def listen(self, timeout: float | None = None) -> Iterator[Heard]:
+    def poll(self, timeout: float | None = None) -> Iterator[WorkerEvent]:
         """Waits until a worker says something or dies, and yields what there is.
 
         Args:
             timeout: For how many seconds at most; None for as long as it takes.
 
         Raises:
-            CrewError: If one worker after the other dies before it has begun.
+            WorkerPoolError: If one worker after the other dies before it has begun.
         """
-        pipes = {hand.pipe: hand for hand in self._hands}
+        pipes = {worker.pipe: worker for worker in self._executors}
         for pipe in wait(list(pipes), timeout):
             if isinstance(pipe, Connection):
-                yield from self._hear(pipes[pipe])
+                yield from self._handle_events(pipes[pipe])
 
-    def _hear(self, hand: _Hand) -> Iterator[Heard]:
+    def _handle_events(self, worker: WorkerProcess) -> Iterator[WorkerEvent]:
         try:
-            message: Message = hand.pipe.recv()
+            message: Message = worker.pipe.recv()
         except (EOFError, OSError):
-            yield from self._bury(hand)
+            yield from self._reap(worker)
             return
         match message:
             case Ready():
-                hand.began = True
+                worker.began = True
                 self._stillborn = 0
             case Logged(text):
                 sys.stderr.write(text)
                 sys.stderr.flush()
             case HourReport():
-                hand.hour = None
+                worker.hour = None
                 yield message
             case Progress():
                 yield message
 
-    def _bury(self, hand: _Hand) -> Iterator[Heard]:
-        self._hands.remove(hand)
+    def _reap(self, worker: WorkerProcess) -> Iterator[WorkerEvent]:
+        self._executors.remove(worker)
         # Its pipe has ended, so it is dead, or about to be; to be told to stop would change how it ended.
-        hand.let_go(at_once=False)
-        hand.await_end()
-        if not hand.began:
+        worker.let_go(at_once=False)
+        worker.await_end()
+        if not worker.began:
             self._stillborn += 1
             if self._stillborn > _STILLBORN_BORNE:
-                raise CrewError(
-                    f"worker processes end as soon as they are started: {hand.fate}",
+                raise WorkerPoolError(
+                    f"worker processes end as soon as they are started: {worker.exit_reason}",
                     hint="run one hour alone, which needs no other process: run --at HOUR",
                 )
-        if hand.hour is not None:
-            yield Lost(hand.hour, hand.fate) if hand.began else Unbegun(hand.hour)
+        if worker.hour is not None:
+            yield WorkerLost(worker.hour, worker.exit_reason) if worker.began else StartupFailure(worker.hour)
 
 
-class _Hand:
+class WorkerProcess:
     """One worker process.
 
     Attributes:
@@ -179,7 +179,7 @@ class _Hand:
             self._process = process
         self._theirs.close()
 
-    def give(self, hour: Hour) -> None:
+    def submit(self, hour: Hour) -> None:
         """Sends it an hour. That it has died is heard when it is listened to."""
         self.hour = hour
         with suppress(OSError):
@@ -207,7 +207,7 @@ class _Hand:
             self._process.join()
 
     @property
-    def fate(self) -> str:
+    def exit_reason(self) -> str:
         """How it ended, in words."""
         code = None if self._process is None else self._process.exitcode
         if code is None or code >= 0:

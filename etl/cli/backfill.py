@@ -23,8 +23,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from etl.backfill.estimate import Estimate
-    from etl.backfill.plan import Plan, Redo
-    from etl.backfill.run import Hands
+    from etl.backfill.plan import Plan, ReprocessMode
+    from etl.backfill.run import Executor
     from etl.backfill.summary import Summary
     from etl.backfill.worker import Job
     from etl.hours import HourRange
@@ -124,9 +124,9 @@ def backfill(
 
         # What processes need is imported while this one imports the same.
         context()
-    from etl.backfill.plan import Redo
+    from etl.backfill.plan import ReprocessMode
 
-    redo = Redo.ALL if force else Redo.STORED if refresh else Redo.NONE
+    redo = ReprocessMode.ALL if force else ReprocessMode.STORED if refresh else ReprocessMode.NONE
     _run(session, hours, _job(session, redo, refresh=refresh, force=force), **how)
 
 
@@ -157,14 +157,14 @@ def catch_up(session: Session, hours: int, **how: Any) -> None:  # noqa: ANN401
     """
     keep_memory()
     from etl.archive.fetch import newest_published
-    from etl.backfill.plan import Redo
+    from etl.backfill.plan import ReprocessMode
 
     newest = newest_published(session.sources(), session.fetch_policy())
-    _run(session, hours_back_from(newest, hours), _job(session, Redo.NONE), counted=True, **how)
+    _run(session, hours_back_from(newest, hours), _job(session, ReprocessMode.NONE), counted=True, **how)
 
 
-def _job(session: Session, redo: Redo, *, refresh: bool = False, force: bool = False) -> Job:
-    from etl.backfill.worker import Job, LogTerms
+def _job(session: Session, redo: ReprocessMode, *, refresh: bool = False, force: bool = False) -> Job:
+    from etl.backfill.worker import Job, LogSettings
     from etl.coverage.retry_schedule import DEFAULT_POLICY
 
     settings = session.settings
@@ -175,7 +175,7 @@ def _job(session: Session, redo: Redo, *, refresh: bool = False, force: bool = F
         options=session.run_options(refresh=refresh, force=force),
         tries=DEFAULT_POLICY,
         redo=redo,
-        log=LogTerms(
+        log=LogSettings(
             format=settings.log_format,
             level=settings.log_level,
             scrub=scrub_of(settings),
@@ -234,31 +234,35 @@ def _conclude(summary: Summary) -> None:
 
 def _done(session: Session, todo: Plan, job: Job, *, workers: int | None, max_rate: int | None, engine: str) -> Summary:
     """Does what is due, watched."""
-    from etl.backfill.run import Patience
+    from etl.backfill.run import RetryPolicy
     from etl.backfill.run import backfill as backfill_hours
     from etl.cli.progress import watching_many
 
     settings = session.settings
-    patience = Patience(retries=settings.backfill_retries, pause=settings.backoff_max, lock=settings.lock_patience)
-    with _hands(engine, job) as (hands, places):
+    retry_policy = RetryPolicy(
+        retries=settings.backfill_retries, pause=settings.backoff_max, lock=settings.lock_patience
+    )
+    with _executors(engine, job) as (executors, places):
         at_once = max(1, min(workers or places, len(todo.due)))
         job = replace(job, max_rate=None if max_rate is None else max_rate / at_once)
         with watching_many(str(todo.hours), len(todo.due), session.err) as watch:
-            return backfill_hours(todo, job, workers=at_once, patience=patience, watch=watch, hands=hands)
+            return backfill_hours(
+                todo, job, workers=at_once, retry_policy=retry_policy, watch=watch, executors=executors
+            )
 
 
 @contextmanager
-def _hands(engine: str, job: Job) -> Iterator[tuple[Callable[[int, Job], Hands], int]]:
+def _executors(engine: str, job: Job) -> Iterator[tuple[Callable[[int, Job], Executor], int]]:
     """Gives what makes those who bring hours, and how many hours they can bring at once."""
     if engine == "spark":
-        from etl.backfill.spark_pool import spark_hands
+        from etl.backfill.spark_pool import spark_executor
 
-        with spark_hands(job) as found:
+        with spark_executor(job) as found:
             yield found
     else:
-        from etl.backfill.worker_pool import Crew
+        from etl.backfill.worker_pool import WorkerPool
 
-        yield Crew, _processors()
+        yield WorkerPool, _processors()
 
 
 def _processors() -> int:
@@ -293,14 +297,14 @@ def _print_plan(
                     "hours_judged_by_neighbours": cost.like_neighbours,
                     "workers": workers,
                 },
-                "not_due": {ending.value: share.hours for ending, share in rest.shares().items()},
+                "not_due": {outcome.value: share.hours for outcome, share in rest.shares().items()},
             }
         )
         return
     from etl.cli.formatting import listing, size_text
 
     rows = [("to be run", f"{cost.hours:,}", size_text(cost.source_bytes), size_text(cost.parquet_bytes))]
-    rows += [(f"left alone: {ending}", f"{share.hours:,}", "", "") for ending, share in rest.shares().items()]
+    rows += [(f"left alone: {outcome}", f"{share.hours:,}", "", "") for outcome, share in rest.shares().items()]
     columns = ("what", "hours", "to fetch, about", "to store, about")
     session.out.print(f"{todo.hours}: {plural(len(todo.hours), 'hour')}")
     session.out.print(listing(columns, rows, right=columns[1:]))
@@ -343,20 +347,20 @@ def _print_summary(session: Session, summary: Summary, *, ran: int, form: str) -
 
     rows = [
         (
-            ending.value,
+            outcome.value,
             f"{share.hours:,}",
             f"{share.events:,}",
             size_text(share.source_bytes),
             size_text(share.parquet_bytes),
             f"{share.seconds:,.1f}",
         )
-        for ending, share in summary.shares().items()
+        for outcome, share in summary.shares().items()
     ]
     columns = ("hours that are", "count", "events", "fetched", "stored", "worker seconds")
     session.out.print(listing(columns, rows, right=columns[1:]))
     if told := summary.told:
         shown = [
-            (str(report.hour), report.ending.value, printable(report.reason, _REASON_WIDTH)) for report in told[:_TOLD]
+            (str(report.hour), report.outcome.value, printable(report.reason, _REASON_WIDTH)) for report in told[:_TOLD]
         ]
         session.out.print(listing(("hour", "is", "because"), shown))
         if more := len(told) - len(shown):

@@ -20,10 +20,10 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from etl.settings import Settings
-    from etl.warehouse.bigquery.builder import Place
+    from etl.warehouse.bigquery.builder import BigQueryTarget
     from etl.warehouse.build import BuildOptions
     from etl.warehouse.lake_inputs import Days
-    from etl.warehouse.plan import Piece
+    from etl.warehouse.plan import PartitionTask
     from etl.warehouse.table_builder import Entry
 
 
@@ -80,19 +80,19 @@ def build(session: Session, days: Days, engine: str, *, full: bool, dry_run: boo
     _build(session, place, options, form=form)
 
 
-def in_bigquery(settings: Settings) -> Place:
+def in_bigquery(settings: Settings) -> BigQueryTarget:
     """Gives the place in BigQuery that the settings name.
 
     Raises:
         UsageError: If they name none, or none that can be.
     """
-    from etl.warehouse.bigquery.builder import Place
+    from etl.warehouse.bigquery.builder import BigQueryTarget
     from etl.warehouse.bigquery.client import DatasetName
 
     if settings.dataset is None:
         raise UsageError("no dataset of BigQuery is named", hint="name one with --dataset PROJECT.DATASET")
     reporting = settings.reporting_dataset
-    return Place(
+    return BigQueryTarget(
         DatasetName.parse(settings.dataset),
         None if reporting is None else DatasetName.parse(reporting),
         settings.warehouse,
@@ -100,7 +100,9 @@ def in_bigquery(settings: Settings) -> Place:
     )
 
 
-def _planned(session: Session, place: Place | None, options: BuildOptions, now: datetime) -> list[Piece]:
+def _planned(
+    session: Session, place: BigQueryTarget | None, options: BuildOptions, now: datetime
+) -> list[PartitionTask]:
     from etl.warehouse.bigquery.builder import plan
     from etl.warehouse.build import planned
     from etl.warehouse.table_state import Warehouse
@@ -110,7 +112,7 @@ def _planned(session: Session, place: Place | None, options: BuildOptions, now: 
     return planned(Warehouse.at(session.settings.warehouse), session.lake(), options, now=now)
 
 
-def _build(session: Session, place: Place | None, options: BuildOptions, *, form: str) -> None:
+def _build(session: Session, place: BigQueryTarget | None, options: BuildOptions, *, form: str) -> None:
     from etl.cli.progress import counting
     from etl.warehouse.bigquery import builder
     from etl.warehouse.build import build as build_tables
@@ -156,18 +158,18 @@ def _warn_of_little_memory() -> None:
         )
 
 
-def _print_plan(session: Session, found: Sequence[Piece], *, form: str) -> None:
+def _print_plan(session: Session, found: Sequence[PartitionTask], *, form: str) -> None:
     from etl.cli.formatting import listing, size_text
 
     if form != TABLE:
         objects = (
             {
-                "model": piece.model.name,
-                "partition": piece.partition,
-                "reason": piece.reason,
-                "bytes": piece.bytes or None,
+                "model": task.model.name,
+                "partition": task.partition,
+                "reason": task.reason,
+                "bytes": task.bytes or None,
             }
-            for piece in found
+            for task in found
         )
         print_rows(objects, form)
         return
@@ -176,13 +178,13 @@ def _print_plan(session: Session, found: Sequence[Piece], *, form: str) -> None:
         return
     rows = []
     for run in _runs(found):
-        size = sum(piece.bytes for piece in run)
+        size = sum(task.bytes for task in run)
         # What is read of a table that is not built yet cannot be told.
         reads = size_text(size) if size else ""
         rows.append((run[0].model.name, _span(run), f"{len(run):,}", run[0].reason.value, reads))
     columns = ("table", "partitions", "count", "why", "reads")
     session.out.print(listing(columns, rows, right=("count", "reads")))
-    from_lake = sum({piece.partition: piece.bytes for piece in found if "lake_events" in piece.model.reads}.values())
+    from_lake = sum({task.partition: task.bytes for task in found if "lake_events" in task.model.reads}.values())
     session.out.print(
         f"{plural(len(found), 'partition')} would be made, from {size_text(from_lake)} of the lake; nothing was done"
     )
@@ -216,18 +218,18 @@ def _print_entries(session: Session, where: str, entries: Sequence[Entry], *, fo
     session.out.print(f"{plural(len(entries), 'partition')} in {where} in {seconds:.1f} s")
 
 
-def _runs(found: Sequence[Piece]) -> Iterator[list[Piece]]:
+def _runs(found: Sequence[PartitionTask]) -> Iterator[list[PartitionTask]]:
     """Groups partitions of one table that follow each other and have one reason."""
     from datetime import date as calendar_date
 
-    def place(piece: Piece) -> int:
-        return 0 if piece.partition == "all" else calendar_date.fromisoformat(piece.partition).toordinal()
+    def place(task: PartitionTask) -> int:
+        return 0 if task.partition == "all" else calendar_date.fromisoformat(task.partition).toordinal()
 
     numbered = enumerate(found)
     for _, run in groupby(numbered, key=lambda each: (each[1].model.name, each[1].reason, place(each[1]) - each[0])):
-        yield [piece for _, piece in run]
+        yield [task for _, task in run]
 
 
-def _span(run: Sequence[Piece]) -> str:
+def _span(run: Sequence[PartitionTask]) -> str:
     first, last = run[0].partition, run[-1].partition
     return first if first == last else f"{first} to {last}"

@@ -50,9 +50,9 @@ def doctor(session: Session, checks: tuple[str, ...], read_only: bool, form: str
     CHECK is one of reader, emails, credentials, lake, warehouse, dataset, archive, clock; all of them when none is
     named.
     """
-    from etl.doctor import Plan, State, examine, worst
+    from etl.doctor import DoctorOptions, State, examine, worst
 
-    plan = Plan(session.settings, session.fetch_policy(), checks=checks or CHECKS, read_only=read_only)
+    plan = DoctorOptions(session.settings, session.fetch_policy(), checks=checks or CHECKS, read_only=read_only)
     findings = list(examine(plan))
     if form == JSON:
         print_json([asdict(finding) for finding in findings])

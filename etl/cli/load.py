@@ -44,7 +44,7 @@ def load(session: Session, days: Days, *, dry_run: bool, form: str) -> None:
     The warehouse has to lie in a bucket. Loading costs nothing. Tables and views are created where there are none, gain
     columns where a model has, and are never dropped. It may be stopped at any time: rerun to resume.
     """
-    from etl.warehouse.bigquery.builder import alone
+    from etl.warehouse.bigquery.builder import build_lock
     from etl.warehouse.bigquery.loader import load as load_tables
     from etl.warehouse.bigquery.loader import steps
     from etl.warehouse.bigquery.schema_sync import ensure
@@ -56,7 +56,7 @@ def load(session: Session, days: Days, *, dry_run: bool, form: str) -> None:
     if dry_run:
         _print_steps(session, list(steps(warehouse, dataset, days)), form=form)
         return
-    with alone(dataset):
+    with build_lock(dataset):
         for line in ensure(dataset.jobs, place.dataset, place.reporting, place.events_by):
             session.err.print(line, style="dim")
         done: list[Loaded] = []

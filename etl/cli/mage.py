@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from etl.mage.client import RunCounts
-    from etl.mage.server import Plan, Ready
+    from etl.mage.server import Ready, ServerOptions
     from etl.settings import Loaded
 
 _DEMO_FIRST: Final = "2015-01-01-0"
@@ -95,7 +95,7 @@ def serve(
     from etl.mage import server
 
     settings = session.settings
-    plan = server.Plan(
+    plan = server.ServerOptions(
         project=(project or server.find_project()).absolute(),
         folder=folder,
         host=host,
@@ -171,17 +171,17 @@ def backfill(  # noqa: PLR0913 -- the arguments of a command are its flags
         )
 
 
-def _serve(session: Session, plan: Plan, environment: dict[str, str]) -> NoReturn:
+def _serve(session: Session, plan: ServerOptions, environment: dict[str, str]) -> NoReturn:
     """Starts a server and stays with it until it ends, which is an error."""
     from etl.mage import server
 
     with server.serving(plan, environment) as (ready, process):
         server.await_health(plan, process)
         _say_ready(session, plan, ready)
-        raise _ended(plan, server.tend(plan, process))
+        raise _ended(plan, server.supervise(plan, process))
 
 
-def _demo(session: Session, plan: Plan, environment: dict[str, str]) -> NoReturn:
+def _demo(session: Session, plan: ServerOptions, environment: dict[str, str]) -> NoReturn:
     """The same with a made-up archive and a lake of its own, both new, and a backfill of some hours."""
     from etl.mage import server
     from etl.mage.client import MageClient
@@ -211,13 +211,13 @@ def _demo(session: Session, plan: Plan, environment: dict[str, str]) -> NoReturn
         raise _ended(plan, process.wait())
 
 
-def _ended(plan: Plan, code: int) -> StoreError:
+def _ended(plan: ServerOptions, code: int) -> StoreError:
     from etl.mage.server import log_hint
 
     return StoreError(f"the Mage server ended by itself, with code {code}", hint=log_hint(plan))
 
 
-def _say_ready(session: Session, plan: Plan, ready: Ready) -> None:
+def _say_ready(session: Session, plan: ServerOptions, ready: Ready) -> None:
     from etl.mage.server import OWNER
 
     session.out.print(f"Mage is at {plan.address} until Ctrl-C; its triggers are {'on' if plan.schedules else 'off'}")

@@ -19,10 +19,10 @@ if TYPE_CHECKING:
     from rich.console import Console
     from rich.progress import Progress, Task, TaskID
 
-    from etl.backfill.run import BackfillWatch
+    from etl.backfill.run import BackfillProgress
     from etl.backfill.summary import HourReport
     from etl.backfill.worker_pool import Progress as HourProgress
-    from etl.hour_pipeline import Watch
+    from etl.hour_pipeline import ProgressCallback
     from etl.hours import Hour
 
 LOG_EVERY_SECONDS: Final = 10.0
@@ -38,7 +38,7 @@ def shows_bars(console: Console) -> bool:
 
 
 @contextmanager
-def watching(what: str, console: Console) -> Iterator[Watch]:
+def watching(what: str, console: Console) -> Iterator[ProgressCallback]:
     """Shows progress while the block runs.
 
     Args:
@@ -53,7 +53,7 @@ def watching(what: str, console: Console) -> Iterator[Watch]:
 
 
 @contextmanager
-def watching_many(what: str, total: int, console: Console) -> Iterator[BackfillWatch]:
+def watching_many(what: str, total: int, console: Console) -> Iterator[BackfillProgress]:
     """Shows the progress of a backfill while the block runs.
 
     Args:
@@ -238,11 +238,13 @@ class LogManyWatch:
 def _log_ended(report: HourReport, *, again: bool) -> None:
     """Tells of an hour; only what somebody should look at is told aloud."""
     log = structlog.get_logger(__name__)
-    if report.ending.is_fine:
-        log.debug("hour done", hour=str(report.hour), ending=report.ending.value, seconds=round(report.seconds, 3))
+    if report.outcome.is_fine:
+        log.debug("hour done", hour=str(report.hour), outcome=report.outcome.value, seconds=round(report.seconds, 3))
         return
-    tell = log.info if again or report.ending.value in _EXPECTED else log.warning
-    tell("hour not complete", hour=str(report.hour), ending=report.ending.value, cause=report.reason, tried_again=again)
+    tell = log.info if again or report.outcome.value in _EXPECTED else log.warning
+    tell(
+        "hour not complete", hour=str(report.hour), outcome=report.outcome.value, cause=report.reason, tried_again=again
+    )
 
 
 class BarWatch:

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from etl.hours import HourRange
     from etl.settings import Settings
-    from etl.spark.dataproc import Batches, JobName, Place
+    from etl.spark.dataproc import Batches, DataprocTarget, JobName
     from etl.warehouse.lake_inputs import Days
 
 _PROPERTY: Final = re.compile(r"(?P<name>[A-Za-z][A-Za-z0-9._-]*)=(?P<value>.*)", re.ASCII)
@@ -244,15 +244,15 @@ def _batches(settings: Settings) -> Batches:
     return Batches(_project(settings), _region(settings))
 
 
-def _place(settings: Settings) -> Place:
-    from etl.spark.dataproc import Place
+def _place(settings: Settings) -> DataprocTarget:
+    from etl.spark.dataproc import DataprocTarget
 
     if settings.spark_image is None:
         raise UsageError(
             "there is no image to run in",
             hint="name it with --image or GHARCHIVE_SPARK_IMAGE; `docker build --target spark` makes it",
         )
-    return Place(
+    return DataprocTarget(
         project=_project(settings),
         region=_region(settings),
         image=settings.spark_image,

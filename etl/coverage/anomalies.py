@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from etl.archive.known_gaps import Collapse, known_collapses
+from etl.archive.known_gaps import VolumeDrop, known_collapses
 from etl.coverage import arrays
 from etl.hours import Hour
 from etl.lake.manifest import Status
@@ -76,7 +76,7 @@ def suspicions(rows: pa.Table, thresholds: Thresholds) -> dict[int, str]:
         return {}
     chosen = rows.select(JUDGED)
     chosen = chosen if len(complete) == len(rows) else chosen.take(arrays.integers(complete))
-    return {int(complete[place]): reason for place, reason in _Judge(chosen, thresholds).reasons()}
+    return {int(complete[place]): reason for place, reason in AnomalyDetector(chosen, thresholds).reasons()}
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +88,7 @@ class _Oddity:
     median: float
 
 
-class _Judge:
+class AnomalyDetector:
     """Judges complete hours, laid out as a row of whole weeks that begins with the first of them."""
 
     def __init__(self, hours: pa.Table, thresholds: Thresholds) -> None:
@@ -212,7 +212,7 @@ def _laid_out(hours: pa.Table) -> tuple[_Numbers, _Numbers, _Numbers, list[str]]
     return places, codes, arrays.numbers(counts.flatten()), list(names)
 
 
-def _span(collapse: Collapse) -> tuple[int, int | None]:
+def _span(collapse: VolumeDrop) -> tuple[int, int | None]:
     return _number(collapse.first), None if collapse.last is None else _number(collapse.last)
 
 

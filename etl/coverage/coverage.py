@@ -16,7 +16,7 @@ from etl.archive.known_gaps import known_collapses, known_holes
 from etl.coverage import arrays
 from etl.coverage.anomalies import JUDGED, Thresholds, suspicions
 from etl.coverage.index import FACTS_SCHEMA, described, facts
-from etl.coverage.retry_schedule import DEFAULT_POLICY, TryPolicy, next_try_of
+from etl.coverage.retry_schedule import DEFAULT_POLICY, RetrySchedule, next_try_of
 from etl.events import arrow
 from etl.hours import FIRST_HOUR, PACIFIC, PACIFIC_HOURS, Hour, HourRange
 from etl.lake.lake import Lake
@@ -68,7 +68,7 @@ def coverage(
     lake: Lake,
     hours: HourRange | None,
     *,
-    policy: TryPolicy = DEFAULT_POLICY,
+    policy: RetrySchedule = DEFAULT_POLICY,
     thresholds: Thresholds | None = None,
     now: datetime,
     columns: Collection[str] = COVERAGE_SCHEMA.names,
@@ -239,7 +239,7 @@ def _next_tries(
     windows: pa.Array[Any],
     status: arrays.Column,
     finished_at: pa.ChunkedArray[Any],
-    policy: TryPolicy,
+    policy: RetrySchedule,
     now: datetime,
 ) -> pa.Array[Any]:
     # An absent hour is due when it is over. Those are too many to ask one by one.

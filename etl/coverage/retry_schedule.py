@@ -17,7 +17,7 @@ _DAY: Final = timedelta(days=1)
 
 
 @dataclass(frozen=True, kw_only=True)
-class TryPolicy:
+class RetrySchedule:
     """How long to wait before an hour is asked for again.
 
     Attributes:
@@ -33,10 +33,10 @@ class TryPolicy:
     weekly_wait: timedelta = timedelta(days=7)
 
 
-DEFAULT_POLICY: Final = TryPolicy()
+DEFAULT_POLICY: Final = RetrySchedule()
 
 
-def next_try(hour: Hour, manifest: Manifest | None, policy: TryPolicy, now: datetime) -> datetime | None:
+def next_try(hour: Hour, manifest: Manifest | None, policy: RetrySchedule, now: datetime) -> datetime | None:
     """Says when an hour is to be tried next.
 
     Args:
@@ -54,7 +54,7 @@ def next_try(hour: Hour, manifest: Manifest | None, policy: TryPolicy, now: date
 
 
 def next_try_of(
-    hour: Hour, status: Status | None, finished_at: datetime | None, policy: TryPolicy, now: datetime
+    hour: Hour, status: Status | None, finished_at: datetime | None, policy: RetrySchedule, now: datetime
 ) -> datetime | None:
     """Says the same by what of the manifest counts: its status, and when the last attempt ended."""
     if status in {Status.COMPLETE, Status.SUSPECT}:
@@ -69,7 +69,7 @@ def next_try_of(
     return max(end, min(finished_at, now) + wait)
 
 
-def _wait(status: Status, age: timedelta, policy: TryPolicy) -> timedelta:
+def _wait(status: Status, age: timedelta, policy: RetrySchedule) -> timedelta:
     """How long to wait after an attempt, by what came of it and how long after the hour it was."""
     if status is Status.PARTIAL:
         return policy.partial_wait

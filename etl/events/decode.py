@@ -40,7 +40,7 @@ _PUSH: Final = f'"{PUSH}"'.encode()
 
 
 @dataclass
-class Tally:
+class HourCounts:
     """What was counted in an hour.
 
     Attributes:
@@ -128,7 +128,7 @@ class Decoder:
     """
 
     def __init__(self, emails: EmailPolicy, report: Callable[[Damage], None]) -> None:
-        self.tally = Tally()
+        self.tally = HourCounts()
         self._emails = emails
         self._report = report
         self._group = RowGroup()

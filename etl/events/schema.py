@@ -31,7 +31,7 @@ class Kind(Enum):
 
 
 @dataclass(frozen=True, slots=True)
-class Column:
+class LakeColumn:
     """One column.
 
     Attributes:
@@ -45,13 +45,13 @@ class Column:
     description: str
 
 
-def _entity(prefix: str, what: str, eras: str) -> dict[str, Column]:
+def _entity(prefix: str, what: str, eras: str) -> dict[str, LakeColumn]:
     columns = (
-        Column(f"{prefix}_id", Kind.INT64, f"GitHub's number of the {what}; stays when it is renamed. {eras}"),
-        Column(f"{prefix}_login", Kind.STRING, f"Login of the {what} when the event was published."),
-        Column(f"{prefix}_gravatar_id", Kind.STRING, f"Gravatar hash of the {what}; empty text since 2015."),
-        Column(f"{prefix}_avatar_url", Kind.STRING, f"Address of the picture of the {what}; not in era B."),
-        Column(f"{prefix}_url", Kind.STRING, f"API address of the {what}; not in era B."),
+        LakeColumn(f"{prefix}_id", Kind.INT64, f"GitHub's number of the {what}; stays when it is renamed. {eras}"),
+        LakeColumn(f"{prefix}_login", Kind.STRING, f"Login of the {what} when the event was published."),
+        LakeColumn(f"{prefix}_gravatar_id", Kind.STRING, f"Gravatar hash of the {what}; empty text since 2015."),
+        LakeColumn(f"{prefix}_avatar_url", Kind.STRING, f"Address of the picture of the {what}; not in era B."),
+        LakeColumn(f"{prefix}_url", Kind.STRING, f"API address of the {what}; not in era B."),
     )
     return {column.name: column for column in columns}
 
@@ -60,29 +60,31 @@ _ACTOR: Final = _entity("actor", "user who acted", "Unknown in era B.")
 _ORG: Final = _entity("org", "organization that owns the repository", "Unknown in era B.")
 
 COLUMNS: Final = (
-    Column(
+    LakeColumn(
         "id",
         Kind.STRING,
         "Id of the event. Absent in era B. GitHub began its numbers again on 2025-10-08, so it is no key over"
         " the whole of history: use (id, type, created_at).",
     ),
-    Column("type", Kind.STRING, "Event type, such as PushEvent. An open set: new types appear over the years."),
+    LakeColumn("type", Kind.STRING, "Event type, such as PushEvent. An open set: new types appear over the years."),
     _ACTOR["actor_id"],
     _ACTOR["actor_login"],
     _ACTOR["actor_gravatar_id"],
     _ACTOR["actor_avatar_url"],
     _ACTOR["actor_url"],
-    Column("repo_id", Kind.INT64, "GitHub's number of the repository; stays when it is renamed or moved."),
-    Column("repo_name", Kind.STRING, "owner/name of the repository when the event was published, in every era."),
-    Column("repo_url", Kind.STRING, "Address of the repository: of the API in eras A, C and D, of the site in era B."),
-    Column(
+    LakeColumn("repo_id", Kind.INT64, "GitHub's number of the repository; stays when it is renamed or moved."),
+    LakeColumn("repo_name", Kind.STRING, "owner/name of the repository when the event was published, in every era."),
+    LakeColumn(
+        "repo_url", Kind.STRING, "Address of the repository: of the API in eras A, C and D, of the site in era B."
+    ),
+    LakeColumn(
         "payload",
         Kind.STRING,
         "What happened, as JSON, in the source's own bytes unless an e-mail address in it was replaced; without an id,"
         " keys are sorted. Its form depends on type and era; pushes and pull requests lost most of it on 2025-10-07.",
     ),
-    Column("public", Kind.BOOL, "Whether the event was public; true in all known data."),
-    Column(
+    LakeColumn("public", Kind.BOOL, "Whether the event was public; true in all known data."),
+    LakeColumn(
         "created_at",
         Kind.TIMESTAMP,
         "When the event happened, in UTC. Since 2025-05-24 it can lie hours before the hour of the file.",
@@ -92,7 +94,7 @@ COLUMNS: Final = (
     _ORG["org_gravatar_id"],
     _ORG["org_avatar_url"],
     _ORG["org_url"],
-    Column(
+    LakeColumn(
         "other",
         Kind.STRING,
         "JSON object of what has no column: unknown keys at the top level and inside actor, repo and org, and"

@@ -55,7 +55,7 @@ _HASH_CHUNK_BYTES: Final = 8 << 20
 
 _log: structlog.stdlib.BoundLogger = structlog.get_logger()
 
-_look_again = retry(
+retry_on_conflict = retry(
     retry=retry_if_exception_type(ConflictError),
     stop=stop_after_attempt(5),
     wait=wait_random(0, 0.2),
@@ -143,7 +143,7 @@ class Lake:
         finally:
             publication.abandon()
 
-    @_look_again
+    @retry_on_conflict
     def record(
         self, hour: Hour, status: Status, reason: str | None, *, started_at: datetime, finished_at: datetime
     ) -> Manifest:
@@ -197,14 +197,14 @@ class Lake:
         """
         return list(check_hour(self.store, hour, schema, deep=deep).problems)
 
-    @_look_again
-    def _recovered(self, hour: Hour) -> _Seen:
+    @retry_on_conflict
+    def _recovered(self, hour: Hour) -> HourSnapshot:
         # Each object is looked at before it is read: if it changes in between, the generation is the older
         # one, and what is written on the strength of it is refused.
         manifest_info = self.store.stat(manifest_key(hour))
         manifest = None if manifest_info is None else _readable_manifest(self.store, hour)
         events_info = self.store.stat(events_key(hour))
-        seen = _Seen(manifest, _generation(manifest_info), _generation(events_info))
+        seen = HourSnapshot(manifest, _generation(manifest_info), _generation(events_info))
         if events_info is None:
             return seen
         with self.store.open(events_key(hour)) as file:
@@ -220,7 +220,7 @@ class Lake:
             footer.content, facts, started_at=now, finished_at=now, attempts=seen.attempts + 1, before=manifest
         )
         info = self.store.write(manifest_key(hour), encode(made), if_generation=seen.manifest_generation)
-        return _Seen(made, info.generation, seen.events_generation)
+        return HourSnapshot(made, info.generation, seen.events_generation)
 
 
 class Publication:
@@ -230,7 +230,7 @@ class Publication:
         current: The manifest of what the hour holds now; None when nothing is known of it.
     """
 
-    def __init__(self, store: Store, hour: Hour, seen: _Seen, clock: Callable[[], datetime]) -> None:
+    def __init__(self, store: Store, hour: Hour, seen: HourSnapshot, clock: Callable[[], datetime]) -> None:
         self.current = seen.manifest
         self._store = store
         self._hour = hour
@@ -418,7 +418,7 @@ class _Tap(io.RawIOBase):
 
 
 @dataclass(frozen=True, slots=True)
-class _Seen:
+class HourSnapshot:
     """An hour as a writer found it: what it goes by when it writes."""
 
     manifest: Manifest | None

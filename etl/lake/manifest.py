@@ -64,7 +64,7 @@ class SourceFacts(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     redirected_to: str | None = None
 
 
-class Damage(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class DamageCounts(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """One kind of damage met in an hour.
 
     Attributes:
@@ -136,7 +136,7 @@ class Content(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     types: dict[str, int]
     first_created_at: datetime | None
     last_created_at: datetime | None
-    damage: list[Damage]
+    damage: list[DamageCounts]
     quarantine_file: FileFacts | None
     schema_version: int
     emails: str

@@ -20,7 +20,7 @@ from typing import BinaryIO, Final, cast
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from etl.archive.damage import Damage, Place
+from etl.archive.damage import Damage, OffsetBase
 from etl.errors import StoreError
 from etl.events import arrow
 from etl.events.columns import PARQUET_SCHEMA
@@ -203,7 +203,7 @@ class Quarantine:
         return pa.Table.from_arrays(columns, schema=QUARANTINE_SCHEMA)
 
     def _treated(self, damage: Damage) -> bytes:
-        if damage.place is not Place.TEXT:
+        if damage.place is not OffsetBase.TEXT:
             return self._emails.scrub_bytes(damage.data)
         return self._emails.scrub_damaged(self._emails.scrub(damage.data))
 

@@ -17,7 +17,7 @@ from etl.errors import ChecksFailedError
 from etl.events.emails import scrub_text
 from etl.mage import catch_up, quality_checks, steps, tables
 from etl.mage.execution_date import hour_of_run, whole_number, yes_or_no
-from etl.mage.task_payload import parcel_of
+from etl.mage.task_payload import read_task_payload
 from etl.plural import plural
 from etl.runtime import logs
 
@@ -40,27 +40,27 @@ def fetch_hour(variables: Variables) -> dict[str, Any]:
 
 def check_fetched(value: object, variables: Variables) -> None:
     """The gate behind it."""
-    quality_checks.check_fetched(parcel_of(value), _terms(variables).spool)
+    quality_checks.check_fetched(read_task_payload(value), _terms(variables).spool)
 
 
 def enforce_schema(value: object, variables: Variables) -> dict[str, Any]:
     """Gives the fetched hour the one schema, in the spool; see ``steps.shape``."""
-    return _told(steps.shape(parcel_of(value), _terms(variables)))
+    return _told(steps.shape(read_task_payload(value), _terms(variables)))
 
 
 def check_shaped(value: object, variables: Variables) -> None:
     """The gate before the lake."""
-    steps.check_shaped(parcel_of(value), _terms(variables))
+    steps.check_shaped(read_task_payload(value), _terms(variables))
 
 
 def publish_hour(value: object, variables: Variables) -> dict[str, Any]:
     """Puts the hour into the lake; see ``steps.publish``."""
-    return _told(steps.publish(parcel_of(value), _terms(variables)))
+    return _told(steps.publish(read_task_payload(value), _terms(variables)))
 
 
 def check_published(value: object, variables: Variables) -> None:
     """The gate behind it."""
-    quality_checks.check_published(parcel_of(value), _terms(variables).lake)
+    quality_checks.check_published(read_task_payload(value), _terms(variables).lake)
 
 
 def list_due_hours(variables: Variables) -> dict[str, Any]:
@@ -84,7 +84,7 @@ def report_coverage(value: object, variables: Variables) -> dict[str, Any]:
 
 def check_report(value: object) -> None:
     """The gate behind it: no hour is late."""
-    catch_up.check_report(catch_up.read(value, catch_up.Report))
+    catch_up.check_report(catch_up.read(value, catch_up.CatchUpReport))
 
 
 def list_touched_days(variables: Variables) -> dict[str, Any]:
@@ -113,7 +113,7 @@ def check_built(value: object) -> None:
         raise ChecksFailedError(f"{plural(refused, 'partition')} broke a check; what is there is as it was")
 
 
-def _terms(variables: Variables, *, refresh: bool = False) -> steps.Terms:
+def _terms(variables: Variables, *, refresh: bool = False) -> steps.StepOptions:
     read = settings.load().settings
     _configure_logs(read)
     accept_partial = yes_or_no(variables, "accept_partial")

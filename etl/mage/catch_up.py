@@ -21,7 +21,7 @@ from etl.errors import EtlError, GateError, StoreError, UsageError
 from etl.hours import FIRST_HOUR, Hour, HourRange
 from etl.lake.lake import store_at
 from etl.lake.manifest import Status
-from etl.mage.steps import Terms, bring
+from etl.mage.steps import StepOptions, bring
 from etl.plural import plural
 from etl.report.coverage_page import render
 from etl.runtime import logs
@@ -63,7 +63,7 @@ class Brought(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     failures: dict[str, str]
 
 
-class Report(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class CatchUpReport(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """The state of the lake after that.
 
     Attributes:
@@ -95,7 +95,7 @@ def read(value: object, kind: type[Any]) -> Any:  # noqa: ANN401 -- an instance 
         raise UsageError(f"the block before gave no {kind.__name__}: {error}") from None
 
 
-def find_due(terms: Terms, *, look_back: int) -> Due:
+def find_due(terms: StepOptions, *, look_back: int) -> Due:
     """Asks the lake which of the newest hours are due.
 
     Args:
@@ -114,7 +114,7 @@ def find_due(terms: Terms, *, look_back: int) -> Due:
     return Due(first=str(hours.first), last=str(hours.last), hours=[str(hour) for hour in todo.due])
 
 
-def bring_due(due: Due, run: str, terms: Terms) -> Brought:
+def bring_due(due: Due, run: str, terms: StepOptions) -> Brought:
     """Brings hours, the oldest first; one that fails stops no other.
 
     Raises:
@@ -124,21 +124,21 @@ def bring_due(due: Due, run: str, terms: Terms) -> Brought:
     failures: dict[str, str] = {}
     for name in due.hours:
         try:
-            parcel = bring(Hour.parse(name), run, terms)
+            payload = bring(Hour.parse(name), run, terms)
         except StoreError:
             raise
         except EtlError as error:
             _log.warning("an hour failed", hour=name, cause=error.message)
             failures[name] = error.message
         else:
-            _log.info("an hour is through", hour=name, state=parcel.state.value, events=parcel.events)
-            states[parcel.state.value] += 1
+            _log.info("an hour is through", hour=name, state=payload.state.value, events=payload.events)
+            states[payload.state.value] += 1
     if failures:
         states["failed"] = len(failures)
     return Brought(due=due, states=dict(sorted(states.items())), failures=failures)
 
 
-def report(brought: Brought, terms: Terms, *, warehouse: str, late_hours: int) -> Report:
+def report(brought: Brought, terms: StepOptions, *, warehouse: str, late_hours: int) -> CatchUpReport:
     """Tells the state of the lake: as a page of all hours, and in figures of those that were looked at.
 
     Args:
@@ -164,7 +164,7 @@ def report(brought: Brought, terms: Terms, *, warehouse: str, late_hours: int) -
     everything = coverage(terms.lake, None, now=now)
     store = store_at(warehouse)
     store.write(PAGE_KEY, render(everything, lake=terms.lake.address, now=now).encode())
-    return Report(
+    return CatchUpReport(
         page=store.url(PAGE_KEY),
         first=brought.due.first,
         last=brought.due.last,
@@ -174,7 +174,7 @@ def report(brought: Brought, terms: Terms, *, warehouse: str, late_hours: int) -
     )
 
 
-def check_report(told: Report) -> None:
+def check_report(told: CatchUpReport) -> None:
     """The gate of the catch-up: no hour is late.
 
     Raises:

@@ -30,7 +30,7 @@ from etl.mage.guard import Answer, Asked, Guard, hosts_of, is_success
 _log: structlog.stdlib.BoundLogger = structlog.get_logger()
 
 
-def attentive(queue: type[Any]) -> type[Any]:
+def with_recovery(queue: type[Any]) -> type[Any]:
     """Makes of Mage's class of queues one that looks after jobs that nobody takes.
 
     Args:
@@ -48,18 +48,18 @@ def attentive(queue: type[Any]) -> type[Any]:
     return AttentiveQueue
 
 
-def mend() -> None:
+def patch_queue() -> None:
     """Has Mage make its queue of that class; the module of its own is not loaded before Mage does it itself."""
     get_queue = QueueFactory.get_queue
 
-    def get_mended_queue() -> Any:  # noqa: ANN401 -- as Mage's own
+    def get_patched_queue() -> Any:  # noqa: ANN401 -- as Mage's own
         from mage_ai.orchestration.queue import process_queue  # noqa: PLC0415
 
         if QueueFactory.queue is None:
-            process_queue.ProcessQueue = attentive(process_queue.ProcessQueue)
+            process_queue.ProcessQueue = with_recovery(process_queue.ProcessQueue)
         return get_queue()
 
-    QueueFactory.get_queue = get_mended_queue
+    QueueFactory.get_queue = get_patched_queue
 
 
 _CROSS_ORIGIN: Final = (
@@ -184,7 +184,7 @@ def _frontend() -> Any:  # noqa: ANN401 -- Mage is untyped
 
 
 # Not under the condition below: where processes are spawned, the scheduler's gets here by another name.
-mend()
+patch_queue()
 tornado.web.Application = GuardedApplication  # type: ignore[misc]
 
 if __name__ == "__main__":

@@ -57,7 +57,7 @@ _log: structlog.stdlib.BoundLogger = structlog.get_logger()
 
 
 @dataclass(frozen=True, kw_only=True)
-class Plan:
+class ServerOptions:
     """How to start a server.
 
     Attributes:
@@ -114,7 +114,7 @@ def find_project() -> Path:
     )
 
 
-def prepare(plan: Plan, given: Mapping[str, str]) -> Ready:
+def prepare(plan: ServerOptions, given: Mapping[str, str]) -> Ready:
     """Makes the server's folder, empties the spool, and decides on the environment; no server may work with them.
 
     Args:
@@ -141,7 +141,7 @@ def prepare(plan: Plan, given: Mapping[str, str]) -> Ready:
 
 
 @contextmanager
-def serving(plan: Plan, given: Mapping[str, str]) -> Iterator[tuple[Ready, subprocess.Popen[bytes]]]:
+def serving(plan: ServerOptions, given: Mapping[str, str]) -> Iterator[tuple[Ready, subprocess.Popen[bytes]]]:
     """Runs a server while the block does, and ends all its processes with it.
 
     Args:
@@ -181,7 +181,7 @@ def serving(plan: Plan, given: Mapping[str, str]) -> Iterator[tuple[Ready, subpr
                 _end(process)
 
 
-def await_health(plan: Plan, process: subprocess.Popen[bytes]) -> None:
+def await_health(plan: ServerOptions, process: subprocess.Popen[bytes]) -> None:
     """Waits until the server answers and its owner can sign in.
 
     Raises:
@@ -198,7 +198,7 @@ def await_health(plan: Plan, process: subprocess.Popen[bytes]) -> None:
     raise StoreError(f"the Mage server does not answer at {plan.address}", hint=log_hint(plan))
 
 
-def log_hint(plan: Plan) -> str:
+def log_hint(plan: ServerOptions) -> str:
     """Says where a server's log is, and how it ends."""
     if plan.log is None:
         return "what it wrote before says why"
@@ -209,7 +209,7 @@ def log_hint(plan: Plan) -> str:
 
 
 @contextmanager
-def _opened_log(plan: Plan) -> Iterator[IO[bytes] | None]:
+def _opened_log(plan: ServerOptions) -> Iterator[IO[bytes] | None]:
     """Opens the log for this user only; that of the start before is kept beside it."""
     if plan.log is None:
         yield None
@@ -224,7 +224,7 @@ def _opened_log(plan: Plan) -> Iterator[IO[bytes] | None]:
         yield file
 
 
-def tend(plan: Plan, process: subprocess.Popen[bytes], *, every: float = _DAY_SECONDS) -> int:
+def supervise(plan: ServerOptions, process: subprocess.Popen[bytes], *, every: float = _DAY_SECONDS) -> int:
     """Stays with a server to its end, and once a day removes what its runs left behind long ago.
 
     Args:
@@ -242,7 +242,7 @@ def tend(plan: Plan, process: subprocess.Popen[bytes], *, every: float = _DAY_SE
             return process.wait(every)
 
 
-def clean(plan: Plan, *, older_than: float = RETENTION_SECONDS) -> int:
+def clean(plan: ServerOptions, *, older_than: float = RETENTION_SECONDS) -> int:
     """Removes logs and outputs of runs that nothing was written to for long.
 
     Mage's own commands go by the hour a run is for, so that to them a backfill of old hours is old while it runs.
@@ -267,7 +267,7 @@ def clean(plan: Plan, *, older_than: float = RETENTION_SECONDS) -> int:
     return len(old)
 
 
-def _environment(plan: Plan, given: Mapping[str, str]) -> dict[str, str]:
+def _environment(plan: ServerOptions, given: Mapping[str, str]) -> dict[str, str]:
     data = plan.folder.absolute()
     chosen = {
         "MAGE_DATA_DIR": str(data / _DATA),
@@ -342,14 +342,14 @@ def _kept_secret(path: Path) -> str:
     return path.read_text(encoding="ascii")
 
 
-def _unwritable(plan: Plan, error: OSError) -> StoreError:
+def _unwritable(plan: ServerOptions, error: OSError) -> StoreError:
     return StoreError(
         f"{plan.folder} cannot be written: {error.strerror or type(error).__name__}",
         hint="name another folder with --folder",
     )
 
 
-def _copied(plan: Plan) -> Path:
+def _copied(plan: ServerOptions) -> Path:
     """Copies the project, as it is now, to where Mage may write."""
     copy = plan.folder / _PROJECT
     shutil.rmtree(copy, ignore_errors=True)
@@ -357,7 +357,7 @@ def _copied(plan: Plan) -> Path:
     return copy.absolute()
 
 
-def _refuse_taken_port(plan: Plan) -> None:
+def _refuse_taken_port(plan: ServerOptions) -> None:
     """Refuses a port that is taken: Mage would quietly take the next one."""
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)

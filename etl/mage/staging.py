@@ -17,7 +17,7 @@ from etl.archive.folder_source import FolderBody
 from etl.archive.source import Body, HourNotFound, NotModified, file_name
 from etl.errors import SourceUnreachableError, StoreError
 from etl.hours import Hour
-from etl.mage.task_payload import Origin, Parcel
+from etl.mage.task_payload import Origin, TaskPayload
 
 STALE_SECONDS: Final = 12 * 3600.0
 """What was not touched for so long is a killed run's: no trigger's timeout is longer."""
@@ -35,25 +35,25 @@ class Spool:
     def __init__(self, root: Path) -> None:
         self.root: Final = root
 
-    def folder(self, parcel: Parcel) -> Path:
+    def folder(self, payload: TaskPayload) -> Path:
         """The folder of one hour of one run."""
-        return self.root / parcel.run / parcel.hour
+        return self.root / payload.run / payload.hour
 
-    def file(self, parcel: Parcel) -> Path:
+    def file(self, payload: TaskPayload) -> Path:
         """The source's file of it."""
-        return self.folder(parcel) / file_name(parcel.the_hour)
+        return self.folder(payload) / file_name(payload.the_hour)
 
-    def lake(self, parcel: Parcel) -> Path:
+    def lake(self, payload: TaskPayload) -> Path:
         """The folder that is a lake of this one hour, where it gets its schema before it is shown to anybody."""
-        return self.folder(parcel) / _LAKE
+        return self.folder(payload) / _LAKE
 
-    def made(self, parcel: Parcel) -> Path:
+    def made(self, payload: TaskPayload) -> Path:
         """Makes the folder of one hour of one run, and gives it.
 
         Raises:
             StoreError: If it cannot be made.
         """
-        folder = self.folder(parcel)
+        folder = self.folder(payload)
         try:
             folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
@@ -63,9 +63,9 @@ class Spool:
             ) from error
         return folder
 
-    def discard(self, parcel: Parcel) -> None:
+    def discard(self, payload: TaskPayload) -> None:
         """Removes all that lies there of one hour of one run."""
-        folder = self.folder(parcel)
+        folder = self.folder(payload)
         shutil.rmtree(folder, ignore_errors=True)
         # The run's own folder goes with its last hour.
         with suppress(OSError):

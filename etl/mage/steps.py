@@ -4,7 +4,7 @@ Together they do what ``etl.hour_pipeline.run_hour`` does at once, and they use 
 pipeline, from the staged file into a lake of its own in the staging folder, and the last one publishes that lake's hour
 in the real one. A quality check in between may refuse the hour; then the real lake stays as it was.
 
-Each step can be done again from its parcel alone: where the spool has been emptied meanwhile, by a kill or by a step
+Each step can be done again from its payload alone: where the spool has been emptied meanwhile, by a kill or by a step
 that failed, the hour is fetched again.
 """
 
@@ -33,7 +33,7 @@ from etl.lake.lake import Lake
 from etl.lake.manifest import Content, Manifest, Status
 from etl.mage import quality_checks
 from etl.mage.staging import Spool, SpooledSource
-from etl.mage.task_payload import Origin, Parcel, State
+from etl.mage.task_payload import Origin, State, TaskPayload
 from etl.run_options import run_options
 from etl.settings import Settings
 
@@ -44,7 +44,7 @@ _log: structlog.stdlib.BoundLogger = structlog.get_logger()
 
 
 @dataclass(frozen=True, kw_only=True)
-class Terms:
+class StepOptions:
     """On what terms hours are brought.
 
     Attributes:
@@ -62,7 +62,7 @@ class Terms:
     accept_partial: bool = False
 
 
-def terms_of(settings: Settings, *, refresh: bool = False, accept_partial: bool = False) -> Terms:
+def terms_of(settings: Settings, *, refresh: bool = False, accept_partial: bool = False) -> StepOptions:
     """Opens what the settings name.
 
     Raises:
@@ -70,7 +70,7 @@ def terms_of(settings: Settings, *, refresh: bool = False, accept_partial: bool 
         StoreError: If a bucket is named and there are no credentials.
     """
     options = run_options(settings, refresh=refresh)
-    return Terms(
+    return StepOptions(
         lake=Lake.at(settings.lake),
         sources=open_sources(settings.sources, options.fetch),
         options=options,
@@ -79,7 +79,7 @@ def terms_of(settings: Settings, *, refresh: bool = False, accept_partial: bool 
     )
 
 
-def fetch(hour: Hour, run: str, terms: Terms, *, wait_seconds: float = 0.0) -> Parcel:
+def fetch(hour: Hour, run: str, terms: StepOptions, *, wait_seconds: float = 0.0) -> TaskPayload:
     """Brings an hour's file into the spool, unless the lake has it or no source does.
 
     Args:
@@ -89,76 +89,76 @@ def fetch(hour: Hour, run: str, terms: Terms, *, wait_seconds: float = 0.0) -> P
         wait_seconds: How long to wait for an hour that no source has yet.
 
     Returns:
-        The parcel, ``fetched``, ``unchanged``, ``kept``, ``missing`` or ``pending``; an hour that is not there is noted
-        in the lake, as ``run`` notes it.
+        The payload: ``fetched``, ``unchanged``, ``kept``, ``missing`` or ``pending``. An absent hour is recorded in the
+        lake, as ``run`` does it.
 
     Raises:
         SourceUnreachableError: If no source gave it, and not all of them said 404; noted in the lake.
         StoreError: If the lake cannot be read or written, or the spool cannot.
     """
     terms.spool.sweep()
-    parcel = Parcel(hour=str(hour), run=run, state=State.FETCHED, started_at=datetime.now(UTC))
+    payload = TaskPayload(hour=str(hour), run=run, state=State.FETCHED, started_at=datetime.now(UTC))
     present = terms.lake.recover(hour)
     if _is_settled(present, terms.options):
-        return _with_facts(parcel, present, state=State.UNCHANGED)
+        return _with_facts(payload, present, state=State.UNCHANGED)
     until = time.monotonic() + wait_seconds
     try:
-        while (answer := _from_first_of(parcel, terms)).is_absent and (left := until - time.monotonic()) > 0:
+        while (answer := _from_first_of(payload, terms)).is_absent and (left := until - time.monotonic()) > 0:
             _log.info("not published yet, waiting", hour=str(hour), seconds_left=round(left))
             time.sleep(min(_LOOK_EVERY_SECONDS, left))
         if answer.origin is None:
-            return _note_absent(parcel, answer, terms)
+            return _note_absent(payload, answer, terms)
     except BaseException:
-        terms.spool.discard(parcel)
+        terms.spool.discard(payload)
         raise
     if _same_as_stored(present, answer.origin, terms.options):
-        terms.spool.discard(parcel)
-        return _with_facts(parcel, present, state=State.UNCHANGED)
-    return msgspec.structs.replace(parcel, origin=answer.origin)
+        terms.spool.discard(payload)
+        return _with_facts(payload, present, state=State.UNCHANGED)
+    return msgspec.structs.replace(payload, origin=answer.origin)
 
 
-def shape(parcel: Parcel, terms: Terms) -> Parcel:
+def shape(payload: TaskPayload, terms: StepOptions) -> TaskPayload:
     """Gives a fetched hour the schema: parquet, quarantine and manifest, in the spool.
 
     Args:
-        parcel: What ``fetch`` gave.
+        payload: What ``fetch`` gave.
         terms: On what terms.
 
     Returns:
-        The parcel, ``shaped``, also when it is damaged: the gate decides. Any that was not fetched is given back.
+        The payload, ``shaped``, also when it is damaged: the gate decides. Any that was not fetched is given back.
 
     Raises:
         SourceUnreachableError: If the spool was emptied and no source gives the hour again.
         StoreError: If the spool cannot be written.
     """
-    if parcel.state is not State.FETCHED:
-        return parcel
-    parcel = _in_spool(parcel, terms)
-    if parcel.state is not State.FETCHED or parcel.origin is None:
-        return parcel
-    hour = parcel.the_hour
-    lake = Lake.at(str(terms.spool.lake(parcel)))
-    source = SpooledSource(terms.spool.file(parcel), parcel.origin)
+    if payload.state is not State.FETCHED:
+        return payload
+    payload = _in_spool(payload, terms)
+    if payload.state is not State.FETCHED or payload.origin is None:
+        return payload
+    hour = payload.the_hour
+    lake = Lake.at(str(terms.spool.lake(payload)))
+    source = SpooledSource(terms.spool.file(payload), payload.origin)
     try:
         # Always anew: what lies there already is a killed attempt's.
         run_hour(hour, lake=lake, sources=[source], options=replace(terms.options, force=True, refresh=False))
     except DamagedError as error:
-        _log.warning("an hour is damaged", hour=parcel.hour, cause=error.message)
+        _log.warning("an hour is damaged", hour=payload.hour, cause=error.message)
     except BaseException:
-        terms.spool.discard(parcel)
+        terms.spool.discard(payload)
         raise
-    return _with_facts(parcel, lake.manifest(hour), state=State.SHAPED)
+    return _with_facts(payload, lake.manifest(hour), state=State.SHAPED)
 
 
-def publish(parcel: Parcel, terms: Terms) -> Parcel:
+def publish(payload: TaskPayload, terms: StepOptions) -> TaskPayload:
     """Puts a shaped hour into the lake, and empties its place in the spool in any case.
 
     Args:
-        parcel: What ``shape`` gave.
+        payload: What ``shape`` gave.
         terms: On what terms.
 
     Returns:
-        The parcel, ``stored``, ``replaced``, or ``kept`` where the lake has more events; ``unchanged`` where another
+        The payload, ``stored``, ``replaced``, or ``kept`` where the lake has more events; ``unchanged`` where another
         run was faster, ``locked`` where it is still at it. Any that was not shaped is given back.
 
     Raises:
@@ -166,22 +166,22 @@ def publish(parcel: Parcel, terms: Terms) -> Parcel:
         SourceUnreachableError: If the spool was emptied and no source gives the hour again.
         StoreError: If the lake cannot be written, or the spool cannot be read.
     """
-    if parcel.state is not State.SHAPED:
-        terms.spool.discard(parcel)
-        return parcel
+    if payload.state is not State.SHAPED:
+        terms.spool.discard(payload)
+        return payload
     try:
-        parcel = _shaped_in_spool(parcel, terms)
-        if parcel.state is not State.SHAPED:
-            return parcel
-        with terms.lake.lock(parcel.the_hour) as alone:
+        payload = _shaped_in_spool(payload, terms)
+        if payload.state is not State.SHAPED:
+            return payload
+        with terms.lake.lock(payload.the_hour) as alone:
             if not alone:
-                return msgspec.structs.replace(parcel, state=State.LOCKED, reason="another run is at it")
-            return _published(parcel, terms)
+                return msgspec.structs.replace(payload, state=State.LOCKED, reason="another run is at it")
+            return _published(payload, terms)
     finally:
-        terms.spool.discard(parcel)
+        terms.spool.discard(payload)
 
 
-def bring(hour: Hour, run: str, terms: Terms) -> Parcel:
+def bring(hour: Hour, run: str, terms: StepOptions) -> TaskPayload:
     """Does all steps of an hour, with the gates between them.
 
     Raises:
@@ -189,16 +189,16 @@ def bring(hour: Hour, run: str, terms: Terms) -> Parcel:
         SourceUnreachableError: If no source gave it.
         StoreError: If the lake or the spool cannot be read or written.
     """
-    parcel = fetch(hour, run, terms)
-    quality_checks.check_fetched(parcel, terms.spool)
-    parcel = shape(parcel, terms)
-    check_shaped(parcel, terms)
-    parcel = publish(parcel, terms)
-    quality_checks.check_published(parcel, terms.lake)
-    return parcel
+    payload = fetch(hour, run, terms)
+    quality_checks.check_fetched(payload, terms.spool)
+    payload = shape(payload, terms)
+    check_shaped(payload, terms)
+    payload = publish(payload, terms)
+    quality_checks.check_published(payload, terms.lake)
+    return payload
 
 
-def check_shaped(parcel: Parcel, terms: Terms) -> None:
+def check_shaped(payload: TaskPayload, terms: StepOptions) -> None:
     """The gate before the lake: notes there why an hour is turned away, and empties its place in the spool.
 
     An hour that has events in the lake stays as it is, its manifest included.
@@ -208,16 +208,16 @@ def check_shaped(parcel: Parcel, terms: Terms) -> None:
         StoreError: If the lake cannot be written, or the spool cannot be read.
     """
     try:
-        quality_checks.check_shaped(parcel, terms.spool, accept_partial=terms.accept_partial)
+        quality_checks.check_shaped(payload, terms.spool, accept_partial=terms.accept_partial)
     except quality_checks.GateError as error:
         terms.lake.record(
-            parcel.the_hour,
+            payload.the_hour,
             Status.FAILED,
             error.message,
-            started_at=parcel.started_at,
+            started_at=payload.started_at,
             finished_at=datetime.now(UTC),
         )
-        terms.spool.discard(parcel)
+        terms.spool.discard(payload)
         raise
 
 
@@ -262,25 +262,25 @@ class _Refusal:
         return False
 
 
-def _from_first_of(parcel: Parcel, terms: Terms) -> _Answer:
+def _from_first_of(payload: TaskPayload, terms: StepOptions) -> _Answer:
     refusals = []
     for source in terms.sources:
         try:
-            return _Answer(_download(parcel, source, terms))
+            return _Answer(_download(payload, source, terms))
         except HourNotFound as error:
             refusals.append(_Refusal(source, error))
         except SourceUnreachableError as error:
-            _log.warning("source given up", hour=parcel.hour, source=source.address, cause=error.message)
+            _log.warning("source given up", hour=payload.hour, source=source.address, cause=error.message)
             refusals.append(_Refusal(source, SourceUnreachableError(error.message, hint=error.hint)))
     return _Answer(None, refusals)
 
 
-def _download(parcel: Parcel, source: Source, terms: Terms) -> Origin:
-    download = open_download(source, parcel.the_hour, terms.options.fetch)
+def _download(payload: TaskPayload, source: Source, terms: StepOptions) -> Origin:
+    download = open_download(source, payload.the_hour, terms.options.fetch)
     if download is None:
-        _refuse_not_modified(source.url(parcel.the_hour))
-    terms.spool.made(parcel)
-    path = terms.spool.file(parcel)
+        _refuse_not_modified(source.url(payload.the_hour))
+    terms.spool.made(payload)
+    path = terms.spool.file(payload)
     with download:
         try:
             with path.open("wb") as file:
@@ -311,9 +311,9 @@ def _origin(source: Source, download: Download) -> Origin:
     )
 
 
-def _note_absent(parcel: Parcel, answer: _Answer, terms: Terms) -> Parcel:
+def _note_absent(payload: TaskPayload, answer: _Answer, terms: StepOptions) -> TaskPayload:
     """Has the pipeline say what it means that no source gave the hour, and note it in the lake."""
-    hour = parcel.the_hour
+    hour = payload.the_hour
     reason = None
     try:
         run_hour(hour, lake=terms.lake, sources=answer.refusals, options=terms.options)
@@ -322,7 +322,7 @@ def _note_absent(parcel: Parcel, answer: _Answer, terms: Terms) -> Parcel:
     manifest = terms.lake.manifest(hour)
     states = {Status.MISSING: State.MISSING, Status.PENDING: State.PENDING}
     state = State.KEPT if manifest is None else states.get(manifest.status, State.KEPT)
-    return _with_facts(parcel, manifest, state=state, reason=reason)
+    return _with_facts(payload, manifest, state=state, reason=reason)
 
 
 def _is_settled(present: Manifest | None, options: RunOptions) -> bool:
@@ -345,20 +345,20 @@ def _same_as_stored(present: Manifest | None, origin: Origin, options: RunOption
     )
 
 
-def _in_spool(parcel: Parcel, terms: Terms) -> Parcel:
-    """Gives a parcel whose file is in the spool, whole; fetches it again where it is not."""
-    path = terms.spool.file(parcel)
-    if parcel.origin is not None and path.is_file() and _sha256(path) == parcel.origin.sha256:
-        return parcel
-    _log.warning("the spool was emptied; the hour is fetched again", hour=parcel.hour, run=parcel.run)
-    return fetch(parcel.the_hour, parcel.run, terms)
+def _in_spool(payload: TaskPayload, terms: StepOptions) -> TaskPayload:
+    """Gives a payload whose file is in the spool, whole; fetches it again where it is not."""
+    path = terms.spool.file(payload)
+    if payload.origin is not None and path.is_file() and _sha256(path) == payload.origin.sha256:
+        return payload
+    _log.warning("the spool was emptied; the hour is fetched again", hour=payload.hour, run=payload.run)
+    return fetch(payload.the_hour, payload.run, terms)
 
 
-def _shaped_in_spool(parcel: Parcel, terms: Terms) -> Parcel:
-    """Gives a parcel whose shaped hour is in the spool; brings it there again where it is not."""
-    if terms.spool.lake(parcel).is_dir():
-        return parcel
-    again = _in_spool(msgspec.structs.replace(parcel, state=State.FETCHED), terms)
+def _shaped_in_spool(payload: TaskPayload, terms: StepOptions) -> TaskPayload:
+    """Gives a payload whose shaped hour is in the spool; brings it there again where it is not."""
+    if terms.spool.lake(payload).is_dir():
+        return payload
+    again = _in_spool(msgspec.structs.replace(payload, state=State.FETCHED), terms)
     quality_checks.check_fetched(again, terms.spool)
     again = shape(again, terms)
     check_shaped(again, terms)
@@ -370,32 +370,32 @@ def _sha256(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def _published(parcel: Parcel, terms: Terms) -> Parcel:
-    hour = parcel.the_hour
-    made = Lake.at(str(terms.spool.lake(parcel)))
+def _published(payload: TaskPayload, terms: StepOptions) -> TaskPayload:
+    hour = payload.the_hour
+    made = Lake.at(str(terms.spool.lake(payload)))
     content, key = quality_checks.made_of(made, hour)
     try:
         with terms.lake.publish(hour) as publication:
             current = None if publication.current is None else publication.current.content
             if current is not None and content.events < current.events:
-                return msgspec.structs.replace(parcel, state=State.KEPT, reason=_shrunk(content, current))
+                return msgspec.structs.replace(payload, state=State.KEPT, reason=_shrunk(content, current))
             if content.quarantine_file is not None:
                 with closing(made.store.open(content.quarantine_file.key)) as unreadable:
                     publication.quarantine(unreadable, content.quarantine_file.rows)
             with closing(made.store.open(key)) as events:
                 shutil.copyfileobj(events, publication.events, _COPY_BYTES)
-            manifest = publication.finish(content, started_at=parcel.started_at)
+            manifest = publication.finish(content, started_at=payload.started_at)
     except ConflictError:
-        return _overtaken(parcel, terms)
-    return _with_facts(parcel, manifest, state=State.STORED if current is None else State.REPLACED)
+        return _overtaken(payload, terms)
+    return _with_facts(payload, manifest, state=State.STORED if current is None else State.REPLACED)
 
 
-def _overtaken(parcel: Parcel, terms: Terms) -> Parcel:
+def _overtaken(payload: TaskPayload, terms: StepOptions) -> TaskPayload:
     """What to say when another run published the hour meanwhile."""
-    present = terms.lake.manifest(parcel.the_hour)
+    present = terms.lake.manifest(payload.the_hour)
     if present is None or not present.status.has_events:
-        raise StoreError(f"{parcel.hour} was changed by another run while it was published", hint="run it again")
-    return _with_facts(parcel, present, state=State.UNCHANGED, reason="another run was faster")
+        raise StoreError(f"{payload.hour} was changed by another run while it was published", hint="run it again")
+    return _with_facts(payload, present, state=State.UNCHANGED, reason="another run was faster")
 
 
 def _shrunk(content: Content, current: Content) -> str:
@@ -404,13 +404,15 @@ def _shrunk(content: Content, current: Content) -> str:
     )
 
 
-def _with_facts(parcel: Parcel, manifest: Manifest | None, *, state: State, reason: str | None = None) -> Parcel:
-    """Puts into a parcel what a manifest says."""
+def _with_facts(
+    payload: TaskPayload, manifest: Manifest | None, *, state: State, reason: str | None = None
+) -> TaskPayload:
+    """Puts into a payload what a manifest says."""
     if manifest is None:
-        return msgspec.structs.replace(parcel, state=state, reason=reason)
+        return msgspec.structs.replace(payload, state=state, reason=reason)
     content, file = manifest.content, manifest.events_file
     return msgspec.structs.replace(
-        parcel,
+        payload,
         state=state,
         reason=reason or manifest.reason,
         status=manifest.status.value,

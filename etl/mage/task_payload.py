@@ -62,7 +62,7 @@ class Origin(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     event_count: int | None
 
 
-class Parcel(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class TaskPayload(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """One hour on its way.
 
     Attributes:
@@ -100,17 +100,17 @@ class Parcel(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
         return given
 
 
-def parcel_of(value: object) -> Parcel:
-    """Reads what ``Parcel.as_dict`` gave; what comes back from Mage's store is checked like anything from outside.
+def read_task_payload(value: object) -> TaskPayload:
+    """Reads what ``TaskPayload.as_dict`` gave; what comes back from Mage's store is checked like anything from outside.
 
     Raises:
         UsageError: If it is something else.
     """
     try:
-        parcel = msgspec.convert(value, Parcel)
+        payload = msgspec.convert(value, TaskPayload)
     except msgspec.ValidationError as error:
-        raise UsageError(f"the block before gave no parcel: {error}") from None
+        raise UsageError(f"the block before gave no payload: {error}") from None
     # Both name folders, so neither may be anything else.
-    if not _RUN.fullmatch(parcel.run) or str(parcel.the_hour) != parcel.hour:
-        raise UsageError("the block before gave a parcel of no hour, or of no run")
-    return parcel
+    if not _RUN.fullmatch(payload.run) or str(payload.the_hour) != payload.hour:
+        raise UsageError("the block before gave a payload of no hour, or of no run")
+    return payload

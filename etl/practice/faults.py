@@ -471,7 +471,7 @@ KINDS: Final[Mapping[str, type[Fault]]] = {str(kind.__struct_config__.tag): kind
 """Every kind of fault, by its name in a plan."""
 
 
-class Plan(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class FaultPlan(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Which faults strike which requests.
 
     Attributes:
@@ -509,7 +509,7 @@ class Counts(Struct, frozen=True, kw_only=True):
     faults: dict[str, int]
 
 
-def read_plan(path: Path) -> Plan:
+def read_plan(path: Path) -> FaultPlan:
     """Reads a plan from a YAML file.
 
     Raises:
@@ -522,7 +522,7 @@ def read_plan(path: Path) -> Plan:
     return parse_plan(content, str(path))
 
 
-def parse_plan(content: bytes | str, name: str = "the fault plan") -> Plan:
+def parse_plan(content: bytes | str, name: str = "the fault plan") -> FaultPlan:
     """Reads a plan from YAML (or JSON, which is YAML).
 
     Args:
@@ -533,7 +533,7 @@ def parse_plan(content: bytes | str, name: str = "the fault plan") -> Plan:
         UsageError: If it is not YAML, has an unknown key or kind, or a value that is not allowed.
     """
     try:
-        plan = msgspec.yaml.decode(content, type=Plan)
+        plan = msgspec.yaml.decode(content, type=FaultPlan)
     except msgspec.DecodeError as error:
         raise UsageError(f"{name} is no fault plan: {' '.join(str(error).split())}", hint=_HINT) from None
     for fault in plan.faults:
@@ -557,7 +557,7 @@ class FaultyServer(PracticeServer):
         UsageError: If the folder is not there or the port cannot be had.
     """
 
-    def __init__(self, source: Path | Generated, plan: Plan, port: int = 0, *, manifests: bool = False) -> None:
+    def __init__(self, source: Path | Generated, plan: FaultPlan, port: int = 0, *, manifests: bool = False) -> None:
         self._plan = plan
         self._closing = threading.Event()
         self._lock = threading.Lock()
@@ -677,7 +677,7 @@ class Case:
 
 
 @lru_cache(maxsize=4096)
-def _turns(plan: Plan, hour: Hour) -> tuple[AnyFault | None, ...]:
+def _turns(plan: FaultPlan, hour: Hour) -> tuple[AnyFault | None, ...]:
     return plan.of(hour)
 
 

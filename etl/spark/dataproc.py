@@ -59,7 +59,7 @@ _ENDS: Final = frozenset({"SUCCEEDED", "FAILED", "CANCELLED"})
 
 
 @dataclass(frozen=True, kw_only=True)
-class Place:
+class DataprocTarget:
     """Where batches run, and as whom.
 
     Attributes:
@@ -129,7 +129,7 @@ def new_name(job: JobName, now: datetime | None = None) -> str:
     return f"gharchive-{job}-{now or datetime.now(UTC):%Y%m%d-%H%M%S}-{uuid4().hex[:6]}"
 
 
-def request_of(place: Place, order: Order) -> CreateBatchRequest:
+def request_of(place: DataprocTarget, order: Order) -> CreateBatchRequest:
     """Makes the request that sends a batch.
 
     Raises:

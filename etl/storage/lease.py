@@ -41,7 +41,7 @@ class _Place(Protocol):
     def delete(self, key: str, *, if_generation: str | None = None) -> None: ...
 
 
-class Terms(msgspec.Struct, frozen=True, kw_only=True):
+class LeaseRecord(msgspec.Struct, frozen=True, kw_only=True):
     """What the object says.
 
     Attributes:
@@ -135,7 +135,7 @@ class _Lease:
                 return
 
     def _write(self, generation: str) -> bool:
-        terms = Terms(owner=self._owner, expires_at=self._clock() + self._lease)
+        terms = LeaseRecord(owner=self._owner, expires_at=self._clock() + self._lease)
         try:
             self._generation = self._place.write(
                 self._key, msgspec.json.encode(terms), if_generation=generation
@@ -144,10 +144,10 @@ class _Lease:
             return False
         return True
 
-    def _terms(self) -> Terms | None:
+    def _terms(self) -> LeaseRecord | None:
         content = self._place.read(self._key)
         try:
-            return None if content is None else msgspec.json.decode(content, type=Terms)
+            return None if content is None else msgspec.json.decode(content, type=LeaseRecord)
         except (msgspec.MsgspecError, UnicodeDecodeError):
             # Nobody of ours wrote that; it must not block an hour for ever.
-            return Terms(owner="", expires_at=datetime.min.replace(tzinfo=UTC))
+            return LeaseRecord(owner="", expires_at=datetime.min.replace(tzinfo=UTC))

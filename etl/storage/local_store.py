@@ -167,7 +167,7 @@ class FolderStore:
         path = self._path(key)
         if self.stat(key) is None:
             return
-        with _explained("remove", path), self._turn():
+        with _explained("remove", path), self._commit_lock():
             self._demand(key, if_generation)
             path.unlink(missing_ok=True)
             _sync_folder(path.parent)
@@ -177,7 +177,7 @@ class FolderStore:
         if not self._temporaries.is_dir():
             return []
         try:
-            with self._turn():
+            with self._commit_lock():
                 return [info for part, info in self._drafts() if _is_dead(part)]
         except OSError:  # A lake that may only be read.
             return [info for _, info in self._drafts() if time.time() - info.modified > _LONGEST_WRITE_SECONDS]
@@ -186,7 +186,7 @@ class FolderStore:
         """Removes the temporaries of writers that live no more, and says which they were."""
         if not self._temporaries.is_dir():
             return []
-        with _explained("remove", self._temporaries), self._turn():
+        with _explained("remove", self._temporaries), self._commit_lock():
             dead = [info for part, info in self._drafts() if _is_dead(part)]
             self._sweep()
         return dead
@@ -205,7 +205,7 @@ class FolderStore:
         with _explained("lock", Path(held.lock_file)):
             folder.mkdir(parents=True, exist_ok=True)
             # In one's turn, as is the removal below: nobody may take a file that has lost its name.
-            with self._turn(), suppress(Timeout):
+            with self._commit_lock(), suppress(Timeout):
                 held.acquire(timeout=0)
         try:
             yield held.is_locked
@@ -215,7 +215,7 @@ class FolderStore:
 
     def _unlock(self, held: FileLock) -> None:
         # A file that cannot be removed is no harm: its name can be held again all the same.
-        with suppress(OSError, StoreError), self._turn():
+        with suppress(OSError, StoreError), self._commit_lock():
             Path(held.lock_file).unlink(missing_ok=True)
             held.release()
         held.release()
@@ -249,21 +249,21 @@ class FolderStore:
         path = self._path(key)
         with _explained("write", path):
             _make_folders(self._temporaries)
-            with self._turn():
+            with self._commit_lock():
                 self._sweep()
                 draft = _Draft(self._temporaries / uuid4().hex)
         try:
             yield draft
             with _explained("write", path):
                 draft.flush_to_disk()
-                with self._turn():
+                with self._commit_lock():
                     self._demand(key, if_generation)
                     draft.became = self._put(draft.path, key)
         finally:
             draft.discard()
 
     @contextmanager
-    def _turn(self) -> Iterator[None]:
+    def _commit_lock(self) -> Iterator[None]:
         lock = FileLock(self._temporaries / _COMMIT_LOCK, poll_interval=0.01)
         try:
             lock.acquire(timeout=_COMMIT_PATIENCE_SECONDS)
@@ -326,7 +326,7 @@ class _Draft:
         self.stream: BinaryIO = self._buffered
 
     def flush_to_disk(self) -> None:
-        """Hands every byte to the disk itself; a rename before that could survive a power cut without them."""
+        """Executor every byte to the disk itself; a rename before that could survive a power cut without them."""
         self._buffered.flush()
         # By its name, since another file may have been moved there.
         with self.path.open("rb") as whole:

@@ -21,11 +21,11 @@ from etl.errors import ChecksFailedError, StoreError
 from etl.events import arrow
 from etl.lake.lake import Lake
 from etl.plural import plural
-from etl.warehouse.builder_factory import FileEngine, file_maker
+from etl.warehouse.builder_factory import FileEngine, open_builder
 from etl.warehouse.lake_inputs import LAKE_COVERAGE_SCHEMA, Days, LakeDays, bounds, days_of
-from etl.warehouse.models import LAKE_COVERAGE, LAKE_EVENTS, Check, Growth, Kind, Model, Severity, models
-from etl.warehouse.plan import Input, Piece, Reason, after, pieces
-from etl.warehouse.table_builder import Entry, Known, Maker, Outcome, Published, Rows, Sources
+from etl.warehouse.models import LAKE_COVERAGE, LAKE_EVENTS, AppendOnlyKey, Check, Kind, Model, Severity, models
+from etl.warehouse.plan import BuildReason, Input, PartitionTask, partition_tasks, predicted_state
+from etl.warehouse.table_builder import Entry, PartitionOutcome, Published, Rows, Sources, StateStore, TableBuilder
 from etl.warehouse.table_state import ALL, BUILD_LOG, Built, TableState, Warehouse
 from etl.warehouse.transpile import Parameters
 
@@ -49,7 +49,7 @@ class BuildOptions:
     thresholds: Thresholds = field(default_factory=Thresholds)
 
 
-def planned(place: Known, lake: Lake, options: BuildOptions, *, now: datetime) -> list[Piece]:
+def planned(place: StateStore, lake: Lake, options: BuildOptions, *, now: datetime) -> list[PartitionTask]:
     """Tells what ``build`` would do, and changes nothing.
 
     Raises:
@@ -59,15 +59,15 @@ def planned(place: Known, lake: Lake, options: BuildOptions, *, now: datetime) -
     found_days = days_of(lake, place.store, options.days, now=now, remember=False)
     rows = _coverage(lake, options, found_days.set_aside, now)
     inputs = {LAKE_EVENTS: Input.of_lake(found_days.days), LAKE_COVERAGE: _coverage_input(rows)}
-    found: list[Piece] = []
+    found: list[PartitionTask] = []
     for model in models():
         if not model.is_stored:
             continue
         state, unknown = place.state(model.name)
         there = Input.of_table(state)
-        for piece in pieces(model, inputs, state, unknown, options.days, full=options.full):
-            there = after(piece, there)
-            found.append(piece)
+        for task in partition_tasks(model, inputs, state, unknown, options.days, full=options.full):
+            there = predicted_state(task, there)
+            found.append(task)
         inputs[model.name] = there
     return found
 
@@ -81,19 +81,19 @@ def build(
     begins: Callable[[str, int], None] = lambda _table, _partitions: None,
     clock: Callable[[], datetime] = lambda: datetime.now(UTC),
 ) -> list[Entry]:
-    """Brings a warehouse of parquet files up to date; see ``bring_up_to_date`` for the rest.
+    """Brings a warehouse of parquet files up to date; see ``materialize`` for the rest.
 
     Raises:
         ChecksFailedError: If a partition was refused; all others are up to date.
         StoreError: If the lake or the warehouse cannot be read or written, or another build is running.
         UsageError: If a library is missing.
     """
-    with file_maker(warehouse, lake, options.engine) as maker:
-        return bring_up_to_date(maker, lake, options, watch=watch, begins=begins, clock=clock)
+    with open_builder(warehouse, lake, options.engine) as builder:
+        return materialize(builder, lake, options, watch=watch, begins=begins, clock=clock)
 
 
-def bring_up_to_date(
-    maker: Maker[Rows],
+def materialize(
+    builder: TableBuilder[Rows],
     lake: Lake,
     options: BuildOptions,
     *,
@@ -101,10 +101,10 @@ def bring_up_to_date(
     begins: Callable[[str, int], None] = lambda _table, _partitions: None,
     clock: Callable[[], datetime] = lambda: datetime.now(UTC),
 ) -> list[Entry]:
-    """Brings tables up to date with the lake; doing it again is free and safe, also after a crash.
+    """Brings tables up to date with the lake; doing it again is free and safe, also predicted_state a crash.
 
     Args:
-        maker: Makes them; nobody else may, meanwhile.
+        builder: Makes them; nobody else may, meanwhile.
         lake: Where from.
         options: How.
         watch: Called with each partition when it is done.
@@ -118,12 +118,12 @@ def bring_up_to_date(
         ChecksFailedError: If a partition was refused; all others are up to date.
         StoreError: If the lake or the tables cannot be read or written.
     """
-    run = _Run(maker, lake, options, watch, begins, clock)
+    run = _Run(builder, lake, options, watch, begins, clock)
     try:
         run.all()
     finally:
         run.write_log()
-    refused = [entry for entry in run.entries if entry.outcome is Outcome.REFUSED]
+    refused = [entry for entry in run.entries if entry.outcome is PartitionOutcome.REFUSED]
     if refused:
         first = refused[0]
         count = plural(len(refused), "partition was refused", "partitions were refused")
@@ -139,7 +139,7 @@ class _Run(Generic[Rows]):
 
     def __init__(
         self,
-        maker: Maker[Rows],
+        builder: TableBuilder[Rows],
         lake: Lake,
         options: BuildOptions,
         watch: Callable[[Entry], None],
@@ -147,7 +147,7 @@ class _Run(Generic[Rows]):
         clock: Callable[[], datetime],
     ) -> None:
         self.entries: list[Entry] = []
-        self._maker = maker
+        self._builder = builder
         self._lake = lake
         self._options = options
         self._watch = watch
@@ -159,12 +159,12 @@ class _Run(Generic[Rows]):
         self._state_written = self._built_at
 
     def all(self) -> None:
-        """Brings all tables up to date, each after those it reads."""
-        found = days_of(self._lake, self._maker.place.store, self._options.days, now=self._built_at)
+        """Brings all tables up to date, each predicted_state those it reads."""
+        found = days_of(self._lake, self._builder.place.store, self._options.days, now=self._built_at)
         _warn_of_set_aside(found)
         days = found.days
         rows = _coverage(self._lake, self._options, found.set_aside, self._built_at)
-        self._maker.begin(Sources({day: each for day, each in days.items() if day in self._options.days}, rows))
+        self._builder.begin(Sources({day: each for day, each in days.items() if day in self._options.days}, rows))
         inputs = {LAKE_EVENTS: Input.of_lake(days), LAKE_COVERAGE: _coverage_input(rows)}
         for model in models():
             if model.is_stored:
@@ -173,124 +173,126 @@ class _Run(Generic[Rows]):
     def write_log(self) -> None:
         """Adds what was done so far to the table ``build_log``."""
         if self.entries:
-            self._maker.write_log(self._build_id, self.entries)
+            self._builder.write_log(self._build_id, self.entries)
 
     def _model(self, model: Model, inputs: Mapping[str, Input]) -> Input:
-        state, unknown = self._maker.place.state(model.name)
+        state, unknown = self._builder.place.state(model.name)
         self._states[model.name] = state
-        todo = pieces(model, inputs, state, unknown, self._options.days, full=self._options.full)
+        todo = partition_tasks(model, inputs, state, unknown, self._options.days, full=self._options.full)
         if todo:
             self._begins(model.name, len(todo))
         try:
-            for piece in todo:
-                if piece.reason is Reason.GONE:
-                    self._remove(piece)
-            due = [piece for piece in todo if piece.reason is not Reason.GONE]
-            for batch in _batches(due, self._maker.days_at_once):
+            for task in todo:
+                if task.reason is BuildReason.GONE:
+                    self._remove(task)
+            due = [task for task in todo if task.reason is not BuildReason.GONE]
+            for batch in _batches(due, self._builder.days_at_once):
                 self._batch(batch, inputs)
         finally:
             if todo:
-                self._remember(model)
+                self._save_state(model)
         return Input.of_table(state)
 
-    def _remove(self, piece: Piece) -> None:
+    def _remove(self, task: PartitionTask) -> None:
         began = self._clock()
-        self._maker.remove(piece.model, piece.partition)
-        self._states[piece.model.name].partitions.pop(piece.partition, None)
-        self._note(piece, Outcome.REMOVED, began)
+        self._builder.remove(task.model, task.partition)
+        self._states[task.model.name].partitions.pop(task.partition, None)
+        self._note(task, PartitionOutcome.REMOVED, began)
 
-    def _batch(self, batch: Sequence[Piece], inputs: Mapping[str, Input]) -> None:
+    def _batch(self, batch: Sequence[PartitionTask], inputs: Mapping[str, Input]) -> None:
         began = self._clock()
-        open_pieces = {piece.partition: piece for piece in batch}
+        open_tasks = {task.partition: task for task in batch}
         try:
-            staged = self._maker.stage(batch, self._parameters([piece.partition for piece in batch]))
+            staged = self._builder.stage(batch, self._parameters([task.partition for task in batch]))
             wrong = self._wrong(batch, staged)
-            self._refuse(open_pieces, wrong, began)
-            self._settle(open_pieces, staged, wrong, inputs, began)
+            self._refuse(open_tasks, wrong, began)
+            self._settle(open_tasks, staged, wrong, inputs, began)
         except StoreError:
-            for piece in open_pieces.values():
-                self._note(piece, Outcome.FAILED, began)
+            for task in open_tasks.values():
+                self._note(task, PartitionOutcome.FAILED, began)
             raise
         finally:
-            self._maker.forget()
+            self._builder.discard_staging()
 
-    def _refuse(self, open_pieces: dict[str, Piece], wrong: Mapping[str, Mapping[Check, int]], began: datetime) -> None:
+    def _refuse(
+        self, open_tasks: dict[str, PartitionTask], wrong: Mapping[str, Mapping[Check, int]], began: datetime
+    ) -> None:
         """Keeps the old version of partitions for which a check that must hold does not."""
-        for partition, piece in list(open_pieces.items()):
+        for partition, task in list(open_tasks.items()):
             for check, rows in wrong[partition].items():
-                _tell(check, piece, rows)
+                _tell(check, task, rows)
             if any(check.severity is Severity.FAIL for check in wrong[partition]):
-                self._note(open_pieces.pop(partition), Outcome.REFUSED, began, detail=_detail(wrong[partition]))
+                self._note(open_tasks.pop(partition), PartitionOutcome.REFUSED, began, detail=_detail(wrong[partition]))
 
     def _settle(
         self,
-        open_pieces: dict[str, Piece],
+        open_tasks: dict[str, PartitionTask],
         staged: Mapping[str, Rows],
         wrong: Mapping[str, Mapping[Check, int]],
         inputs: Mapping[str, Input],
         began: datetime,
     ) -> None:
         """Puts finished partitions in their places, and takes each off the list when it is there."""
-        lineages = {partition: self._lineage(piece, staged[partition]) for partition, piece in open_pieces.items()}
-        if not open_pieces:
+        lineages = {partition: self._lineage(task, staged[partition]) for partition, task in open_tasks.items()}
+        if not open_tasks:
             return
-        model = next(iter(open_pieces.values())).model
-        for partition, done in self._maker.publish(model, {partition: staged[partition] for partition in open_pieces}):
-            piece = open_pieces.pop(partition)
-            self._know(piece, done, lineages[partition], inputs)
+        model = next(iter(open_tasks.values())).model
+        for partition, done in self._builder.publish(model, {partition: staged[partition] for partition in open_tasks}):
+            task = open_tasks.pop(partition)
+            self._know(task, done, lineages[partition], inputs)
             detail = _detail(wrong[partition])
-            self._note(piece, Outcome.BUILT, began, detail=detail, published=done)
-            if self._clock() - self._state_written > self._maker.remember_every:
-                self._remember(model)
+            self._note(task, PartitionOutcome.BUILT, began, detail=detail, published=done)
+            if self._clock() - self._state_written > self._builder.save_state_every:
+                self._save_state(model)
 
-    def _know(self, piece: Piece, done: Published, lineage: str, inputs: Mapping[str, Input]) -> None:
-        state = self._states[piece.model.name]
-        state.partitions[piece.partition] = Built(
-            fingerprint=piece.fingerprint,
+    def _know(self, task: PartitionTask, done: Published, lineage: str, inputs: Mapping[str, Input]) -> None:
+        state = self._states[task.model.name]
+        state.partitions[task.partition] = Built(
+            fingerprint=task.fingerprint,
             generation=done.generation,
             rows=done.rows,
             bytes=done.bytes,
             lineage=lineage,
             sha256=done.sha256,
         )
-        if piece.model.kind is Kind.MERGE:
-            state.definition = piece.model.fingerprint
-            state.taken = _taken(inputs[piece.model.reads[0]])
+        if task.model.kind is Kind.MERGE:
+            state.definition = task.model.fingerprint
+            state.taken = _taken(inputs[task.model.reads[0]])
 
-    def _remember(self, model: Model) -> None:
-        self._maker.remember(model.name, self._states[model.name])
+    def _save_state(self, model: Model) -> None:
+        self._builder.save_state(model.name, self._states[model.name])
         self._state_written = self._clock()
 
-    def _wrong(self, batch: Sequence[Piece], staged: Mapping[str, Rows]) -> dict[str, dict[Check, int]]:
+    def _wrong(self, batch: Sequence[PartitionTask], staged: Mapping[str, Rows]) -> dict[str, dict[Check, int]]:
         """Gives the checks that do not hold, with the rows that are wrong, by partition.
 
         All partitions are asked at once first, which is one job, and each alone only when something is wrong.
         """
         model = batch[0].model
         queries = {check.name: check.sql for check in model.checks}
-        numbers = self._numbers(queries, batch, {model.name: [staged[piece.partition] for piece in batch]})
+        numbers = self._numbers(queries, batch, {model.name: [staged[task.partition] for task in batch]})
         if not any(numbers.values()):
-            return {piece.partition: {} for piece in batch}
+            return {task.partition: {} for task in batch}
         if len(batch) > 1:
-            alone = (self._wrong([piece], staged) for piece in batch)
+            alone = (self._wrong([task], staged) for task in batch)
             return {partition: wrong for each in alone for partition, wrong in each.items()}
         return {batch[0].partition: {check: numbers[check.name] for check in model.checks if numbers[check.name]}}
 
-    def _lineage(self, piece: Piece, rows: Rows) -> str:
+    def _lineage(self, task: PartitionTask, rows: Rows) -> str:
         """Keeps a partition's lineage if the new rows say all that the old ones said; else begins another."""
-        grows = piece.model.grows
-        old = self._states[piece.model.name].partitions.get(piece.partition)
+        grows = task.model.grows
+        old = self._states[task.model.name].partitions.get(task.partition)
         if grows is None or old is None:
             return uuid4().hex[:16]
-        versions = {"old_rows": [self._maker.standing(piece.model, piece.partition)], "new_rows": [rows]}
-        numbers = self._numbers({"taken_back": taken_back(grows)}, [piece], versions)
-        return uuid4().hex[:16] if numbers["taken_back"] else old.lineage
+        versions = {"old_rows": [self._builder.standing(task.model, task.partition)], "new_rows": [rows]}
+        numbers = self._numbers({"retracted_rows_query": retracted_rows_query(grows)}, [task], versions)
+        return uuid4().hex[:16] if numbers["retracted_rows_query"] else old.lineage
 
     def _numbers(
-        self, queries: Mapping[str, str], batch: Sequence[Piece], tables: Mapping[str, Sequence[Rows]]
+        self, queries: Mapping[str, str], batch: Sequence[PartitionTask], tables: Mapping[str, Sequence[Rows]]
     ) -> Mapping[str, int]:
-        parameters = self._parameters([piece.partition for piece in batch])
-        return self._maker.numbers(queries, batch[0].model, parameters, tables)
+        parameters = self._parameters([task.partition for task in batch])
+        return self._builder.count_violations(queries, batch[0].model, parameters, tables)
 
     def _parameters(self, partitions: Sequence[str]) -> Parameters:
         always = {"built_at": self._built_at}
@@ -301,8 +303,8 @@ class _Run(Generic[Rows]):
 
     def _note(
         self,
-        piece: Piece,
-        outcome: Outcome,
+        task: PartitionTask,
+        outcome: PartitionOutcome,
         began: datetime,
         *,
         detail: str | None = None,
@@ -310,15 +312,15 @@ class _Run(Generic[Rows]):
     ) -> None:
         entry = Entry(
             build_id=self._build_id,
-            engine=self._maker.name,
-            model=piece.model.name,
-            partition_id=piece.partition,
-            reason=piece.reason,
+            engine=self._builder.name,
+            model=task.model.name,
+            partition_id=task.partition,
+            reason=task.reason,
             outcome=outcome,
             detail=detail,
             rows_written=None if published is None else published.rows,
             bytes_written=None if published is None else published.bytes,
-            bytes_read=piece.bytes,
+            bytes_read=task.bytes,
             started_at=began,
             finished_at=self._clock(),
             software=f"gharchive-etl {__version__}",
@@ -327,7 +329,7 @@ class _Run(Generic[Rows]):
         self._watch(entry)
 
 
-def taken_back(grows: Growth) -> str:
+def retracted_rows_query(grows: AppendOnlyKey) -> str:
     """A query for the rows of ``old_rows`` that ``new_rows`` does not cover."""
     same = " AND ".join(f"old_rows.{column} = new_rows.{column}" for column in grows.key)
     less = [f"new_rows.{column} > old_rows.{column}" for column in grows.lowest]
@@ -339,7 +341,7 @@ def taken_back(grows: Growth) -> str:
     )
 
 
-def _batches(todo: Sequence[Piece], days_at_once: int) -> Iterator[list[Piece]]:
+def _batches(todo: Sequence[PartitionTask], days_at_once: int) -> Iterator[list[PartitionTask]]:
     """Cuts what is to be built into runs of a length that suits the engine."""
     waiting = iter(todo)
     while batch := list(islice(waiting, days_at_once)):
@@ -385,6 +387,6 @@ def _detail(wrong: Mapping[Check, int]) -> str | None:
     return ", ".join(f"{check.name} ({plural(rows, 'row')})" for check, rows in wrong.items()) or None
 
 
-def _tell(check: Check, piece: Piece, rows: int) -> None:
+def _tell(check: Check, task: PartitionTask, rows: int) -> None:
     tell = _log.error if check.severity is Severity.FAIL else _log.warning
-    tell("check does not hold", model=piece.model.name, partition=piece.partition, check=check.name, rows=rows)
+    tell("check does not hold", model=task.model.name, partition=task.partition, check=check.name, rows=rows)

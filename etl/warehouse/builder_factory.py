@@ -9,15 +9,15 @@ from typing import Any, Literal, assert_never
 
 from etl.lake.lake import Lake
 from etl.warehouse.engine import Engine
-from etl.warehouse.local_builder import FileMaker
-from etl.warehouse.table_builder import Maker
+from etl.warehouse.local_builder import LocalBuilder
+from etl.warehouse.table_builder import TableBuilder
 from etl.warehouse.table_state import Warehouse
 
 FileEngine = Literal["duckdb", "spark"]
 
 
 @contextmanager
-def file_maker(warehouse: Warehouse, lake: Lake, engine: FileEngine) -> Iterator[Maker[Any]]:
+def open_builder(warehouse: Warehouse, lake: Lake, engine: FileEngine) -> Iterator[TableBuilder[Any]]:
     """Holds a warehouse alone during a build, with an engine running.
 
     Gives:
@@ -28,15 +28,15 @@ def file_maker(warehouse: Warehouse, lake: Lake, engine: FileEngine) -> Iterator
         UsageError: If a library is missing.
     """
     with warehouse.building() as staging, _engine(engine, staging) as running:
-        yield _on_cluster(warehouse, lake, running) or FileMaker(warehouse, lake, running, staging)
+        yield _on_cluster(warehouse, lake, running) or LocalBuilder(warehouse, lake, running, staging)
 
 
-def _on_cluster(warehouse: Warehouse, lake: Lake, engine: Engine) -> Maker[Any] | None:
+def _on_cluster(warehouse: Warehouse, lake: Lake, engine: Engine) -> TableBuilder[Any] | None:
     if engine.name != "spark":
         return None
-    from etl.warehouse.spark_builder import cluster_maker  # noqa: PLC0415 -- Spark is an extra
+    from etl.warehouse.spark_builder import spark_builder  # noqa: PLC0415 -- Spark is an extra
 
-    return cluster_maker(warehouse, lake, engine)
+    return spark_builder(warehouse, lake, engine)
 
 
 @contextmanager

@@ -54,7 +54,7 @@ class DuckDBEngine:
             self._connection.execute(f"COPY ({query}) TO {quoted(target)} ({_WRITTEN})")
         return {partition: target}
 
-    def numbers(self, queries: Mapping[str, str], parameters: Parameters, tables: Tables) -> dict[str, int]:
+    def count_violations(self, queries: Mapping[str, str], parameters: Parameters, tables: Tables) -> dict[str, int]:
         """Counts the rows that each query gives."""
         counted: dict[str, int] = {}
         with self._reading(tables, ", ".join(queries)):

@@ -70,7 +70,7 @@ class Engine(Protocol):
             StoreError: If files cannot be read or written.
         """
 
-    def numbers(self, queries: Mapping[str, str], parameters: Parameters, tables: Tables) -> dict[str, int]:
+    def count_violations(self, queries: Mapping[str, str], parameters: Parameters, tables: Tables) -> dict[str, int]:
         """Counts the rows that each of some queries in BigQuery's dialect gives, by the queries' names.
 
         Raises:

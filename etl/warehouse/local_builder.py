@@ -17,15 +17,15 @@ from etl.lake.integrity import sha256_of
 from etl.lake.lake import Lake
 from etl.warehouse.engine import LAKE_SCHEMA, NO_ROOM, Engine, Files, Tables
 from etl.warehouse.models import LAKE_COVERAGE, LAKE_EVENTS, Kind, Model, by_name, models
-from etl.warehouse.plan import Piece
-from etl.warehouse.table_builder import Entry, Published, Sources, log_table, refuse_other_columns
-from etl.warehouse.table_state import ALL, BUILD_LOG, Nearby, TableState, Warehouse, partition_key
+from etl.warehouse.plan import PartitionTask
+from etl.warehouse.table_builder import Entry, Published, Sources, check_columns, log_table
+from etl.warehouse.table_state import ALL, BUILD_LOG, LocalCache, TableState, Warehouse, partition_key
 from etl.warehouse.transpile import Parameters
 
-_REMEMBER_EVERY: Final = timedelta(seconds=2)
+_SAVE_STATE_EVERY: Final = timedelta(seconds=2)
 
 
-class FileMaker:
+class LocalBuilder:
     """Makes the files of a warehouse.
 
     Args:
@@ -35,7 +35,7 @@ class FileMaker:
         staging: A folder for files on their way.
     """
 
-    remember_every = _REMEMBER_EVERY
+    save_state_every = _SAVE_STATE_EVERY
 
     def __init__(self, warehouse: Warehouse, lake: Lake, engine: Engine, staging: Path) -> None:
         self.name = engine.name
@@ -45,7 +45,7 @@ class FileMaker:
         self._engine = engine
         self._staging = staging
         self._batch = staging / "batch"
-        self._nearby = Nearby(staging)
+        self._cache = LocalCache(staging)
         self._coverage_path = staging / "lake_coverage.parquet"
         self._sources = Sources({}, b"")
         self._models = by_name(models())
@@ -56,10 +56,10 @@ class FileMaker:
             self._sources = sources
             self._coverage_path.write_bytes(sources.coverage)
 
-    def stage(self, batch: Sequence[Piece], parameters: Parameters) -> dict[str, Path]:
+    def stage(self, batch: Sequence[PartitionTask], parameters: Parameters) -> dict[str, Path]:
         """Has the engine make the partitions of a batch, and holds the files against the model's schema."""
         model = batch[0].model
-        partitions = [piece.partition for piece in batch]
+        partitions = [task.partition for task in batch]
         with self._room():
             self._batch.mkdir()
             made = self._engine.build(model, partitions, parameters, self._tables(batch), self._batch)
@@ -70,20 +70,20 @@ class FileMaker:
                 if partition not in made:
                     made[partition] = self._batch / f"empty-{partition}.parquet"
                     pq.write_table(arrow.table([], model.arrow_schema), made[partition])
-                refuse_other_columns(model, pq.read_schema(made[partition]))
+                check_columns(model, pq.read_schema(made[partition]))
         return made
 
     def standing(self, model: Model, partition: str) -> Path:
         """Gives the file of a partition."""
         with self._room():
-            return Path(self._nearby.path(self.place.store, partition_key(model.name, partition)))
+            return Path(self._cache.path(self.place.store, partition_key(model.name, partition)))
 
-    def numbers(
+    def count_violations(
         self, queries: Mapping[str, str], model: Model, parameters: Parameters, tables: Mapping[str, Sequence[Path]]
     ) -> dict[str, int]:
         """Counts the rows that each query gives."""
         files = {name: Files(tuple(map(str, paths)), model.arrow_schema) for name, paths in tables.items()}
-        return self._engine.numbers(queries, parameters, files)
+        return self._engine.count_violations(queries, parameters, files)
 
     def publish(self, model: Model, staged: Mapping[str, Path]) -> Iterator[tuple[str, Published]]:
         """Puts finished files in their places, each in one step."""
@@ -99,15 +99,15 @@ class FileMaker:
         """Takes a partition's file away."""
         self.place.remove(model.name, partition)
 
-    def remember(self, table: str, state: TableState) -> None:
+    def save_state(self, table: str, state: TableState) -> None:
         """Writes down what is known of a table."""
         with self._room():
-            self.place.remember(table, state)
+            self.place.save_state(table, state)
 
-    def forget(self) -> None:
+    def discard_staging(self) -> None:
         """Removes files on their way."""
         shutil.rmtree(self._batch, ignore_errors=True)
-        self._nearby.forget()
+        self._cache.clear()
 
     def write_log(self, build_id: str, entries: Sequence[Entry]) -> None:
         """Adds a file to the table ``build_log``."""
@@ -116,23 +116,23 @@ class FileMaker:
             pq.write_table(log_table(entries), path, compression="zstd")
             self.place.publish(partition_key(BUILD_LOG, build_id), path)
 
-    def _tables(self, batch: Sequence[Piece]) -> Tables:
+    def _tables(self, batch: Sequence[PartitionTask]) -> Tables:
         """Gives the files that a batch reads, by table."""
         model = batch[0].model
         return {name: self._files(name, model, batch) for name in model.reads}
 
-    def _files(self, name: str, model: Model, batch: Sequence[Piece]) -> Files:
-        partitions = sorted({partition for piece in batch for partition in piece.reads[name]})
+    def _files(self, name: str, model: Model, batch: Sequence[PartitionTask]) -> Files:
+        partitions = sorted({partition for task in batch for partition in task.reads[name]})
         if name == LAKE_COVERAGE:
             return Files((str(self._coverage_path),), pq.read_schema(self._coverage_path).remove_metadata())
         if name == LAKE_EVENTS:
             keys = dict.fromkeys(key for partition in partitions for key in self._sources.days[partition].keys)
-            paths = tuple(self._nearby.path(self._lake.store, key) for key in keys)
+            paths = tuple(self._cache.path(self._lake.store, key) for key in keys)
             return Files(paths, LAKE_SCHEMA, base=paths[0].partition("/date=")[0])
         keys = dict.fromkeys(partition_key(name, partition) for partition in partitions)
-        if batch[0].onto:
+        if batch[0].incremental:
             keys[partition_key(model.name, ALL)] = None
-        paths = tuple(self._nearby.path(self.place.store, key) for key in keys)
+        paths = tuple(self._cache.path(self.place.store, key) for key in keys)
         # A merge reads its own rows together with those of the table it is made of: the columns that both have.
         schema = model.arrow_schema if model.kind is Kind.MERGE else self._models[name].arrow_schema
         return Files(paths, schema)

@@ -105,8 +105,8 @@ class Partition(_Strict):
 
     Attributes:
         field: The column, a TIMESTAMP or a DATE.
-        by: The size of a piece.
-        require_filter: Whether BigQuery refuses queries that do not say which pieces they want.
+        by: The size of a task.
+        require_filter: Whether BigQuery refuses queries that do not say which tasks they want.
         may_be_hourly: Whether BigQuery may be asked to cut it by the hour instead.
     """
 
@@ -116,7 +116,7 @@ class Partition(_Strict):
     may_be_hourly: bool = False
 
 
-class Growth(_Strict):
+class AppendOnlyKey(_Strict):
     """When a new version of a partition says all that the old one said, and maybe more.
 
     That is so when every key of the old one is there, with lowest values no higher and highest values no lower. A
@@ -139,7 +139,7 @@ class _Metadata(_Strict):
     kind: Kind
     reads: tuple[str, ...]
     partition: Partition | None = None
-    grows: Growth | None = None
+    grows: AppendOnlyKey | None = None
     key: tuple[str, ...] = ()
     cluster: tuple[str, ...] = Field(default=(), max_length=4)
     owner: str = Field(min_length=1)
@@ -155,7 +155,7 @@ class Model(_Strict):
         description: What a row of it is.
         kind: How it comes about.
         reads: The tables and sources that its query names.
-        partition: How it is cut; None when it is one piece.
+        partition: How it is cut; None when it is one task.
         grows: When a new version of a partition only adds; None when nobody needs to know.
         key: The columns that tell its rows apart, where that lets BigQuery leave a join out; empty elsewhere.
         cluster: The columns BigQuery sorts it by, the most often filtered one first.
@@ -173,7 +173,7 @@ class Model(_Strict):
     kind: Kind
     reads: tuple[str, ...]
     partition: Partition | None
-    grows: Growth | None
+    grows: AppendOnlyKey | None
     key: tuple[str, ...]
     cluster: tuple[str, ...]
     owner: str

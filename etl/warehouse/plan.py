@@ -17,7 +17,7 @@ from etl.warehouse.models import LAKE_COVERAGE, LAKE_EVENTS, Kind, Model
 from etl.warehouse.table_state import ALL, TableState
 
 
-class Reason(StrEnum):
+class BuildReason(StrEnum):
     """Why a partition has to be built or removed."""
 
     NEW = "new"
@@ -59,7 +59,7 @@ class Input:
 
 
 @dataclass(frozen=True)
-class Piece:
+class PartitionTask:
     """One partition that has to be built or removed.
 
     Attributes:
@@ -68,22 +68,22 @@ class Piece:
         reason: Why.
         fingerprint: What it will be made from; empty when it is to be removed.
         reads: For each table that it reads, the partitions.
-        onto: For a merge, whether the rows that are there are read with them, or all is made anew.
+        incremental: For a merge, whether the rows that are there are read with them, or all is made anew.
         bytes: Bytes of what it reads, as far as that is built.
     """
 
     model: Model
     partition: str
-    reason: Reason
+    reason: BuildReason
     fingerprint: str
     reads: Mapping[str, tuple[str, ...]]
-    onto: bool
+    incremental: bool
     bytes: int
 
 
-def pieces(
+def partition_tasks(
     model: Model, inputs: Mapping[str, Input], state: TableState, unknown: list[str], days: Days, *, full: bool
-) -> list[Piece]:
+) -> list[PartitionTask]:
     """Tells what there is to do for one table.
 
     Args:
@@ -105,24 +105,24 @@ def pieces(
         and (full or partition not in state.partitions or state.partitions[partition].fingerprint != fingerprint)
     ]
     gone = [
-        Piece(model, partition, Reason.GONE, "", {}, onto=False, bytes=0)
+        PartitionTask(model, partition, BuildReason.GONE, "", {}, incremental=False, bytes=0)
         for partition in sorted({*state.partitions, *unknown} - set(wanted))
         if _is_asked(partition, days)
     ]
     return found + gone
 
 
-def after(piece: Piece, there: Input) -> Input:
-    """Gives what a table will be once a piece is done, as far as that can be told before."""
+def predicted_state(task: PartitionTask, there: Input) -> Input:
+    """Gives what a table will be once a task is done, as far as that can be told before."""
     fingerprints, sizes, lineages = dict(there.fingerprints), dict(there.sizes), dict(there.lineages)
-    if piece.reason is Reason.GONE:
+    if task.reason is BuildReason.GONE:
         for known in (fingerprints, sizes, lineages):
-            known.pop(piece.partition, None)
+            known.pop(task.partition, None)
         return replace(there, fingerprints=fingerprints, sizes=sizes, lineages=lineages)
-    fingerprints[piece.partition] = piece.fingerprint
+    fingerprints[task.partition] = task.fingerprint
     # How large it will be is not known; if it is there, about as large as it is.
-    sizes.setdefault(piece.partition, 0)
-    lineages.setdefault(piece.partition, "")
+    sizes.setdefault(task.partition, 0)
+    lineages.setdefault(task.partition, "")
     return replace(there, fingerprints=fingerprints, sizes=sizes, lineages=lineages)
 
 
@@ -142,17 +142,21 @@ def _wanted(model: Model, inputs: Mapping[str, Input]) -> dict[str, str]:
 
 def _piece(
     model: Model, partition: str, fingerprint: str, inputs: Mapping[str, Input], state: TableState, *, full: bool
-) -> Piece:
+) -> PartitionTask:
     if partition not in state.partitions:
-        reason = Reason.NEW
+        reason = BuildReason.NEW
     else:
-        reason = Reason.FULL if full and state.partitions[partition].fingerprint == fingerprint else Reason.CHANGED
-    onto = not full and _can_add(model, inputs, state)
-    reads = {name: _read_by(model, name, partition, inputs[name], state, onto=onto) for name in model.reads}
+        reason = (
+            BuildReason.FULL if full and state.partitions[partition].fingerprint == fingerprint else BuildReason.CHANGED
+        )
+    incremental = not full and _can_add(model, inputs, state)
+    reads = {
+        name: _read_by(model, name, partition, inputs[name], state, incremental=incremental) for name in model.reads
+    }
     size = sum(inputs[name].sizes.get(each, 0) for name, those in reads.items() for each in those)
-    if onto:
+    if incremental:
         size += state.partitions[ALL].bytes
-    return Piece(model, partition, reason, fingerprint, reads, onto, size)
+    return PartitionTask(model, partition, reason, fingerprint, reads, incremental, size)
 
 
 def _can_add(model: Model, inputs: Mapping[str, Input], state: TableState) -> bool:
@@ -165,11 +169,11 @@ def _can_add(model: Model, inputs: Mapping[str, Input], state: TableState) -> bo
 
 
 def _read_by(
-    model: Model, name: str, partition: str, there: Input, state: TableState, *, onto: bool
+    model: Model, name: str, partition: str, there: Input, state: TableState, *, incremental: bool
 ) -> tuple[str, ...]:
     if name in (LAKE_EVENTS, LAKE_COVERAGE) or model.partition is not None:
         return (partition,) if partition in there.fingerprints else ()
-    if not onto:
+    if not incremental:
         return tuple(sorted(there.fingerprints))
     return tuple(sorted(day for day, known in there.fingerprints.items() if state.taken.get(day, ("", ""))[0] != known))
 

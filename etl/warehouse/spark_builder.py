@@ -22,18 +22,18 @@ from etl.storage import gcs
 from etl.storage.gcs_store import GcsStore
 from etl.warehouse.engine import LAKE_SCHEMA, Engine, Files, Tables
 from etl.warehouse.models import LAKE_COVERAGE, LAKE_EVENTS, Kind, Model, by_name, models
-from etl.warehouse.plan import Piece
+from etl.warehouse.plan import PartitionTask
 from etl.warehouse.spark_engine import SparkEngine, partitions_of
-from etl.warehouse.table_builder import Entry, Published, Sources, log_table, refuse_other_columns
+from etl.warehouse.table_builder import Entry, Published, Sources, check_columns, log_table
 from etl.warehouse.table_state import ALL, BUILD_LOG, TableState, Warehouse, partition_key
 from etl.warehouse.transpile import Parameters
 
 _STAGING: Final = ".staging"
 _COVERAGE_KEY: Final = "state/lake_coverage.parquet"
-_REMEMBER_EVERY: Final = timedelta(seconds=30)
+_SAVE_STATE_EVERY: Final = timedelta(seconds=30)
 
 
-def cluster_maker(warehouse: Warehouse, lake: Lake, engine: Engine) -> ClusterMaker | None:
+def spark_builder(warehouse: Warehouse, lake: Lake, engine: Engine) -> SparkBuilder | None:
     """Gives what leaves reading and writing to Spark's machines; None when this machine has to do it.
 
     Raises:
@@ -43,7 +43,7 @@ def cluster_maker(warehouse: Warehouse, lake: Lake, engine: Engine) -> ClusterMa
         return None
     places = (lake.address, warehouse.address)
     if all(gcs.is_address(place) for place in places) and engine.reads_buckets:
-        return ClusterMaker(warehouse, lake, engine)
+        return SparkBuilder(warehouse, lake, engine)
     if engine.is_local:
         return None
     session.refuse_folders(places)
@@ -53,7 +53,7 @@ def cluster_maker(warehouse: Warehouse, lake: Lake, engine: Engine) -> ClusterMa
     )
 
 
-class ClusterMaker:
+class SparkBuilder:
     """Makes the files of a warehouse in a bucket.
 
     Args:
@@ -62,7 +62,7 @@ class ClusterMaker:
         engine: A Spark that reads buckets.
     """
 
-    remember_every = _REMEMBER_EVERY
+    save_state_every = _SAVE_STATE_EVERY
 
     def __init__(self, warehouse: Warehouse, lake: Lake, engine: SparkEngine) -> None:
         if not isinstance(warehouse.store, GcsStore):
@@ -79,14 +79,14 @@ class ClusterMaker:
 
     def begin(self, sources: Sources) -> None:
         """Takes note of what there is to read, and removes what a killed build left."""
-        self.forget()
+        self.discard_staging()
         self._sources = sources
         self._store.write(_COVERAGE_KEY, sources.coverage)
 
-    def stage(self, batch: Sequence[Piece], parameters: Parameters) -> dict[str, str]:
+    def stage(self, batch: Sequence[PartitionTask], parameters: Parameters) -> dict[str, str]:
         """Has Spark write the partitions of a batch below ``.staging``; gives their keys."""
         model = batch[0].model
-        partitions = [piece.partition for piece in batch]
+        partitions = [task.partition for task in batch]
         folder = f"{_STAGING}/{uuid4().hex}"
         self._engine.write(model, partitions, parameters, self._tables(batch), self._store.url(folder))
         keys = [info.key.removeprefix(f"{folder}/") for info in self._store.list(f"{folder}/")]
@@ -100,7 +100,7 @@ class ClusterMaker:
         for key in made.values():
             with self._store.open(key) as file:
                 footer = pq.ParquetFile(file)
-                refuse_other_columns(model, footer.schema_arrow)
+                check_columns(model, footer.schema_arrow)
                 self._rows[key] = footer.metadata.num_rows
         return made
 
@@ -108,12 +108,12 @@ class ClusterMaker:
         """Gives the key of a partition's file."""
         return partition_key(model.name, partition)
 
-    def numbers(
+    def count_violations(
         self, queries: Mapping[str, str], model: Model, parameters: Parameters, tables: Mapping[str, Sequence[str]]
     ) -> dict[str, int]:
         """Counts the rows that each query gives."""
         files = {name: self._files(keys, model.arrow_schema) for name, keys in tables.items()}
-        return self._engine.numbers(queries, parameters, files)
+        return self._engine.count_violations(queries, parameters, files)
 
     def publish(self, model: Model, staged: Mapping[str, str]) -> Iterator[tuple[str, Published]]:
         """Copies finished files to their places, each in one step."""
@@ -125,11 +125,11 @@ class ClusterMaker:
         """Takes a partition's file away."""
         self.place.remove(model.name, partition)
 
-    def remember(self, table: str, state: TableState) -> None:
+    def save_state(self, table: str, state: TableState) -> None:
         """Writes down what is known of a table."""
-        self.place.remember(table, state)
+        self.place.save_state(table, state)
 
-    def forget(self) -> None:
+    def discard_staging(self) -> None:
         """Removes what was staged."""
         self._rows.clear()
         self._engine.clear(self._store.url(_STAGING))
@@ -138,13 +138,13 @@ class ClusterMaker:
         """Adds a file to the table ``build_log``."""
         self._store.write(partition_key(BUILD_LOG, build_id), _parquet(log_table(entries)))
 
-    def _tables(self, batch: Sequence[Piece]) -> Tables:
+    def _tables(self, batch: Sequence[PartitionTask]) -> Tables:
         """Gives what a batch reads, by table."""
         model = batch[0].model
         return {name: self._read_by(name, model, batch) for name in model.reads}
 
-    def _read_by(self, name: str, model: Model, batch: Sequence[Piece]) -> Files:
-        partitions = sorted({partition for piece in batch for partition in piece.reads[name]})
+    def _read_by(self, name: str, model: Model, batch: Sequence[PartitionTask]) -> Files:
+        partitions = sorted({partition for task in batch for partition in task.reads[name]})
         if name == LAKE_COVERAGE:
             schema = pq.read_schema(pa.BufferReader(self._sources.coverage)).remove_metadata()
             return self._files([_COVERAGE_KEY], schema)
@@ -153,7 +153,7 @@ class ClusterMaker:
             urls = tuple(self._lake.store.url(key) for key in keys)
             return Files(urls, LAKE_SCHEMA, base=f"{self._lake.address}/{EVENTS}")
         keys = dict.fromkeys(partition_key(name, partition) for partition in partitions)
-        if batch[0].onto:
+        if batch[0].incremental:
             keys[partition_key(model.name, ALL)] = None
         # A merge reads its own rows together with those of the table it is made of: the columns that both have.
         return self._files(list(keys), (model if model.kind is Kind.MERGE else self._models[name]).arrow_schema)

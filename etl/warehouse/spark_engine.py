@@ -136,7 +136,7 @@ class SparkEngine:
         except Py4JJavaError as error:
             raise StoreError(f"Spark could not remove {target}", hint="run it again") from error
 
-    def numbers(self, queries: Mapping[str, str], parameters: Parameters, tables: Tables) -> dict[str, int]:
+    def count_violations(self, queries: Mapping[str, str], parameters: Parameters, tables: Tables) -> dict[str, int]:
         """Counts the rows that each query gives, all in one job."""
         if not queries:
             return {}

@@ -1,7 +1,7 @@
 """What a build asks of the place where tables are made: to make partitions, count what is wrong, put them in place.
 
 The order of things (what is due, checks, lineage, the log) is the build's and the same everywhere. Whether rows are a
-parquet file of this machine or a table in BigQuery is the maker's own business.
+parquet file of this machine or a table in BigQuery is the builder's own business.
 """
 
 from __future__ import annotations
@@ -19,15 +19,15 @@ from etl.events import arrow
 from etl.storage.store import Store
 from etl.warehouse.lake_inputs import DayInput
 from etl.warehouse.models import Model, by_name, models
-from etl.warehouse.plan import Piece
+from etl.warehouse.plan import PartitionTask
 from etl.warehouse.table_state import BUILD_LOG, TableState
 from etl.warehouse.transpile import Parameters
 
 Rows = TypeVar("Rows")
-"""How a maker names rows: those it has made but not published, and those that stand."""
+"""How a builder names rows: those it has made but not published, and those that stand."""
 
 
-class Outcome(StrEnum):
+class PartitionOutcome(StrEnum):
     """What became of a partition."""
 
     BUILT = "built"
@@ -47,7 +47,7 @@ class Entry:
     model: str
     partition_id: str
     reason: str
-    outcome: Outcome
+    outcome: PartitionOutcome
     detail: str | None
     rows_written: int | None
     bytes_written: int | None
@@ -87,7 +87,7 @@ class Published:
     sha256: str = ""
 
 
-class Known(Protocol):
+class StateStore(Protocol):
     """A place that remembers what its tables were made from.
 
     Attributes:
@@ -104,22 +104,22 @@ class Known(Protocol):
         """
 
 
-class Maker(Protocol[Rows]):
+class TableBuilder(Protocol[Rows]):
     """Makes the tables of one place, for the time of one build.
 
     Attributes:
         name: What a person calls the engine.
         days_at_once: How many days are best built by one statement.
-        remember_every: How much work a crash may cost: what was published since the state was last written is made
+        save_state_every: How much work a crash may cost: what was published since the state was last written is made
             again.
     """
 
     name: str
     days_at_once: int
-    remember_every: timedelta
+    save_state_every: timedelta
 
     @property
-    def place(self) -> Known:
+    def place(self) -> StateStore:
         """What it makes tables in."""
 
     def begin(self, sources: Sources) -> None:
@@ -129,7 +129,7 @@ class Maker(Protocol[Rows]):
             StoreError: If that cannot be made readable.
         """
 
-    def stage(self, batch: Sequence[Piece], parameters: Parameters) -> Mapping[str, Rows]:
+    def stage(self, batch: Sequence[PartitionTask], parameters: Parameters) -> Mapping[str, Rows]:
         """Makes partitions of one table out of everybody's sight.
 
         Args:
@@ -146,7 +146,7 @@ class Maker(Protocol[Rows]):
     def standing(self, model: Model, partition: str) -> Rows:
         """Gives the rows of a partition as everybody sees it."""
 
-    def numbers(
+    def count_violations(
         self, queries: Mapping[str, str], model: Model, parameters: Parameters, tables: Mapping[str, Sequence[Rows]]
     ) -> Mapping[str, int]:
         """Counts the rows that each of some queries in BigQuery's dialect gives, by the queries' names.
@@ -175,14 +175,14 @@ class Maker(Protocol[Rows]):
             StoreError: If it cannot be.
         """
 
-    def remember(self, table: str, state: TableState) -> None:
+    def save_state(self, table: str, state: TableState) -> None:
         """Writes down what is known of a table.
 
         Raises:
             StoreError: If it cannot be written.
         """
 
-    def forget(self) -> None:
+    def discard_staging(self) -> None:
         """Throws away what was staged and not published."""
 
     def write_log(self, build_id: str, entries: Sequence[Entry]) -> None:
@@ -200,7 +200,7 @@ def log_table(entries: Sequence[Entry]) -> pa.Table:
     return arrow.table(rows, schema)
 
 
-def refuse_other_columns(model: Model, found: pa.Schema) -> None:
+def check_columns(model: Model, found: pa.Schema) -> None:
     """Fails when a file's columns are not those of the model.
 
     Raises:

@@ -145,7 +145,7 @@ class Warehouse:
                 continue
             before, (now, _) = self.recalled(table), self.state(table)
             if any(before.partitions[name] != built for name, built in now.partitions.items()):
-                self.remember(table, now)
+                self.save_state(table, now)
 
     def recalled(self, table: str) -> TableState:
         """Reads what was written down of a table, whether it still holds or not.
@@ -156,7 +156,7 @@ class Warehouse:
         content = self.store.read(f"{_STATE}/{table}.json")
         return TableState() if content is None else _decoded(content)
 
-    def remember(self, table: str, state: TableState) -> None:
+    def save_state(self, table: str, state: TableState) -> None:
         """Writes down what is known of a table.
 
         Raises:
@@ -223,7 +223,7 @@ class Warehouse:
             shutil.rmtree(folder, ignore_errors=True)
 
 
-class Nearby:
+class LocalCache:
     """Gives stored objects as files of this machine, fetching those of a bucket.
 
     Args:
@@ -248,7 +248,7 @@ class Nearby:
                 shutil.copyfileobj(source, target, _CHUNK_BYTES)
         return str(path)
 
-    def forget(self) -> None:
+    def clear(self) -> None:
         """Removes what was fetched: objects may change, and disks are small."""
         shutil.rmtree(self._folder / "fetched", ignore_errors=True)
 

@@ -46,12 +46,12 @@ from etl.practice.faults import (
     Corrupt,
     Endless,
     EndlessHead,
+    FaultPlan,
     FaultyServer,
     LyingEtag,
     Moved,
     NotFound,
     Page,
-    Plan,
     RedirectLoop,
     ServerError,
     Shrunk,
@@ -129,7 +129,7 @@ class Report:
         )
 
 
-def draw_plan(dice: random.Random) -> Plan:
+def draw_plan(dice: random.Random) -> FaultPlan:
     """Draws a plan in which every kind of fault strikes some hours."""
 
     def share(most: float) -> float:
@@ -160,7 +160,7 @@ def draw_plan(dice: random.Random) -> Plan:
         BadHeader(share=share(0.08), what=dice.choice(("length", "lengths", "range", "line"))),
         Moved(share=share(0.08)),
     ]
-    return Plan(seed=dice.getrandbits(32), order="shuffled", faults=tuple(faults))
+    return FaultPlan(seed=dice.getrandbits(32), order="shuffled", faults=tuple(faults))
 
 
 def draw_hours(count: int) -> list[HourRange]:

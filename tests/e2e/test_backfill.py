@@ -22,7 +22,7 @@ from etl.errors import ExitCode
 from etl.events.schema import ARROW_SCHEMA
 from etl.hours import Hour, HourRange, newest_finished_hour
 from etl.lake.lake import Lake
-from etl.practice.faults import FaultyServer, NotFound, Plan, ServerError, Truncated
+from etl.practice.faults import FaultPlan, FaultyServer, NotFound, ServerError, Truncated
 from etl.practice.generator import write_archive
 from etl.practice.server import Generated
 from tests.e2e import processes
@@ -143,7 +143,7 @@ def test_failures_of_several_kinds_are_no_outage(tmp_path: Path) -> None:
         Truncated(hours=(f"{FIRST + 3}..{FIRST + 7}",), times=99),
         ServerError(hours=(f"{FIRST + 12}..{FIRST + 15}",), times=99),
     )
-    with FaultyServer(Generated(day, events=EVENTS), Plan(faults=faults), manifests=True) as server:
+    with FaultyServer(Generated(day, events=EVENTS), FaultPlan(faults=faults), manifests=True) as server:
         done = etl(tmp_path, "backfill", day.first, day.last, "--source", server.address, "--json")
     assert done.code == ExitCode.INCOMPLETE
     assert done.error == "error: 11 of 24 hours are not complete: 2 missing, 9 failed"

@@ -404,7 +404,7 @@ def test_a_defect_is_told_without_a_traceback_unless_asked_for(program: Program)
     plain, debug = run("show", HOUR), run("show", HOUR, "--log-level", "debug")
 
     assert plain.returncode == debug.returncode == ExitCode.UNEXPECTED
-    assert "unexpected error: RuntimeError in cli/look.py" in _last_words(plain)
+    assert "unexpected error: RuntimeError in cli/show.py" in _last_words(plain)
     assert "--log-level debug" in plain.stderr
     assert "Traceback" not in plain.stderr
     assert "Traceback" in debug.stderr

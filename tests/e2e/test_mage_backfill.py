@@ -17,7 +17,7 @@ from etl.lake.lake import Lake
 from etl.lake.layout import events_key, manifest_key
 from etl.lake.manifest import Manifest, Status
 from etl.mage.client import API_KEY, MageClient, hour_of
-from etl.practice.faults import FaultyServer, Plan, Truncated
+from etl.practice.faults import FaultPlan, FaultyServer, Truncated
 from etl.practice.generator import write_archive
 from tests.e2e.browsing import chromium
 from tests.e2e.mage_pages import Pages
@@ -58,7 +58,7 @@ def mailbox() -> Iterator[Mailbox]:
 
 @pytest.fixture(scope="module")
 def archive(files: Path) -> Iterator[FaultyServer]:
-    with FaultyServer(files, Plan(faults=(Truncated(hours=(str(BAD),), keep=0.7),))) as server:
+    with FaultyServer(files, FaultPlan(faults=(Truncated(hours=(str(BAD),), keep=0.7),))) as server:
         yield server
 
 

@@ -16,7 +16,7 @@ from etl.hours import Hour, HourRange, newest_finished_hour
 from etl.lake.layout import events_key
 from etl.mage.catch_up import PAGE_KEY
 from etl.mage.client import hour_of
-from etl.practice.faults import FaultyServer, Plan, Stalled
+from etl.practice.faults import FaultPlan, FaultyServer, Stalled
 from etl.practice.server import Generated
 from tests.e2e.mage_server import Server, project_copy, serving, until
 from tests.integration.running import objects, sound
@@ -30,7 +30,7 @@ EVENTS: Final = 2_000
 @pytest.fixture(scope="module")
 def archive() -> Iterator[FaultyServer]:
     """An archive of all hours, in which one stalls half-way, once."""
-    plan = Plan(faults=(Stalled(hours=(str(KILLED),), after=0.5, seconds=300),))
+    plan = FaultPlan(faults=(Stalled(hours=(str(KILLED),), after=0.5, seconds=300),))
     with FaultyServer(Generated(HourRange(KILLED, newest_finished_hour() + 1), events=EVENTS), plan) as server:
         yield server
 

@@ -19,7 +19,7 @@ from etl.events.schema import ARROW_SCHEMA
 from etl.hours import Hour, HourRange, newest_finished_hour
 from etl.lake.lake import Lake
 from etl.lake.layout import events_key
-from etl.practice.faults import FaultyServer, Plan, Slow, Stalled
+from etl.practice.faults import FaultPlan, FaultyServer, Slow, Stalled
 from etl.practice.generator import write_archive
 from etl.practice.server import Generated, PracticeServer
 from tests.e2e import processes
@@ -202,7 +202,7 @@ def test_a_complete_lake_need_not_be_written(archive: Path, tmp_path: Path) -> N
 @needs_proc
 def test_a_worker_that_is_killed_costs_nobody_an_hour(archive: Path, tmp_path: Path) -> None:
     """SIGKILL to one process is what the system does when memory runs out."""
-    with FaultyServer(archive, Plan(faults=(Slow(seconds=0.5),))) as server:
+    with FaultyServer(archive, FaultPlan(faults=(Slow(seconds=0.5),))) as server:
         process = start(tmp_path, *words(server.address))
         for requests in (2, 5):
             eventually(partial(asked, server, requests), process)
@@ -217,7 +217,7 @@ def test_a_worker_that_is_killed_costs_nobody_an_hour(archive: Path, tmp_path: P
 @needs_proc
 def test_an_hour_that_kills_every_worker_is_the_only_one_to_fail(archive: Path, tmp_path: Path) -> None:
     deadly = HOURS.first + 3
-    plan = Plan(faults=(Stalled(hours=(str(deadly),), times=100, seconds=600),))
+    plan = FaultPlan(faults=(Stalled(hours=(str(deadly),), times=100, seconds=600),))
     others = {hour: status for hour, status in complete().items() if hour != str(deadly)}
     with FaultyServer(archive, plan) as server:
         process = start(tmp_path, *words(server.address), env={"GHARCHIVE_BACKFILL_RETRIES": "1"})
@@ -271,7 +271,7 @@ def test_a_bucket_that_goes_away_and_comes_back(archive: Path, tmp_path: Path) -
     with running_emulator("lasting", tmp_path / "bucket") as emulator:
         lake = "gs://lasting/lake"
         env = {"STORAGE_EMULATOR_HOST": emulator.endpoint}
-        with FaultyServer(archive, Plan(faults=(Slow(seconds=0.5),))) as server:
+        with FaultyServer(archive, FaultPlan(faults=(Slow(seconds=0.5),))) as server:
             process = start(tmp_path, *words(server.address, "--lake", lake), env=env)
             eventually(partial(asked, server, 5), process)
             emulator.kill()

@@ -15,7 +15,7 @@ from etl.archive.fetch import FetchPolicy
 from etl.archive.sources import Source, source_at
 from etl.events.emails import EmailPolicy
 from etl.events.schema import ARROW_SCHEMA
-from etl.hour_pipeline import HourResult, RunOptions, Watch, run_hour
+from etl.hour_pipeline import HourResult, ProgressCallback, RunOptions, run_hour
 from etl.hours import Hour
 from etl.lake.lake import Lake
 from etl.lake.layout import events_key
@@ -46,7 +46,7 @@ def run(
     *sources: Source | str | Path,
     hour: Hour = HOUR,
     emails: str | EmailPolicy = "hash",
-    watch: Watch | None = None,
+    watch: ProgressCallback | None = None,
     clock: Callable[[], datetime] = now,
     **options: Any,
 ) -> HourResult:

@@ -13,7 +13,7 @@ import pytest
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
 
-from etl.doctor import CHECKS, Finding, Plan, State, examine, worst
+from etl.doctor import CHECKS, DoctorOptions, Finding, State, examine, worst
 from etl.errors import ExitCode
 from etl.hours import newest_finished_hour
 from etl.lake.lake import Lake
@@ -49,13 +49,17 @@ def dataset(monkeypatch: pytest.MonkeyPatch) -> Iterator[Dataset]:
         yield held
 
 
-def plan(tmp_path: Path, *, checks: Collection[str] = CHECKS, read_only: bool = False, **settings: Any) -> Plan:
+def plan(
+    tmp_path: Path, *, checks: Collection[str] = CHECKS, read_only: bool = False, **settings: Any
+) -> DoctorOptions:
     """What to examine, with folders where a test names nothing else."""
     places = {"sources": [str(tmp_path)], "lake": str(tmp_path / "lake"), "warehouse": str(tmp_path / "warehouse")}
-    return Plan(Settings(**{**places, **settings}), QUICK, checks=checks, read_only=read_only, clock=lambda: NOW)
+    return DoctorOptions(
+        Settings(**{**places, **settings}), QUICK, checks=checks, read_only=read_only, clock=lambda: NOW
+    )
 
 
-def found(examined: Plan, name: str) -> Finding:
+def found(examined: DoctorOptions, name: str) -> Finding:
     """The finding of one check."""
     (finding,) = (finding for finding in examine(examined) if finding.name.startswith(name))
     return finding

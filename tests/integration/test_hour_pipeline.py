@@ -27,7 +27,7 @@ from structlog.testing import capture_logs
 
 from etl.archive import documents as cutting
 from etl.archive import gzip_stream as inflating
-from etl.archive.damage import Reason
+from etl.archive.damage import DamageReason
 from etl.archive.known_gaps import known_hole
 from etl.errors import DamagedError, NotPublishedError, ShrinkRefusedError, SourceUnreachableError, StoreError
 from etl.events import decode as decoding
@@ -616,7 +616,7 @@ def test_damage_within_the_limit_is_kept_aside_and_the_hour_complete(served: Arc
     assert content is not None
     assert content == manifest.content
     assert (content.status, content.events, content.documents) == (Status.COMPLETE, EVENTS - 1, EVENTS)
-    assert [(damage.reason, damage.count) for damage in content.damage] == [(Reason.CUT_DOCUMENT, 1)]
+    assert [(damage.reason, damage.count) for damage in content.damage] == [(DamageReason.CUT_DOCUMENT, 1)]
     (row,) = exact(lake, b"", b"".join(broken))
     assert row["bytes"].strip() == LINES[50][:100].strip()
 

@@ -19,14 +19,14 @@ import pyarrow.parquet as pq
 from etl.errors import UsageError
 from etl.lake.lake import Lake, store_at
 from etl.storage import gcs
-from etl.warehouse.bigquery.client import PATIENCE, DatasetName, Jobs, Patience, connect
+from etl.warehouse.bigquery.client import JOB_TIMEOUTS, DatasetName, Jobs, JobTimeouts, connect
 from etl.warehouse.bigquery.dataset import Dataset, Staged
 from etl.warehouse.bigquery.ddl import Cut
 from etl.warehouse.bigquery.schema_sync import ensure
-from etl.warehouse.build import BuildOptions, bring_up_to_date, planned
+from etl.warehouse.build import BuildOptions, materialize, planned
 from etl.warehouse.lake_inputs import bounds
 from etl.warehouse.models import LAKE_COVERAGE, LAKE_EVENTS, SOURCES, Kind, Model, by_name, models
-from etl.warehouse.plan import Piece
+from etl.warehouse.plan import PartitionTask
 from etl.warehouse.table_builder import Entry, Published, Sources, log_table
 from etl.warehouse.table_state import ALL, BUILD_LOG, TableState, Warehouse
 from etl.warehouse.transpile import Parameters
@@ -38,12 +38,12 @@ _COVERAGE_KEY: Final = "state/lake_coverage.parquet"
 
 
 @dataclass(frozen=True)
-class Place:
+class BigQueryTarget:
     """Where BigQuery's tables are, and how they are cut.
 
     Attributes:
         dataset: The dataset of the tables.
-        reporting: The dataset of the views for reports; None to leave those alone.
+        reporting: The dataset of the views for reports; None to leave those build_lock.
         warehouse: ``gs://bucket/prefix``, below which the state is kept.
         events_by: How ``events_base`` is cut.
         patience: How long to go on trying.
@@ -53,7 +53,7 @@ class Place:
     reporting: DatasetName | None
     warehouse: str
     events_by: Cut = "day"
-    patience: Patience = PATIENCE
+    patience: JobTimeouts = JOB_TIMEOUTS
 
     def opened(self) -> Dataset:
         """Connects to the dataset.
@@ -97,7 +97,7 @@ class BigQueryMaker:
 
     name = "bigquery"
     days_at_once = 7
-    remember_every = timedelta(seconds=10)
+    save_state_every = timedelta(seconds=10)
 
     def __init__(self, dataset: Dataset, lake: Lake) -> None:
         if not gcs.is_address(lake.store.address):
@@ -117,7 +117,7 @@ class BigQueryMaker:
         self._sources = sources
         self.place.store.write(_COVERAGE_KEY, sources.coverage)
 
-    def stage(self, batch: Sequence[Piece], parameters: Parameters) -> dict[str, Part]:
+    def stage(self, batch: Sequence[PartitionTask], parameters: Parameters) -> dict[str, Part]:
         """Runs a model's query into a table that nobody looks at."""
         model = batch[0].model
         table = self.place.stage(model)
@@ -130,28 +130,28 @@ class BigQueryMaker:
             definitions=self._definitions(batch),
         )
         staged = self.place.counted(model, table)
-        return {piece.partition: Part(table, _days(piece.partition), staged) for piece in batch}
+        return {task.partition: Part(table, _days(task.partition), staged) for task in batch}
 
-    def query(self, batch: Sequence[Piece]) -> str:
+    def query(self, batch: Sequence[PartitionTask]) -> str:
         """Gives the query for the rows of some partitions of one table."""
         model = batch[0].model
         with_ = ",\n".join(f"{name} AS (\n{self._read(name, batch)}\n)" for name in model.reads if name not in SOURCES)
         columns = ", ".join(column.name for column in model.columns)
-        days = None if batch[0].partition == ALL else tuple(piece.partition for piece in batch)
+        days = None if batch[0].partition == ALL else tuple(task.partition for task in batch)
         asked = f"SELECT {columns}\nFROM (\n{model.query}\n)\nWHERE {_condition(model, days)}"
         return f"WITH {with_}\n{asked}" if with_ else asked
 
-    def bytes_of(self, piece: Piece, now: datetime) -> int:
+    def bytes_of(self, task: PartitionTask, now: datetime) -> int:
         """Asks BigQuery how many bytes a partition's query would be billed for."""
-        start, end = (now, now) if piece.partition == ALL else bounds(piece.partition, piece.partition)
+        start, end = (now, now) if task.partition == ALL else bounds(task.partition, task.partition)
         parameters = {"start": start, "end": end, "built_at": now}
-        return self.place.jobs.bytes_of(_what([piece]), self.query([piece]), parameters)
+        return self.place.jobs.bytes_of(_what([task]), self.query([task]), parameters)
 
     def standing(self, model: Model, partition: str) -> Part:
         """Gives a partition as everybody sees it."""
         return Part(model.name, _days(partition))
 
-    def numbers(
+    def count_violations(
         self, queries: Mapping[str, str], model: Model, parameters: Parameters, tables: Mapping[str, Sequence[Part]]
     ) -> dict[str, int]:
         """Counts the rows that each query gives, all in one job."""
@@ -173,11 +173,11 @@ class BigQueryMaker:
         """Takes a partition away."""
         self.place.remove(model, partition)
 
-    def remember(self, table: str, state: TableState) -> None:
+    def save_state(self, table: str, state: TableState) -> None:
         """Writes down what is known of a table."""
-        self.place.remember(table, state)
+        self.place.save_state(table, state)
 
-    def forget(self) -> None:
+    def discard_staging(self) -> None:
         """Removes staged tables; BigQuery removes within a day what a killed build leaves."""
         while self._staged:
             self.place.unstage(self._staged.pop())
@@ -190,16 +190,16 @@ class BigQueryMaker:
         self.place.store.write(key, sink.getvalue().to_pybytes())
         self.place.jobs.load(BUILD_LOG, [self.place.store.url(key)], self.place.name.table(BUILD_LOG), add=True)
 
-    def _read(self, name: str, batch: Sequence[Piece]) -> str:
+    def _read(self, name: str, batch: Sequence[PartitionTask]) -> str:
         """Gives the query for what a batch reads of a table."""
         model = batch[0].model
         read = self._models[name]
-        days = tuple(sorted({day for piece in batch for day in piece.reads[name]}))
+        days = tuple(sorted({day for task in batch for day in task.reads[name]}))
         # A merge reads its own rows together with those of the table it is made of: the columns that both have.
         columns = ", ".join(column.name for column in (model if model.kind is Kind.MERGE else read).columns)
         parts = [Part(name, None if days == (ALL,) else days)]
         rows = self._rows(columns, read, parts)
-        if not batch[0].onto:
+        if not batch[0].incremental:
             return rows
         return f"{rows}\nUNION ALL\n{self._rows(columns, model, [Part(model.name, None)])}"
 
@@ -214,14 +214,14 @@ class BigQueryMaker:
             )
         return "\nUNION ALL\n".join(selected)
 
-    def _definitions(self, batch: Sequence[Piece]) -> dict[str, ExternalConfig]:
+    def _definitions(self, batch: Sequence[PartitionTask]) -> dict[str, ExternalConfig]:
         """Describes the files that a batch reads as tables for one query."""
         found = {}
         reads = batch[0].model.reads
         if LAKE_COVERAGE in reads:
             found[LAKE_COVERAGE] = _parquet([self.place.store.url(_COVERAGE_KEY)])
         if LAKE_EVENTS in reads:
-            days = dict.fromkeys(day for piece in batch for day in piece.reads[LAKE_EVENTS])
+            days = dict.fromkeys(day for task in batch for day in task.reads[LAKE_EVENTS])
             keys = dict.fromkeys(key for day in days for key in self._sources.days[day].keys)
             store = self._lake.store
             found[LAKE_EVENTS] = _parquet([store.url(key) for key in keys], folders=f"{store.address}/events")
@@ -229,7 +229,7 @@ class BigQueryMaker:
 
 
 def build(
-    place: Place,
+    place: BigQueryTarget,
     lake: Lake,
     options: BuildOptions,
     *,
@@ -253,17 +253,17 @@ def build(
         UsageError: If a library is missing, or the lake or the warehouse lies in no bucket.
     """
     dataset = place.opened()
-    maker = BigQueryMaker(dataset, lake)
-    with alone(dataset):
+    builder = BigQueryMaker(dataset, lake)
+    with build_lock(dataset):
         for line in ensure(dataset.jobs, place.dataset, place.reporting, place.events_by):
             told(line)
         try:
-            return bring_up_to_date(maker, lake, options, watch=watch, begins=begins)
+            return materialize(builder, lake, options, watch=watch, begins=begins)
         finally:
             told(f"BigQuery bills the queries of this build with {dataset.jobs.billed / 1e9:.3f} GB")
 
 
-def plan(place: Place, lake: Lake, options: BuildOptions, *, now: datetime) -> list[Piece]:
+def plan(place: BigQueryTarget, lake: Lake, options: BuildOptions, *, now: datetime) -> list[PartitionTask]:
     """Tells what ``build`` would do, with the bytes that BigQuery would bill, and changes nothing.
 
     Of files in buckets, and of tables that are yet to be made, BigQuery tells nothing before it reads them: there the
@@ -274,18 +274,18 @@ def plan(place: Place, lake: Lake, options: BuildOptions, *, now: datetime) -> l
         UsageError: If a library is missing, or the lake or the warehouse lies in no bucket.
     """
     dataset = place.opened()
-    maker = BigQueryMaker(dataset, lake)
+    builder = BigQueryMaker(dataset, lake)
     found = planned(dataset, lake, options, now=now)
     standing = dataset.standing([model.name for model in models() if model.kind is not Kind.VIEW])
     return [
-        replace(piece, bytes=maker.bytes_of(piece, now)) if set(piece.model.reads) <= set(standing) else piece
-        for piece in found
+        replace(task, bytes=builder.bytes_of(task, now)) if set(task.model.reads) <= set(standing) else task
+        for task in found
     ]
 
 
 @contextmanager
-def alone(dataset: Dataset) -> Iterator[None]:
-    """Holds a dataset alone during a build or a load.
+def build_lock(dataset: Dataset) -> Iterator[None]:
+    """Holds a dataset build_lock during a build or a load.
 
     Raises:
         StoreError: If another one is running.
@@ -336,6 +336,6 @@ def _days(partition: str) -> tuple[str, ...] | None:
     return None if partition == ALL else (partition,)
 
 
-def _what(batch: Sequence[Piece]) -> str:
+def _what(batch: Sequence[PartitionTask]) -> str:
     first, last = batch[0].partition, batch[-1].partition
     return f"{batch[0].model.name} {first}" if first == last else f"{batch[0].model.name} {first} to {last}"

@@ -90,7 +90,7 @@ class DatasetName:
 
 
 @dataclass(frozen=True)
-class Patience:
+class JobTimeouts:
     """How long to go on trying.
 
     Attributes:
@@ -106,7 +106,7 @@ class Patience:
     request: float = 120.0
 
 
-PATIENCE: Final = Patience()
+JOB_TIMEOUTS: Final = JobTimeouts()
 
 
 def connect(name: DatasetName) -> Client:
@@ -147,7 +147,7 @@ class Jobs:
         StoreError: If the dataset does not exist or cannot be seen.
     """
 
-    def __init__(self, client: Client, dataset: DatasetName, patience: Patience = PATIENCE) -> None:
+    def __init__(self, client: Client, dataset: DatasetName, patience: JobTimeouts = JOB_TIMEOUTS) -> None:
         from google.cloud.bigquery.retry import DEFAULT_RETRY  # noqa: PLC0415
 
         self.billed = 0

@@ -110,9 +110,9 @@ class Dataset:
             partition for partition, found in standing.items() if found.rows and partition not in state.partitions
         ]
 
-    def remember(self, table: str, state: TableState) -> None:
+    def save_state(self, table: str, state: TableState) -> None:
         """Writes down what is known of a table."""
-        self._warehouse.remember(table, state)
+        self._warehouse.save_state(table, state)
 
     def standing(self, tables: Sequence[str]) -> dict[str, dict[str, Published]]:
         """Asks BigQuery which partitions some tables have, and when each was written.

@@ -164,7 +164,7 @@ def _loaded(
     for loaded in done:
         _note(state, loaded, there)
         watch(loaded)
-    dataset.remember(model.name, state)
+    dataset.save_state(model.name, state)
     if failed is not None:
         raise failed
     return done

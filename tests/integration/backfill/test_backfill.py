@@ -19,11 +19,11 @@ from typing import Any, Final
 import pytest
 
 from etl.backfill import worker_pool
-from etl.backfill.plan import Plan, Redo, plan
-from etl.backfill.run import Patience, backfill
-from etl.backfill.summary import Ending, HourReport, Summary
-from etl.backfill.worker import Job, LogTerms, Worker
-from etl.backfill.worker_pool import Crew, CrewError, Progress, Unbegun
+from etl.backfill.plan import Plan, ReprocessMode, plan
+from etl.backfill.run import RetryPolicy, backfill
+from etl.backfill.summary import HourOutcome, HourReport, Summary
+from etl.backfill.worker import Job, LogSettings, Worker
+from etl.backfill.worker_pool import Progress, StartupFailure, WorkerPool, WorkerPoolError
 from etl.coverage.retry_schedule import DEFAULT_POLICY
 from etl.errors import ExitCode, SourceUnreachableError
 from etl.events.emails import EmailPolicy
@@ -82,12 +82,12 @@ def first(count: int) -> HourRange:
     return HourRange(FIRST, FIRST + (count - 1))
 
 
-def job(lake: Lake, source: object, *, redo: Redo = Redo.NONE, **options: Any) -> Job:
+def job(lake: Lake, source: object, *, redo: ReprocessMode = ReprocessMode.NONE, **options: Any) -> Job:
     chosen = RunOptions(**{"emails": EmailPolicy.of("hash"), "fetch": replace(QUICK, attempts=1), **options})
     return Job(lake=lake.address, sources=(str(source),), options=chosen, tries=DEFAULT_POLICY, redo=redo)
 
 
-def planned(lake: Lake, hours: HourRange, redo: Redo = Redo.NONE) -> Plan:
+def planned(lake: Lake, hours: HourRange, redo: ReprocessMode = ReprocessMode.NONE) -> Plan:
     return plan(lake, hours, policy=DEFAULT_POLICY, now=datetime.now(UTC), redo=redo)
 
 
@@ -102,12 +102,12 @@ def run(
 ) -> Summary:
     """Plans and runs a backfill."""
     todo = planned(Lake.at(work.lake), hours, work.redo)
-    patience = Patience(retries=retries, lock=lock)
-    return backfill(todo, work, workers=workers, patience=patience, watch=watch or Notes())
+    retry_policy = RetryPolicy(retries=retries, lock=lock)
+    return backfill(todo, work, workers=workers, retry_policy=retry_policy, watch=watch or Notes())
 
 
-def endings(summary: Summary) -> list[Ending]:
-    return [report.ending for report in summary.reports]
+def outcomes(summary: Summary) -> list[HourOutcome]:
+    return [report.outcome for report in summary.reports]
 
 
 def asked(archive: Archive) -> Counter[str]:
@@ -124,12 +124,12 @@ def test_an_archive_that_is_down_is_not_asked_for_every_hour(archive: Archive, l
     assert isinstance(summary.stopped, SourceUnreachableError)
     assert summary.stopped.message.startswith("20 hours in a row failed with the same cause, the last one with: ")
     assert summary.fetched == 4
-    assert endings(summary)[:24] == [Ending.STORED] * 4 + [Ending.FAILED] * 20
+    assert outcomes(summary)[:24] == [HourOutcome.STORED] * 4 + [HourOutcome.FAILED] * 20
     assert len(asked(archive)) == 24
     archive.script.clear()
     again = run(job(lake, archive.url), hours)
     assert again.stopped is None
-    assert endings(again) == [Ending.UNCHANGED] * 4 + [Ending.STORED] * 56
+    assert outcomes(again) == [HourOutcome.UNCHANGED] * 4 + [HourOutcome.STORED] * 56
 
 
 def test_hours_that_fail_in_every_round_are_no_outage(archive: Archive, lake: Lake) -> None:
@@ -139,7 +139,7 @@ def test_hours_that_fail_in_every_round_are_no_outage(archive: Archive, lake: La
         archive.script[f"/{hour}.json.gz"] = [status(503)] * 9
     summary = run(job(lake, archive.url), hours, retries=2)
     assert summary.stopped is None
-    assert endings(summary) == [Ending.STORED] * 6 + [Ending.FAILED] * 10
+    assert outcomes(summary) == [HourOutcome.STORED] * 6 + [HourOutcome.FAILED] * 10
     assert set(list(asked(archive).values())[-10:]) == {3}
 
 
@@ -149,20 +149,20 @@ def test_failures_of_two_causes_in_turn_are_no_outage(archive: Archive, lake: La
         archive.script[f"/{hour}.json.gz"] = [status(503 if number % 2 else 500)] * 9
     summary = run(job(lake, archive.url), hours, workers=1, retries=0)
     assert summary.stopped is None
-    assert endings(summary) == [Ending.FAILED] * 44
+    assert outcomes(summary) == [HourOutcome.FAILED] * 44
 
 
 def test_all_hours_of_a_range_come_and_a_second_run_asks_nobody(archive: Archive, lake: Lake) -> None:
     hours = first(7)
     publish(archive, first(5))
     summary = run(job(lake, archive.url), hours)
-    assert endings(summary) == [Ending.STORED] * 5 + [Ending.MISSING] * 2
+    assert outcomes(summary) == [HourOutcome.STORED] * 5 + [HourOutcome.MISSING] * 2
     assert [sound(lake, hour).status for hour in first(5)] == [Status.COMPLETE] * 5
     assert [report.events for report in summary.reports] == [EVENTS] * 5 + [0] * 2
     assert set(asked(archive).values()) == {1}
     archive.asked.clear()
     again = run(job(lake, archive.url), hours)
-    assert endings(again) == [Ending.UNCHANGED] * 5 + [Ending.MISSING] * 2
+    assert outcomes(again) == [HourOutcome.UNCHANGED] * 5 + [HourOutcome.MISSING] * 2
     assert archive.asked == []
 
 
@@ -171,8 +171,10 @@ def test_an_hour_that_fails_stops_no_other_and_is_tried_again(archive: Archive, 
     archive.script[f"/{FIRST}.json.gz"] = [status(503)]
     notes = Notes()
     summary = run(job(lake, archive.url), first(4), watch=notes)
-    assert endings(summary) == [Ending.STORED] * 4
-    assert [(report.hour, again) for report, again in notes.ends if report.ending is Ending.FAILED] == [(FIRST, True)]
+    assert outcomes(summary) == [HourOutcome.STORED] * 4
+    assert [(report.hour, again) for report, again in notes.ends if report.outcome is HourOutcome.FAILED] == [
+        (FIRST, True)
+    ]
     assert notes.begins[-1] == FIRST
 
 
@@ -181,7 +183,7 @@ def test_an_hour_that_fails_to_the_end_is_told_with_its_reason(archive: Archive,
     publish(archive, first(3))
     archive.script[f"/{FIRST}.json.gz"] = [status(500)] * 10
     summary = run(job(lake, archive.url), first(3), retries=retries)
-    assert endings(summary) == [Ending.FAILED, Ending.STORED, Ending.STORED]
+    assert outcomes(summary) == [HourOutcome.FAILED, HourOutcome.STORED, HourOutcome.STORED]
     (left,) = summary.left
     assert "500" in (left.reason or "")
     assert left.code is ExitCode.SOURCE_UNREACHABLE
@@ -209,7 +211,7 @@ def test_a_killed_worker_costs_its_hour_a_try(archive: Archive, lake: Lake) -> N
     archive.script[f"/{FIRST + 2}.json.gz"] = [_killing()]
     notes = Notes()
     summary = run(job(lake, archive.url), first(6), workers=1, watch=notes)
-    assert endings(summary) == [Ending.STORED] * 6
+    assert outcomes(summary) == [HourOutcome.STORED] * 6
     (lost,) = (report for report, again in notes.ends if again)
     assert lost.hour == FIRST + 2
     assert "SIGKILL" in (lost.reason or "")
@@ -219,7 +221,7 @@ def test_an_hour_that_kills_every_worker_is_failed_and_noted(archive: Archive, l
     publish(archive, first(3))
     archive.script[f"/{FIRST}.json.gz"] = [_killing(times=9)] * 9
     summary = run(job(lake, archive.url), first(3), workers=1)
-    assert endings(summary) == [Ending.FAILED, Ending.STORED, Ending.STORED]
+    assert outcomes(summary) == [HourOutcome.FAILED, HourOutcome.STORED, HourOutcome.STORED]
     manifest = lake.manifest(FIRST)
     assert manifest is not None
     assert manifest.status is Status.FAILED
@@ -235,14 +237,14 @@ def test_a_worker_killed_before_it_began_costs_its_hour_nothing(
     module.write_text(f"{wait}def scrub(text):\n    return text\n")
     monkeypatch.syspath_prepend(tmp_path)
     scrub = importlib.import_module("slow_for_workers").scrub
-    log = LogTerms(format="plain", level="info", scrub=scrub, on_terminal=False)
+    log = LogSettings(format="plain", level="info", scrub=scrub, on_terminal=False)
     publish(archive, first(1))
-    with Crew(1, replace(job(lake, archive.url), log=log)) as hands:
-        hands.give(FIRST)
+    with WorkerPool(1, replace(job(lake, archive.url), log=log)) as executors:
+        executors.submit(FIRST)
         (child,) = multiprocessing.active_children()
         os.kill(child.pid or 0, signal.SIGKILL)
-        (heard,) = hands.listen()
-    assert heard == Unbegun(FIRST)
+        (heard,) = executors.poll()
+    assert heard == StartupFailure(FIRST)
 
 
 def test_workers_that_cannot_begin_are_no_endless_loop(
@@ -255,8 +257,8 @@ def test_workers_that_cannot_begin_are_no_endless_loop(
     scrub = importlib.import_module("gone_by_then").scrub
     module.unlink()
     monkeypatch.setattr(worker_pool, "_STILLBORN_BORNE", 1)
-    log = LogTerms(format="plain", level="info", scrub=scrub, on_terminal=False)
-    with pytest.raises(CrewError, match="exit code 1"):
+    log = LogSettings(format="plain", level="info", scrub=scrub, on_terminal=False)
+    with pytest.raises(WorkerPoolError, match="exit code 1"):
         run(replace(job(lake, archive.url), log=log), first(3), workers=1)
 
 
@@ -266,9 +268,9 @@ def test_an_hour_that_another_run_has_is_waited_for_and_not_done_twice(archive: 
         assert other.enter_context(lake.lock(FIRST))
 
         def finish_as_the_other(report: HourReport) -> None:
-            if report.ending is Ending.LOCKED and lake.manifest(FIRST) is None:
+            if report.outcome is HourOutcome.LOCKED and lake.manifest(FIRST) is None:
                 alone = Worker(job(Lake.at(str(elsewhere)), archive.url), lambda _: None)
-                assert alone.run(FIRST).ending is Ending.STORED
+                assert alone.run(FIRST).outcome is HourOutcome.STORED
                 for name in ("events", "manifests"):
                     for path in (elsewhere / name).rglob("*.*"):
                         if path.is_file():
@@ -280,7 +282,7 @@ def test_an_hour_that_another_run_has_is_waited_for_and_not_done_twice(archive: 
         elsewhere = Path(lake.address).with_name("elsewhere")
         notes = Notes(at_end=finish_as_the_other)
         summary = run(job(lake, archive.url), first(3), lock=60, watch=notes)
-    assert endings(summary) == [Ending.UNCHANGED, Ending.STORED, Ending.STORED]
+    assert outcomes(summary) == [HourOutcome.UNCHANGED, HourOutcome.STORED, HourOutcome.STORED]
     assert set(asked(archive).values()) == {1}
 
 
@@ -288,7 +290,7 @@ def test_an_hour_that_another_run_keeps_is_told(archive: Archive, lake: Lake) ->
     publish(archive, first(2))
     with lake.lock(FIRST):
         summary = run(job(lake, archive.url), first(2))
-    assert endings(summary) == [Ending.LOCKED, Ending.STORED]
+    assert outcomes(summary) == [HourOutcome.LOCKED, HourOutcome.STORED]
     assert "another run" in (summary.left[0].reason or "")
 
 
@@ -299,8 +301,8 @@ def test_two_backfills_of_one_range_do_each_hour_once(archive: Archive, lake: La
     summaries: list[Summary] = []
 
     def fill() -> None:
-        patience = Patience(retries=0, lock=60)
-        summaries.append(backfill(todo, job(lake, archive.url), workers=2, patience=patience, watch=Notes()))
+        retry_policy = RetryPolicy(retries=0, lock=60)
+        summaries.append(backfill(todo, job(lake, archive.url), workers=2, retry_policy=retry_policy, watch=Notes()))
 
     other = threading.Thread(target=fill)
     other.start()
@@ -320,13 +322,13 @@ def test_a_lake_that_cannot_be_written_stops_it_soon(archive: Archive, lake: Lak
     way = Path(lake.address) / in_the_way
     way.parent.mkdir(parents=True, exist_ok=True)
     way.touch()
-    patience = Patience(retries=2, lock=60)
-    summary = backfill(todo, job(lake, archive.url), workers=2, patience=patience, watch=Notes())
+    retry_policy = RetryPolicy(retries=2, lock=60)
+    summary = backfill(todo, job(lake, archive.url), workers=2, retry_policy=retry_policy, watch=Notes())
     assert summary.stopped is not None
     assert "a file is where a folder is needed" in (summary.stopped.hint or "")
     assert summary.stopped.exit_code is ExitCode.STORE_FAILED
     assert len(summary.reports) == 40
-    assert 5 <= endings(summary).count(Ending.FAILED) <= 8
+    assert 5 <= outcomes(summary).count(HourOutcome.FAILED) <= 8
 
 
 def test_single_failures_of_the_lake_stop_nothing(archive: Archive, lake: Lake) -> None:
@@ -374,7 +376,7 @@ def test_interrupted_it_leaves_neither_processes_nor_halves(
     assert multiprocessing.active_children() == []
     assert {path.name for path in (Path(lake.address) / ".tmp").rglob("*")} == {"commit.lock", "locks"}
     archive.otherwise = None
-    assert sum(not report.ending.is_fine for report in run(job(lake, archive.url), hours).reports) == 0
+    assert sum(not report.outcome.is_fine for report in run(job(lake, archive.url), hours).reports) == 0
     assert [sound(lake, hour).status for hour in hours] == [Status.COMPLETE] * 8
 
 
@@ -383,14 +385,14 @@ def test_a_shrunken_hour_is_kept_and_told(archive: Archive, lake: Lake) -> None:
     run(job(lake, archive.url), first(2))
     before = sound(lake, FIRST)
     archive.files[f"/{FIRST}.json.gz"] = File(packed(documents(EVENTS - 5, hour=FIRST)), etag='"v2"')
-    summary = run(job(lake, archive.url, redo=Redo.STORED, refresh=True), first(2))
-    assert endings(summary) == [Ending.KEPT, Ending.UNCHANGED]
+    summary = run(job(lake, archive.url, redo=ReprocessMode.STORED, refresh=True), first(2))
+    assert outcomes(summary) == [HourOutcome.KEPT, HourOutcome.UNCHANGED]
     assert summary.left == []
     (told,) = summary.told
     assert "--force" in (told.hint or "")
     assert sound(lake, FIRST) == before
-    forced = run(job(lake, archive.url, redo=Redo.ALL, force=True), first(2))
-    assert endings(forced) == [Ending.REPLACED] * 2
+    forced = run(job(lake, archive.url, redo=ReprocessMode.ALL, force=True), first(2))
+    assert outcomes(forced) == [HourOutcome.REPLACED] * 2
     assert sound(lake, FIRST).content.events == EVENTS - 5  # type: ignore[union-attr]
 
 
@@ -399,10 +401,10 @@ def test_damage_and_youth_are_told_as_they_are(archive: Archive, lake: Lake) -> 
     archive.files[f"/{FIRST}.json.gz"] = File(whole[: len(whole) // 2])
     archive.files[f"/{FIRST + 1}.json.gz"] = File(packed([]))
     summary = run(job(lake, archive.url), first(2))
-    assert endings(summary) == [Ending.PARTIAL, Ending.SUSPECT]
+    assert outcomes(summary) == [HourOutcome.PARTIAL, HourOutcome.SUSPECT]
     assert 0 < summary.reports[0].events < 400
     young = Hour.containing(datetime.now(UTC)) - 2
-    assert endings(run(job(lake, archive.url), HourRange(young, young))) == [Ending.PENDING]
+    assert outcomes(run(job(lake, archive.url), HourRange(young, young))) == [HourOutcome.PENDING]
 
 
 def test_a_defect_is_one_hours_failure_and_tells_no_content(archive: Archive, lake: Lake) -> None:
@@ -416,7 +418,7 @@ def test_a_defect_is_one_hours_failure_and_tells_no_content(archive: Archive, la
     worker = Worker(job(lake, archive.url), lambda _: None)
     worker._options = options
     report = worker.run(FIRST)
-    assert report.ending is Ending.FAILED
+    assert report.outcome is HourOutcome.FAILED
     assert "ZeroDivisionError" in (report.reason or "")
     assert secret not in repr(report)
     with lake.lock(FIRST) as held:
@@ -429,14 +431,14 @@ def test_a_rate_is_kept_over_the_hours_of_a_worker(archive: Archive, lake: Lake)
     sizes = [len(archive.files[f"/{hour}.json.gz"].content) for hour in first(3)]
     rate = sum(sizes)
     summary = run(replace(job(lake, archive.url), max_rate=rate), first(3), workers=1)
-    assert endings(summary) == [Ending.STORED] * 3
+    assert outcomes(summary) == [HourOutcome.STORED] * 3
     assert sum(report.seconds for report in summary.reports) >= 0.5 - 0.01  # A second's worth, less the burst.
 
 
 def test_a_folder_is_as_good_a_source(tmp_path: Path, lake: Lake) -> None:
     for hour in first(3):
         put(tmp_path / "source", packed(documents(EVENTS, hour=hour)), hour)
-    assert endings(run(job(lake, tmp_path / "source"), first(3))) == [Ending.STORED] * 3
+    assert outcomes(run(job(lake, tmp_path / "source"), first(3))) == [HourOutcome.STORED] * 3
 
 
 def test_a_bucket_is_as_good_a_lake(archive: Archive, gcs_address: str) -> None:
@@ -446,8 +448,8 @@ def test_a_bucket_is_as_good_a_lake(archive: Archive, gcs_address: str) -> None:
     publish(archive, first(3))
     with lake.lock(FIRST + 1):
         summary = run(job(lake, archive.url), first(4))
-    assert endings(summary) == [Ending.STORED, Ending.LOCKED, Ending.STORED, Ending.MISSING]
+    assert outcomes(summary) == [HourOutcome.STORED, HourOutcome.LOCKED, HourOutcome.STORED, HourOutcome.MISSING]
     summary = run(job(lake, archive.url), first(4))
-    assert endings(summary) == [Ending.UNCHANGED, Ending.STORED, Ending.UNCHANGED, Ending.MISSING]
+    assert outcomes(summary) == [HourOutcome.UNCHANGED, HourOutcome.STORED, HourOutcome.UNCHANGED, HourOutcome.MISSING]
     assert set(asked(archive).values()) == {1}
     assert list(lake.store.list("locks/")) == []

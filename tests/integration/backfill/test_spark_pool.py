@@ -1,4 +1,4 @@
-"""Hours in the hands of a real Spark on this machine, when things go wrong; ``test_spark_jobs`` has the rest."""
+"""Hours on a real Spark on this machine, when things go wrong; ``test_spark_jobs`` has the rest."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING, Any, Final
 
 import pytest
 
-from etl.backfill.plan import Redo, plan
-from etl.backfill.run import Patience, backfill
-from etl.backfill.spark_pool import SparkHands, spark_hands
-from etl.backfill.summary import Ending
-from etl.backfill.worker import Job, LogTerms
+from etl.backfill.plan import ReprocessMode, plan
+from etl.backfill.run import RetryPolicy, backfill
+from etl.backfill.spark_pool import SparkExecutor, spark_executor
+from etl.backfill.summary import HourOutcome
+from etl.backfill.worker import Job, LogSettings
 from etl.coverage.retry_schedule import DEFAULT_POLICY
 from etl.events.emails import EmailPolicy
 from etl.hour_pipeline import RunOptions
@@ -61,19 +61,23 @@ class Deadly:
 
 def job(lake: Path, *sources: object) -> Job:
     options = RunOptions(emails=EmailPolicy.of("hash"), fetch=QUICK)
-    return Job(lake=str(lake), sources=tuple(map(str, sources)), options=options, tries=DEFAULT_POLICY, redo=Redo.NONE)
+    return Job(
+        lake=str(lake), sources=tuple(map(str, sources)), options=options, tries=DEFAULT_POLICY, redo=ReprocessMode.NONE
+    )
 
 
 def test_a_task_that_always_dies_is_a_failed_hour_that_the_lake_knows_of(tmp_path: Path) -> None:
     work = replace(
         job(tmp_path / "lake", tmp_path / "archive"),
-        log=LogTerms(format="plain", level="error", scrub=Deadly(), on_terminal=False),
+        log=LogSettings(format="plain", level="error", scrub=Deadly(), on_terminal=False),
     )
     lake = Lake.at(work.lake)
     todo = plan(lake, HOURS, policy=work.tries, now=datetime.now(UTC))
-    with spark_hands(work) as (hands, places):
-        summary = backfill(todo, work, workers=places, patience=Patience(retries=1), watch=Nobody(), hands=hands)
-    assert [report.ending for report in summary.reports] == [Ending.FAILED] * 3
+    with spark_executor(work) as (executors, places):
+        summary = backfill(
+            todo, work, workers=places, retry_policy=RetryPolicy(retries=1), watch=Nobody(), executors=executors
+        )
+    assert [report.outcome for report in summary.reports] == [HourOutcome.FAILED] * 3
     assert summary.stopped is None
     assert {report.reason for report in summary.reports} == {
         "Spark gave it up (Py4JJavaError); the executors' logs tell why"
@@ -90,11 +94,13 @@ def test_an_hour_that_fails_stops_no_other(tmp_path: Path) -> None:
     put(archive, packed(documents(20, hour=HOURS.last)), HOURS.last)
     work = job(tmp_path / "lake", archive)
     todo = plan(Lake.at(work.lake), HOURS, policy=work.tries, now=datetime.now(UTC))
-    with spark_hands(work) as (hands, places):
-        summary = backfill(todo, work, workers=places, patience=Patience(retries=0), watch=Nobody(), hands=hands)
-    endings = [report.ending for report in summary.reports]
-    assert endings[::2] == [Ending.STORED] * 2
-    assert not endings[1].is_fine
+    with spark_executor(work) as (executors, places):
+        summary = backfill(
+            todo, work, workers=places, retry_policy=RetryPolicy(retries=0), watch=Nobody(), executors=executors
+        )
+    outcomes = [report.outcome for report in summary.reports]
+    assert outcomes[::2] == [HourOutcome.STORED] * 2
+    assert not outcomes[1].is_fine
 
 
 def test_stopping_ends_what_is_in_the_hands_of_spark(spark: SparkSession, archive: Archive, tmp_path: Path) -> None:
@@ -103,9 +109,9 @@ def test_stopping_ends_what_is_in_the_hands_of_spark(spark: SparkSession, archiv
     context = spark.sparkContext
     began = time.monotonic()
     # At such a rate it would take some ten minutes.
-    hands = SparkHands(context, 2, replace(job(tmp_path / "lake", archive.url), max_rate=100.0))
-    with pytest.raises(KeyboardInterrupt), hands:
-        hands.give(HOURS.first)
+    executors = SparkExecutor(context, 2, replace(job(tmp_path / "lake", archive.url), max_rate=100.0))
+    with pytest.raises(KeyboardInterrupt), executors:
+        executors.submit(HOURS.first)
         while not archive.asked:
             time.sleep(0.02)
         raise KeyboardInterrupt

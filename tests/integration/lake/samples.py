@@ -12,7 +12,16 @@ import pyarrow.parquet as pq
 
 from etl.hours import Hour
 from etl.lake.lake import Lake, Publication
-from etl.lake.manifest import CONTENT_KEY, Content, Damage, FileFacts, Manifest, SourceFacts, Status, encode_content
+from etl.lake.manifest import (
+    CONTENT_KEY,
+    Content,
+    DamageCounts,
+    FileFacts,
+    Manifest,
+    SourceFacts,
+    Status,
+    encode_content,
+)
 
 HOUR = Hour.of(2015, 1, 1, 15)
 STARTED = datetime(2025, 6, 1, 12, 0, tzinfo=UTC)
@@ -55,7 +64,7 @@ class Sample:
             types={"PushEvent": self.number},
             first_created_at=self.hour.start,
             last_created_at=self.hour.start,
-            damage=[Damage(reason="not_json", count=1, bytes=3)] if quarantine_file else [],
+            damage=[DamageCounts(reason="not_json", count=1, bytes=3)] if quarantine_file else [],
             quarantine_file=quarantine_file,
             schema_version=1,
             emails="hash",

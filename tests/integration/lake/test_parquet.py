@@ -23,7 +23,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from etl.archive.damage import Damage, Place, Reason
+from etl.archive.damage import Damage, DamageReason, OffsetBase
 from etl.archive.documents import Block
 from etl.errors import StoreError
 from etl.events import decode as decoding
@@ -366,7 +366,13 @@ def test_an_abandoned_writer_leaves_no_thread_and_no_word(capfd: pytest.CaptureF
 # ---- the quarantine
 
 
-def _damage(data: bytes, *, kept: bool = False, place: Place = Place.TEXT, reason: Reason = Reason.NUL_BYTES) -> Damage:
+def _damage(
+    data: bytes,
+    *,
+    kept: bool = False,
+    place: OffsetBase = OffsetBase.TEXT,
+    reason: DamageReason = DamageReason.NUL_BYTES,
+) -> Damage:
     return Damage(reason, place, 7, data, kept=kept, lost=int(not kept))
 
 
@@ -381,8 +387,8 @@ def _read(file: Any) -> list[dict[str, Any]]:
     found=st.lists(
         st.builds(
             Damage,
-            st.sampled_from(Reason),
-            st.sampled_from(Place),
+            st.sampled_from(DamageReason),
+            st.sampled_from(OffsetBase),
             st.integers(0, 2**62),
             st.binary(max_size=50),
             kept=st.booleans(),

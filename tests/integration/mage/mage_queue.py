@@ -16,7 +16,7 @@ from typing import Any, Final
 
 from mage_ai.orchestration.queue.queue_factory import QueueFactory
 
-from etl.mage.queue_patch import attentive
+from etl.mage.queue_patch import with_recovery
 
 _SECONDS: Final = 6.0
 
@@ -42,7 +42,7 @@ def main() -> None:
         own = import_module("mage_ai.orchestration.queue.process_queue").ProcessQueue
         (as_it_is,) = own.__bases__
         assert type(mended) is own
-        assert own.__name__ == attentive(as_it_is).__name__
+        assert own.__name__ == with_recovery(as_it_is).__name__
         for line in sys.stdin:
             (name,) = json.loads(line)
             queue = mended if name == "mended" else as_it_is(mended.queue_config)

@@ -14,15 +14,15 @@ from etl.hours import Hour, HourRange, newest_finished_hour
 from etl.lake.lake import Lake
 from etl.mage import catch_up
 from etl.mage.staging import Spool
-from etl.mage.steps import Terms
-from etl.practice.faults import FaultyServer, Plan, Truncated
+from etl.mage.steps import StepOptions
+from etl.practice.faults import FaultPlan, FaultyServer, Truncated
 from etl.practice.generator import write_archive
 from etl.practice.server import PracticeServer
 from tests.integration.running import QUICK, documents, objects, packed, put, run
 
 
-def terms_at(tmp_path: Path, source: str) -> Terms:
-    return Terms(
+def terms_at(tmp_path: Path, source: str) -> StepOptions:
+    return StepOptions(
         lake=Lake.at(str(tmp_path / "lake")),
         sources=[source_at(source, connect_timeout=5, read_timeout=5)],
         options=RunOptions(emails=EmailPolicy.of("hash"), fetch=QUICK),
@@ -58,7 +58,7 @@ def test_it_brings_what_is_due_and_tells_the_lake_as_a_page(tmp_path: Path) -> N
 def test_an_hour_that_fails_stops_no_other_and_is_told(tmp_path: Path) -> None:
     hours = newest(3)
     write_archive(hours, tmp_path / "files", events=300)
-    plan = Plan(faults=(Truncated(hours=(str(hours[1]),), keep=0.5),))
+    plan = FaultPlan(faults=(Truncated(hours=(str(hours[1]),), keep=0.5),))
     with FaultyServer(tmp_path / "files", plan) as server:
         terms = terms_at(tmp_path, server.address)
         brought = catch_up.bring_due(catch_up.find_due(terms, look_back=3), "1", terms)

@@ -23,9 +23,9 @@ from etl.lake.layout import events_key
 from etl.lake.manifest import Manifest, Status
 from etl.mage import quality_checks
 from etl.mage.staging import Spool
-from etl.mage.steps import Terms, bring, check_shaped, fetch, publish, shape
-from etl.mage.task_payload import Parcel, State, parcel_of
-from etl.practice.faults import FaultyServer, Plan, Stalled, Truncated
+from etl.mage.steps import StepOptions, bring, check_shaped, fetch, publish, shape
+from etl.mage.task_payload import State, TaskPayload, read_task_payload
+from etl.practice.faults import FaultPlan, FaultyServer, Stalled, Truncated
 from etl.practice.generator import write_hour
 from etl.practice.server import PracticeServer
 from tests.integration.running import (
@@ -47,12 +47,12 @@ EPOCH = datetime(2026, 1, 1, tzinfo=UTC)
 
 
 @pytest.fixture
-def place(tmp_path: Path) -> Callable[..., Terms]:
+def place(tmp_path: Path) -> Callable[..., StepOptions]:
     """Makes terms: a lake and a spool of the test's own."""
 
-    def make(*sources: str | Path, lake: str = "lake", **options: Any) -> Terms:
+    def make(*sources: str | Path, lake: str = "lake", **options: Any) -> StepOptions:
         accept = options.pop("accept_partial", False)
-        return Terms(
+        return StepOptions(
             lake=Lake.at(str(tmp_path / lake)),
             sources=[source_at(str(source), connect_timeout=5, read_timeout=5) for source in sources],
             options=RunOptions(emails=EmailPolicy.of("hash"), fetch=QUICK, **options),
@@ -82,30 +82,34 @@ def same_hour(one: Lake, other: Lake, hour: Hour) -> None:
 
 
 @pytest.mark.parametrize("hour", ERAS.values(), ids=ERAS)
-def test_the_steps_leave_what_the_pipeline_leaves(place: Callable[..., Terms], tmp_path: Path, hour: Hour) -> None:
+def test_the_steps_leave_what_the_pipeline_leaves(
+    place: Callable[..., StepOptions], tmp_path: Path, hour: Hour
+) -> None:
     write_hour(hour, tmp_path / "files" / f"{hour}.json.gz", events=300)
     with PracticeServer(tmp_path / "files", manifests=True) as server:
         terms = place(server.address)
-        parcel = bring(hour, "1", terms)
+        payload = bring(hour, "1", terms)
         once = Lake.at(str(tmp_path / "once"))
         run(once, server.address, hour=hour)
-    assert (parcel.state, parcel.events) == (State.STORED, 300)
+    assert (payload.state, payload.events) == (State.STORED, 300)
     same_hour(terms.lake, once, hour)
     assert left_in(terms.spool) == []
 
 
-def test_what_is_handed_on_is_small_and_never_the_events(place: Callable[..., Terms], tmp_path: Path) -> None:
+def test_what_is_handed_on_is_small_and_never_the_events(place: Callable[..., StepOptions], tmp_path: Path) -> None:
     terms = place(put(tmp_path / "files", packed(documents(2_000))))
-    parcel = fetch(HOUR, "1", terms)
-    assert parcel.state is State.FETCHED
-    assert len(msgspec.json.encode(parcel)) < 1_000
-    shaped = shape(parcel_of(parcel.as_dict()), terms)
+    payload = fetch(HOUR, "1", terms)
+    assert payload.state is State.FETCHED
+    assert len(msgspec.json.encode(payload)) < 1_000
+    shaped = shape(read_task_payload(payload.as_dict()), terms)
     assert len(msgspec.json.encode(shaped)) < 1_000
     assert objects(terms.lake) == {}
-    assert publish(parcel_of(shaped.as_dict()), terms).state is State.STORED
+    assert publish(read_task_payload(shaped.as_dict()), terms).state is State.STORED
 
 
-def test_a_complete_hour_is_left_alone_and_no_source_is_asked(place: Callable[..., Terms], tmp_path: Path) -> None:
+def test_a_complete_hour_is_left_alone_and_no_source_is_asked(
+    place: Callable[..., StepOptions], tmp_path: Path
+) -> None:
     terms = place(put(tmp_path / "files", packed(documents(20))))
     bring(HOUR, "1", terms)
     before = objects(terms.lake)
@@ -120,20 +124,20 @@ def test_a_complete_hour_is_left_alone_and_no_source_is_asked(place: Callable[..
     ids=["known hole", "old"],
 )
 def test_an_hour_that_nobody_has_is_noted_as_the_command_notes_it(
-    place: Callable[..., Terms], tmp_path: Path, hour: Hour, state: State, status: Status
+    place: Callable[..., StepOptions], tmp_path: Path, hour: Hour, state: State, status: Status
 ) -> None:
     (tmp_path / "files").mkdir()
     terms = place(tmp_path / "files")
-    parcel = bring(hour, "1", terms)
-    assert parcel.state is state
+    payload = bring(hour, "1", terms)
+    assert payload.state is state
     manifest = terms.lake.manifest(hour)
     assert manifest is not None
-    assert (manifest.status, parcel.reason is not None) == (status, True)
+    assert (manifest.status, payload.reason is not None) == (status, True)
     assert left_in(terms.spool) == []
 
 
 def test_a_young_hour_that_nobody_has_is_pending_and_is_waited_for(
-    place: Callable[..., Terms], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    place: Callable[..., StepOptions], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "files").mkdir()
     hour, terms = newest_finished_hour(), place(tmp_path / "files")
@@ -145,7 +149,7 @@ def test_a_young_hour_that_nobody_has_is_pending_and_is_waited_for(
 
 
 def test_a_source_that_is_down_fails_the_step_and_the_next_one_is_asked(
-    place: Callable[..., Terms], tmp_path: Path
+    place: Callable[..., StepOptions], tmp_path: Path
 ) -> None:
     terms = place("http://127.0.0.1:9/")
     with pytest.raises(SourceUnreachableError):
@@ -162,7 +166,9 @@ def damaged(count: int = 30) -> bytes:
     return packed([*documents(count), b'{"id": "7", "type": "Cut\n'])
 
 
-def test_the_gate_turns_a_damaged_hour_away_and_the_lake_says_why(place: Callable[..., Terms], tmp_path: Path) -> None:
+def test_the_gate_turns_a_damaged_hour_away_and_the_lake_says_why(
+    place: Callable[..., StepOptions], tmp_path: Path
+) -> None:
     terms = place(put(tmp_path / "files", damaged()))
     with pytest.raises(GateError, match="is partial: 1 of 31 documents could not be read") as refusal:
         bring(HOUR, "1", terms)
@@ -175,24 +181,24 @@ def test_the_gate_turns_a_damaged_hour_away_and_the_lake_says_why(place: Callabl
     assert left_in(terms.spool) == []
 
 
-def test_a_damaged_hour_may_be_accepted_with_its_quarantine(place: Callable[..., Terms], tmp_path: Path) -> None:
+def test_a_damaged_hour_may_be_accepted_with_its_quarantine(place: Callable[..., StepOptions], tmp_path: Path) -> None:
     terms = place(put(tmp_path / "files", damaged()), accept_partial=True)
-    parcel = bring(HOUR, "1", terms)
-    assert (parcel.state, parcel.status, parcel.unreadable) == (State.STORED, "partial", 1)
+    payload = bring(HOUR, "1", terms)
+    assert (payload.state, payload.status, payload.unreadable) == (State.STORED, "partial", 1)
     once = Lake.at(str(tmp_path / "once"))
     with pytest.raises(DamagedError):
         run(once, tmp_path / "files")
     same_hour(terms.lake, once, HOUR)
 
 
-def test_an_hour_without_events_is_turned_away(place: Callable[..., Terms], tmp_path: Path) -> None:
+def test_an_hour_without_events_is_turned_away(place: Callable[..., StepOptions], tmp_path: Path) -> None:
     terms = place(put(tmp_path / "files", gzip.compress(b"")))
     with pytest.raises(GateError, match="is suspect"):
         bring(HOUR, "1", terms)
 
 
 def test_a_stored_hour_stays_byte_for_byte_where_a_worse_one_is_turned_away(
-    place: Callable[..., Terms], tmp_path: Path
+    place: Callable[..., StepOptions], tmp_path: Path
 ) -> None:
     terms = place(put(tmp_path / "files", packed(documents(40))))
     bring(HOUR, "1", terms)
@@ -203,18 +209,20 @@ def test_a_stored_hour_stays_byte_for_byte_where_a_worse_one_is_turned_away(
     assert objects(terms.lake) == before
 
 
-def test_a_smaller_version_is_not_taken(place: Callable[..., Terms], tmp_path: Path) -> None:
+def test_a_smaller_version_is_not_taken(place: Callable[..., StepOptions], tmp_path: Path) -> None:
     terms = place(put(tmp_path / "files", packed(documents(40))))
     bring(HOUR, "1", terms)
     before = objects(terms.lake)
     put(tmp_path / "files", packed(documents(39)))
-    parcel = bring(HOUR, "2", replace(terms, options=replace(terms.options, refresh=True)))
-    assert parcel.state is State.KEPT
-    assert "39 events at its source now, the lake has 40" in str(parcel.reason)
+    payload = bring(HOUR, "2", replace(terms, options=replace(terms.options, refresh=True)))
+    assert payload.state is State.KEPT
+    assert "39 events at its source now, the lake has 40" in str(payload.reason)
     assert objects(terms.lake) == before
 
 
-def test_a_larger_version_replaces_and_the_same_changes_nothing(place: Callable[..., Terms], tmp_path: Path) -> None:
+def test_a_larger_version_replaces_and_the_same_changes_nothing(
+    place: Callable[..., StepOptions], tmp_path: Path
+) -> None:
     terms = place(put(tmp_path / "files", packed(documents(40))), refresh=True)
     bring(HOUR, "1", terms)
     before = objects(terms.lake)
@@ -229,37 +237,37 @@ def test_a_larger_version_replaces_and_the_same_changes_nothing(place: Callable[
 
 @pytest.mark.parametrize("emptied_before", ["shape", "publish"])
 def test_a_step_whose_spool_was_emptied_fetches_again(
-    place: Callable[..., Terms], tmp_path: Path, emptied_before: str
+    place: Callable[..., StepOptions], tmp_path: Path, emptied_before: str
 ) -> None:
     terms = place(put(tmp_path / "files", packed(documents(40))))
-    parcel = fetch(HOUR, "1", terms)
+    payload = fetch(HOUR, "1", terms)
     if emptied_before == "shape":
         terms.spool.sweep(older_than=0)
-    parcel = shape(parcel, terms)
+    payload = shape(payload, terms)
     if emptied_before == "publish":
         terms.spool.sweep(older_than=0)
-    assert publish(parcel, terms).state is State.STORED
+    assert publish(payload, terms).state is State.STORED
     sound(terms.lake)
     assert left_in(terms.spool) == []
 
 
-def test_a_file_that_changed_in_the_spool_is_fetched_again(place: Callable[..., Terms], tmp_path: Path) -> None:
+def test_a_file_that_changed_in_the_spool_is_fetched_again(place: Callable[..., StepOptions], tmp_path: Path) -> None:
     terms = place(put(tmp_path / "files", packed(documents(40))))
-    parcel = fetch(HOUR, "1", terms)
-    terms.spool.file(parcel).write_bytes(packed(documents(3)))
-    assert shape(parcel, terms).events == 40
+    payload = fetch(HOUR, "1", terms)
+    terms.spool.file(payload).write_bytes(packed(documents(3)))
+    assert shape(payload, terms).events == 40
 
 
-def test_the_gates_see_what_is_not_as_it_was_written(place: Callable[..., Terms], tmp_path: Path) -> None:
+def test_the_gates_see_what_is_not_as_it_was_written(place: Callable[..., StepOptions], tmp_path: Path) -> None:
     terms = place(put(tmp_path / "files", packed(documents(40))))
-    parcel = fetch(HOUR, "1", terms)
-    file = terms.spool.file(parcel)
+    payload = fetch(HOUR, "1", terms)
+    file = terms.spool.file(payload)
     whole = file.read_bytes()
     file.write_bytes(whole[:-1])
     with pytest.raises(GateError, match="lie in the spool"):
-        quality_checks.check_fetched(parcel, terms.spool)
+        quality_checks.check_fetched(payload, terms.spool)
     file.write_bytes(whole)
-    shaped = shape(parcel, terms)
+    shaped = shape(payload, terms)
     events = terms.spool.lake(shaped) / events_key(HOUR)
     content = bytearray(events.read_bytes())
     content[len(content) // 2] ^= 1
@@ -270,16 +278,16 @@ def test_the_gates_see_what_is_not_as_it_was_written(place: Callable[..., Terms]
 
 
 def test_the_last_gate_sees_that_the_lake_has_lost_what_was_published(
-    place: Callable[..., Terms], tmp_path: Path
+    place: Callable[..., StepOptions], tmp_path: Path
 ) -> None:
     terms = place(put(tmp_path / "files", packed(documents(40))))
-    parcel = bring(HOUR, "1", terms)
+    payload = bring(HOUR, "1", terms)
     (tmp_path / "lake" / events_key(HOUR)).unlink()
     with pytest.raises(GateError, match="does not have it"):
-        quality_checks.check_published(parcel, terms.lake)
+        quality_checks.check_published(payload, terms.lake)
 
 
-def test_an_hour_that_another_run_holds_is_left_to_it(place: Callable[..., Terms], tmp_path: Path) -> None:
+def test_an_hour_that_another_run_holds_is_left_to_it(place: Callable[..., StepOptions], tmp_path: Path) -> None:
     terms = place(put(tmp_path / "files", packed(documents(40))))
     shaped = shape(fetch(HOUR, "1", terms), terms)
     with terms.lake.lock(HOUR) as alone:
@@ -288,7 +296,7 @@ def test_an_hour_that_another_run_holds_is_left_to_it(place: Callable[..., Terms
     assert left_in(terms.spool) == []
 
 
-def test_what_killed_runs_left_is_swept_once_it_is_old(place: Callable[..., Terms], tmp_path: Path) -> None:
+def test_what_killed_runs_left_is_swept_once_it_is_old(place: Callable[..., StepOptions], tmp_path: Path) -> None:
     terms = place(put(tmp_path / "files", packed(documents(40))))
     killed, living = fetch(HOUR, "killed", terms), fetch(HOUR, "living", terms)
     for path in terms.spool.folder(killed).parent.rglob("*"):
@@ -299,10 +307,10 @@ def test_what_killed_runs_left_is_swept_once_it_is_old(place: Callable[..., Term
 
 
 def test_a_truncated_file_is_turned_away_and_a_second_try_gets_it_whole(
-    place: Callable[..., Terms], tmp_path: Path
+    place: Callable[..., StepOptions], tmp_path: Path
 ) -> None:
     write_hour(HOUR, tmp_path / "files" / f"{HOUR}.json.gz", events=300)
-    with FaultyServer(tmp_path / "files", Plan(faults=(Truncated(keep=0.6),))) as server:
+    with FaultyServer(tmp_path / "files", FaultPlan(faults=(Truncated(keep=0.6),))) as server:
         terms = place(server.address)
         with pytest.raises(GateError, match="truncated"):
             bring(HOUR, "1", terms)
@@ -310,9 +318,9 @@ def test_a_truncated_file_is_turned_away_and_a_second_try_gets_it_whole(
     assert left_in(terms.spool) == []
 
 
-def test_a_download_that_stalls_leaves_nothing_behind(place: Callable[..., Terms], tmp_path: Path) -> None:
+def test_a_download_that_stalls_leaves_nothing_behind(place: Callable[..., StepOptions], tmp_path: Path) -> None:
     write_hour(HOUR, tmp_path / "files" / f"{HOUR}.json.gz", events=3_000)
-    stall = Plan(faults=(Stalled(after=0.9, seconds=60, times=50),))
+    stall = FaultPlan(faults=(Stalled(after=0.9, seconds=60, times=50),))
     with FaultyServer(tmp_path / "files", stall) as server:
         terms = place(server.address)
         source = source_at(server.address, connect_timeout=1, read_timeout=0.05)
@@ -321,10 +329,10 @@ def test_a_download_that_stalls_leaves_nothing_behind(place: Callable[..., Terms
     assert left_in(terms.spool) == []
 
 
-def test_steps_of_a_parcel_that_is_through_do_nothing(place: Callable[..., Terms], tmp_path: Path) -> None:
+def test_steps_of_a_parcel_that_is_through_do_nothing(place: Callable[..., StepOptions], tmp_path: Path) -> None:
     terms = place(put(tmp_path / "files", packed(documents(40))))
     bring(HOUR, "1", terms)
-    parcel: Parcel = fetch(HOUR, "2", terms)
-    assert parcel.state is State.UNCHANGED
-    check_shaped(parcel, terms)
-    assert publish(shape(parcel, terms), terms) == parcel
+    payload: TaskPayload = fetch(HOUR, "2", terms)
+    assert payload.state is State.UNCHANGED
+    check_shaped(payload, terms)
+    assert publish(shape(payload, terms), terms) == payload

@@ -18,7 +18,7 @@ import pytest
 import requests
 
 from etl.hours import Hour, HourRange
-from etl.practice.faults import KINDS, Counts, FaultyServer, Plan, parse_plan
+from etl.practice.faults import KINDS, Counts, FaultPlan, FaultyServer, parse_plan
 from etl.practice.generator import generate_hour
 from etl.practice.server import Generated
 
@@ -42,7 +42,7 @@ def content(made: Path) -> bytes:
 
 
 @contextmanager
-def serving(made: Path, plan: str | Plan, *, manifests: bool = True) -> Iterator[FaultyServer]:
+def serving(made: Path, plan: str | FaultPlan, *, manifests: bool = True) -> Iterator[FaultyServer]:
     ready = parse_plan(plan) if isinstance(plan, str) else plan
     source = Generated(HOURS, events=EVENTS, folder=made)
     with FaultyServer(source, ready, manifests=manifests) as server:

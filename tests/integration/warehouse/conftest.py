@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from etl.warehouse.bigquery.builder import Place
-from etl.warehouse.bigquery.client import DatasetName, Patience
+from etl.warehouse.bigquery.builder import BigQueryTarget
+from etl.warehouse.bigquery.client import DatasetName, JobTimeouts
 from tests.integration.warehouse.bigquery_server import BigQuery, serving_bigquery
 
 
@@ -24,7 +24,7 @@ def google(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[BigQuery
 
 
 @pytest.fixture
-def place(gcs_address: str) -> Place:
+def place(gcs_address: str) -> BigQueryTarget:
     """The dataset for tables, and an empty place in a bucket."""
-    quick = Patience(attempts=3, first=0.001, longest=0.002, request=2)
-    return Place(DatasetName("my-project", "gharchive"), None, f"{gcs_address}/warehouse", patience=quick)
+    quick = JobTimeouts(attempts=3, first=0.001, longest=0.002, request=2)
+    return BigQueryTarget(DatasetName("my-project", "gharchive"), None, f"{gcs_address}/warehouse", patience=quick)

@@ -14,7 +14,7 @@ from etl.errors import ChecksFailedError, StoreError, UsageError
 from etl.hours import Hour
 from etl.lake.lake import Lake
 from etl.lake.layout import events_key, manifest_key
-from etl.warehouse.bigquery.builder import Place, build, plan
+from etl.warehouse.bigquery.builder import BigQueryTarget, build, plan
 from etl.warehouse.bigquery.client import DatasetName
 from etl.warehouse.build import BuildOptions
 from etl.warehouse.duckdb_views import opened
@@ -35,7 +35,7 @@ def lake(gcs_address: str) -> Lake:
     return Lake.at(f"{gcs_address}/lake")
 
 
-def brought(place: Place, lake: Lake, **options: Any) -> list[Entry]:
+def brought(place: BigQueryTarget, lake: Lake, **options: Any) -> list[Entry]:
     return build(place, lake, BuildOptions(**options))
 
 
@@ -61,7 +61,9 @@ def destinations(google: BigQuery, kind: str) -> list[str]:
     return [told["destinationTable"]["tableId"] for told in google.jobs(kind) if "destinationTable" in told]
 
 
-def test_it_makes_the_tables_that_duckdb_makes(tmp_path: Path, google: BigQuery, place: Place, lake: Lake) -> None:
+def test_it_makes_the_tables_that_duckdb_makes(
+    tmp_path: Path, google: BigQuery, place: BigQueryTarget, lake: Lake
+) -> None:
     for hour in ERAS.values():
         stored(lake, tmp_path / "archive", hour)
     entries = brought(place, lake)
@@ -76,7 +78,7 @@ def test_it_makes_the_tables_that_duckdb_makes(tmp_path: Path, google: BigQuery,
 
 
 def test_a_real_hour_gives_the_numbers_that_are_known(
-    google: BigQuery, place: Place, lake: Lake, real_data: Path
+    google: BigQuery, place: BigQueryTarget, lake: Lake, real_data: Path
 ) -> None:
     run(lake, real_data / "archive", hour=HOUR)
     brought(place, lake)
@@ -87,7 +89,7 @@ def test_a_real_hour_gives_the_numbers_that_are_known(
     assert google.ask("SELECT count(*) FROM events") == [(11_351,)]
 
 
-def test_building_again_asks_one_question(tmp_path: Path, google: BigQuery, place: Place, lake: Lake) -> None:
+def test_building_again_asks_one_question(tmp_path: Path, google: BigQuery, place: BigQueryTarget, lake: Lake) -> None:
     stored(lake, tmp_path / "archive", FIRST)
     brought(place, lake)
     google.seen.clear()
@@ -101,7 +103,7 @@ def test_building_again_asks_one_question(tmp_path: Path, google: BigQuery, plac
 
 
 def test_a_day_is_staged_checked_and_copied_over_its_partition(
-    tmp_path: Path, google: BigQuery, place: Place, lake: Lake
+    tmp_path: Path, google: BigQuery, place: BigQueryTarget, lake: Lake
 ) -> None:
     for days in range(3):
         stored(lake, tmp_path / "archive", FIRST + 24 * days)
@@ -140,7 +142,9 @@ def test_a_day_is_staged_checked_and_copied_over_its_partition(
     ]
 
 
-def test_every_read_of_a_cut_table_names_its_days(tmp_path: Path, google: BigQuery, place: Place, lake: Lake) -> None:
+def test_every_read_of_a_cut_table_names_its_days(
+    tmp_path: Path, google: BigQuery, place: BigQueryTarget, lake: Lake
+) -> None:
     """BigQuery refuses other queries of ``events_base``, and bills for all of its days where it does not."""
     for days in (0, 1, 5):
         stored(lake, tmp_path / "archive", FIRST + 24 * days)
@@ -157,7 +161,9 @@ def test_every_read_of_a_cut_table_names_its_days(tmp_path: Path, google: BigQue
         )
 
 
-def test_what_happens_later_is_seen_as_everywhere(tmp_path: Path, google: BigQuery, place: Place, lake: Lake) -> None:
+def test_what_happens_later_is_seen_as_everywhere(
+    tmp_path: Path, google: BigQuery, place: BigQueryTarget, lake: Lake
+) -> None:
     renamed = {"created_at": "2019-01-04T03:00:00Z", "repo": {"id": 70, "name": "ann/better"}}
     stored(lake, tmp_path / "archive", FIRST, [event(1)])
     brought(place, lake)
@@ -181,7 +187,7 @@ def test_what_happens_later_is_seen_as_everywhere(tmp_path: Path, google: BigQue
 
 
 def test_a_check_that_must_hold_keeps_the_old_partition(
-    tmp_path: Path, google: BigQuery, place: Place, lake: Lake, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, google: BigQuery, place: BigQueryTarget, lake: Lake, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     stored(lake, tmp_path / "archive", FIRST, [event(1)])
     brought(place, lake)
@@ -221,7 +227,7 @@ def failing(google: BigQuery, kind: str, reason: str, times: int) -> None:
     ("kind", "reason"), [("query", "rateLimitExceeded"), ("copy", "backendError"), ("load", "internalError")]
 )
 def test_a_job_that_fails_for_a_moment_is_sent_again(
-    tmp_path: Path, google: BigQuery, place: Place, lake: Lake, kind: str, reason: str
+    tmp_path: Path, google: BigQuery, place: BigQueryTarget, lake: Lake, kind: str, reason: str
 ) -> None:
     stored(lake, tmp_path / "archive", FIRST, [event(1)])
     failing(google, kind, reason, 2)
@@ -231,7 +237,7 @@ def test_a_job_that_fails_for_a_moment_is_sent_again(
 
 
 def test_jobs_are_waited_for_and_sent_again_when_they_fail_late(
-    tmp_path: Path, google: BigQuery, place: Place, lake: Lake
+    tmp_path: Path, google: BigQuery, place: BigQueryTarget, lake: Lake
 ) -> None:
     stored(lake, tmp_path / "archive", FIRST, [event(1)])
     google.slow = 5
@@ -241,7 +247,9 @@ def test_jobs_are_waited_for_and_sent_again_when_they_fail_late(
     assert google.ask("SELECT count(*) FROM events") == [(1,)]
 
 
-def test_an_answer_that_is_lost_does_no_work_twice(tmp_path: Path, google: BigQuery, place: Place, lake: Lake) -> None:
+def test_an_answer_that_is_lost_does_no_work_twice(
+    tmp_path: Path, google: BigQuery, place: BigQueryTarget, lake: Lake
+) -> None:
     stored(lake, tmp_path / "archive", FIRST, [event(1)])
     google.lose_answers = 5
     brought(place, lake)
@@ -259,7 +267,7 @@ def test_an_answer_that_is_lost_does_no_work_twice(tmp_path: Path, google: BigQu
     ],
 )
 def test_a_job_that_fails_for_good_is_explained(
-    tmp_path: Path, google: BigQuery, place: Place, lake: Lake, reason: str, said: str, hint: str
+    tmp_path: Path, google: BigQuery, place: BigQueryTarget, lake: Lake, reason: str, said: str, hint: str
 ) -> None:
     stored(lake, tmp_path / "archive", FIRST, [event(1)])
     google.failing = lambda told: reason if "tableDefinitions" in told.get("query", {}) else None
@@ -271,7 +279,7 @@ def test_a_job_that_fails_for_good_is_explained(
 
 
 def test_a_build_that_stops_before_any_request_is_finished_by_the_next(
-    tmp_path: Path, google: BigQuery, place: Place, lake: Lake
+    tmp_path: Path, google: BigQuery, place: BigQueryTarget, lake: Lake
 ) -> None:
     """At four of the requests that change something, chosen by dice, the rest of a build is refused."""
     stored(lake, tmp_path / "archive", FIRST, [event(1), event(5, actor={"id": 8, "login": "bea"})])
@@ -298,7 +306,7 @@ def test_a_build_that_stops_before_any_request_is_finished_by_the_next(
     assert brought(place, lake) == []
 
 
-def test_two_builds_do_not_run_at_once(place: Place, lake: Lake, google: BigQuery) -> None:
+def test_two_builds_do_not_run_at_once(place: BigQueryTarget, lake: Lake, google: BigQuery) -> None:
     store = place.opened().store
     with Warehouse(store).building(), pytest.raises(StoreError, match="another build"):
         brought(place, lake)
@@ -306,7 +314,7 @@ def test_two_builds_do_not_run_at_once(place: Place, lake: Lake, google: BigQuer
 
 
 def test_a_partition_that_somebody_else_wrote_is_made_again(
-    tmp_path: Path, google: BigQuery, place: Place, lake: Lake
+    tmp_path: Path, google: BigQuery, place: BigQueryTarget, lake: Lake
 ) -> None:
     stored(lake, tmp_path / "archive", FIRST, [event(1)])
     brought(place, lake)
@@ -321,15 +329,17 @@ def test_a_partition_that_somebody_else_wrote_is_made_again(
 # ---------------------------------------------------------------------------------------------------- plans and limits
 
 
-def test_a_dry_run_tells_bytes_and_changes_nothing(tmp_path: Path, google: BigQuery, place: Place, lake: Lake) -> None:
+def test_a_dry_run_tells_bytes_and_changes_nothing(
+    tmp_path: Path, google: BigQuery, place: BigQueryTarget, lake: Lake
+) -> None:
     stored(lake, tmp_path / "archive", FIRST)
     first = plan(place, lake, BuildOptions(), now=now())
-    assert {piece.model.name for piece in first} == {model.name for model in models() if model.is_stored}
+    assert {task.model.name for task in first} == {model.name for model in models() if model.is_stored}
     assert google.names("gharchive") == set()
     brought(place, lake)
     stored(lake, tmp_path / "archive", FIRST + 1)
     google.seen.clear()
-    second = {piece.model.name: piece.bytes for piece in plan(place, lake, BuildOptions(), now=now())}
+    second = {task.model.name: task.bytes for task in plan(place, lake, BuildOptions(), now=now())}
     assert second["activity_hourly"] == 4096, "as BigQuery says"
     assert second["events_base"] > 0
     kinds = {seen.method for seen in google.seen}
@@ -337,14 +347,16 @@ def test_a_dry_run_tells_bytes_and_changes_nothing(tmp_path: Path, google: BigQu
     assert len(google.jobs("query")) == 2, "all but the questions for partitions are dry runs"
 
 
-def test_only_the_days_asked_for_are_touched(tmp_path: Path, google: BigQuery, place: Place, lake: Lake) -> None:
+def test_only_the_days_asked_for_are_touched(
+    tmp_path: Path, google: BigQuery, place: BigQueryTarget, lake: Lake
+) -> None:
     for days in range(3):
         stored(lake, tmp_path / "archive", FIRST + 24 * days)
     brought(place, lake, days=Days(date(2019, 1, 3), date(2019, 1, 3)))
     assert set(google.partitions("gharchive", "events_base")) == {"20190103"}
 
 
-def test_by_the_hour(tmp_path: Path, google: BigQuery, place: Place, lake: Lake) -> None:
+def test_by_the_hour(tmp_path: Path, google: BigQuery, place: BigQueryTarget, lake: Lake) -> None:
     hourly = replace(place, events_by="hour")
     stored(lake, tmp_path / "archive", FIRST, [event(1), event(2, created_at="2019-01-02T05:10:00Z")])
     brought(hourly, lake)
@@ -362,7 +374,7 @@ def test_by_the_hour(tmp_path: Path, google: BigQuery, place: Place, lake: Lake)
 
 
 def test_more_hours_than_a_table_may_have_are_refused(
-    tmp_path: Path, google: BigQuery, place: Place, lake: Lake
+    tmp_path: Path, google: BigQuery, place: BigQueryTarget, lake: Lake
 ) -> None:
     hourly = replace(place, events_by="hour")
     days = [(date(2020, 1, 1) + timedelta(days=number)).isoformat() for number in range(416)]
@@ -376,7 +388,9 @@ def test_more_hours_than_a_table_may_have_are_refused(
     assert google.names("gharchive") == {model.name for model in models()}
 
 
-def test_what_lies_in_a_folder_cannot_be_read_by_bigquery(tmp_path: Path, place: Place, google: BigQuery) -> None:
+def test_what_lies_in_a_folder_cannot_be_read_by_bigquery(
+    tmp_path: Path, place: BigQueryTarget, google: BigQuery
+) -> None:
     with pytest.raises(UsageError, match="is a folder, which BigQuery cannot read"):
         brought(place, Lake.at(str(tmp_path / "lake")))
     with pytest.raises(UsageError, match="is a folder, which BigQuery cannot read"):
@@ -384,7 +398,7 @@ def test_what_lies_in_a_folder_cannot_be_read_by_bigquery(tmp_path: Path, place:
     assert google.names("gharchive") == set()
 
 
-def test_a_dataset_that_is_not_there(place: Place, lake: Lake, google: BigQuery) -> None:
+def test_a_dataset_that_is_not_there(place: BigQueryTarget, lake: Lake, google: BigQuery) -> None:
     nowhere = replace(place, dataset=DatasetName("my-project", "nowhere"))
     with pytest.raises(StoreError, match=r"my-project.nowhere does not exist in BigQuery") as caught:
         brought(nowhere, lake)

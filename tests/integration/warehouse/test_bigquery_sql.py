@@ -13,9 +13,9 @@ import pytest
 
 from etl.hours import Hour
 from etl.lake.lake import Lake
-from etl.warehouse.bigquery.builder import Place, build
+from etl.warehouse.bigquery.builder import BigQueryTarget, build
 from etl.warehouse.bigquery.ddl import create, create_all, create_sources, filled, resources
-from etl.warehouse.build import BuildOptions, taken_back
+from etl.warehouse.build import BuildOptions, retracted_rows_query
 from etl.warehouse.models import Kind, Model, by_name, models
 from tests import tools
 from tests.integration.warehouse.bigquery_server import BigQuery
@@ -62,7 +62,7 @@ def statements() -> Iterator[tuple[str, str]]:
             yield f"{model.name}.check.{check.name}", check.sql
         if model.grows is not None:
             rows = f"SELECT * FROM {model.name}"  # noqa: S608 -- a table of ours
-            asked = taken_back(model.grows)
+            asked = retracted_rows_query(model.grows)
             yield f"{model.name}.grows", f"WITH old_rows AS ({rows}), new_rows AS ({rows}) {asked}"
 
 
@@ -120,7 +120,7 @@ def test_every_view_of_the_api_is_right(tmp_path: Path) -> None:
 
 
 def test_every_query_that_a_build_sends_is_right(
-    tmp_path: Path, google: BigQuery, place: Place, gcs_address: str
+    tmp_path: Path, google: BigQuery, place: BigQueryTarget, gcs_address: str
 ) -> None:
     lake = Lake.at(f"{gcs_address}/lake")
     for days, lines in ((0, [event(1)]), (1, [event(2, created_at="2019-01-03T03:00:00Z")]), (0, [event(1), event(3)])):

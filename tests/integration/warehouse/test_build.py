@@ -24,7 +24,7 @@ from etl.warehouse.build import BuildOptions, planned
 from etl.warehouse.duckdb_views import opened
 from etl.warehouse.lake_inputs import Days
 from etl.warehouse.models import LAKE_COVERAGE, LAKE_EVENTS, Check, Model, Severity, models
-from etl.warehouse.table_builder import Outcome
+from etl.warehouse.table_builder import PartitionOutcome
 from etl.warehouse.table_state import Warehouse
 from tests.integration.running import ERAS, documents, now, run
 from tests.integration.warehouse.comparing import answer, built, counts, differences, files, outcomes, stored
@@ -67,7 +67,7 @@ def other(tmp_path: Path, lake: Lake) -> Warehouse:
 
 def todo(warehouse: Warehouse, lake: Lake, **options: Any) -> set[tuple[str, str, str]]:
     found = planned(warehouse, lake, BuildOptions(**options), now=now())
-    return {(piece.model.name, piece.partition, str(piece.reason)) for piece in found}
+    return {(task.model.name, task.partition, str(task.reason)) for task in found}
 
 
 def test_the_real_hours_give_the_numbers_that_are_known(tmp_path: Path, warehouse: Warehouse, real_data: Path) -> None:
@@ -101,11 +101,11 @@ def test_a_plan_reads_no_more_than_there_is(tmp_path: Path, warehouse: Warehouse
     stored(lake, tmp_path, FIRST + 1, [event(99)])
     there = sum(info.size for info in lake.store.list("events/"))
     found = planned(warehouse, lake, BuildOptions(), now=now())
-    from_lake = {piece.partition: piece.bytes for piece in found if LAKE_EVENTS in piece.model.reads}
+    from_lake = {task.partition: task.bytes for task in found if LAKE_EVENTS in task.model.reads}
     assert len(from_lake) == 3
     assert 0 < sum(from_lake.values()) <= there
     # Nothing is built yet, so nothing is said of what is read of tables.
-    assert {piece.bytes for piece in found if not {LAKE_EVENTS, LAKE_COVERAGE} & set(piece.model.reads)} == {0}
+    assert {task.bytes for task in found if not {LAKE_EVENTS, LAKE_COVERAGE} & set(task.model.reads)} == {0}
 
 
 RAW: Final = """
@@ -183,7 +183,7 @@ def test_building_again_changes_nothing(tmp_path: Path, lake: Lake, warehouse: W
     stored(lake, tmp_path / "archive", FIRST)
     first = built(warehouse, lake)
     before = {model.name: files(warehouse, model.name) for model in models()}
-    assert {entry.outcome for entry in first} == {Outcome.BUILT}
+    assert {entry.outcome for entry in first} == {PartitionOutcome.BUILT}
     assert built(warehouse, lake) == []
     assert {model.name: files(warehouse, model.name) for model in models()} == before
     assert counts(warehouse)["build_log"] == len(first)

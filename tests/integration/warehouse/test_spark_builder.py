@@ -12,7 +12,7 @@ from etl.hours import Hour
 from etl.lake.lake import Lake
 from etl.warehouse import build as build_module
 from etl.warehouse.models import Model, models
-from etl.warehouse.spark_builder import ClusterMaker, cluster_maker
+from etl.warehouse.spark_builder import SparkBuilder, spark_builder
 from etl.warehouse.spark_engine import SparkEngine, partitions_of
 from etl.warehouse.table_state import ALL, Warehouse
 from tests import tools
@@ -112,11 +112,11 @@ def test_who_reads_and_writes(bucket: str, tmp_path: Path) -> None:
     there, here = Warehouse.at(f"{bucket}/tables"), Warehouse.at(str(tmp_path / "tables"))
     near, far = SparkEngine(tmp_path), _FarSpark(tmp_path)
     lake = Lake.at(f"{bucket}/lake")
-    assert isinstance(cluster_maker(there, lake, near), ClusterMaker)
-    assert isinstance(cluster_maker(there, lake, far), ClusterMaker)
-    assert cluster_maker(here, lake, near) is None
+    assert isinstance(spark_builder(there, lake, near), SparkBuilder)
+    assert isinstance(spark_builder(there, lake, far), SparkBuilder)
+    assert spark_builder(here, lake, near) is None
     with pytest.raises(UsageError, match="a folder of this machine"):
-        cluster_maker(here, lake, far)
+        spark_builder(here, lake, far)
 
 
 def test_which_file_holds_which_partition() -> None:

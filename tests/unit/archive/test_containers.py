@@ -14,7 +14,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from etl.archive.damage import Damage, Reason
+from etl.archive.damage import Damage, DamageReason
 from etl.archive.gzip_stream import BrokenStreamError, inflate, inflate_carefully
 from tests.unit.archive.builders import LINES, in_pieces, member
 
@@ -125,7 +125,7 @@ def test_a_container_that_ends_early_gives_what_had_come(container: str) -> None
     found, damage = read(file[: len(file) * 2 // 3])
     assert found
     assert text.startswith(found)
-    assert [run.reason for run in damage] == [Reason.TRUNCATED_GZIP]
+    assert [run.reason for run in damage] == [DamageReason.TRUNCATED_GZIP]
 
 
 @pytest.mark.parametrize("container", ["zstd", "zip"])

@@ -12,8 +12,8 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from etl.archive.damage import Damage, Place, Reason
-from etl.archive.documents import Document, blocks, members, salvage
+from etl.archive.damage import Damage, DamageReason, OffsetBase
+from etl.archive.documents import Document, blocks, members, recover_documents
 from etl.archive.gzip_stream import inflate
 from tests.unit.archive.builders import (
     EVENTS,
@@ -34,7 +34,7 @@ OFFSET = 1_000
 EVENT = b'{"id":"1","type":"PushEvent","created_at":"2015-01-01T15:00:00Z"}'
 OTHER = b'{"id":"2","type":"ForkEvent","created_at":"2015-01-01T15:00:01Z"}'
 EVENT_KEYS = {"id", "type", "created_at", "payload", "actor", "repo", "repository"}
-MENDED = {Reason.INVALID_UTF8, Reason.DUPLICATE_KEYS}
+MENDED = {DamageReason.INVALID_UTF8, DamageReason.DUPLICATE_KEYS}
 MIB = 1 << 20
 BETWEEN = b" \t\r\n[],\x1e\xef\xbb\xbf"
 """What may stand between documents: white space, an array's marks, a byte order mark."""
@@ -42,10 +42,10 @@ BETWEEN = b" \t\r\n[],\x1e\xef\xbb\xbf"
 
 def salvaged(line: bytes, offset: int = OFFSET) -> tuple[list[Document], list[Damage]]:
     damage: list[Damage] = []
-    return list(salvage(line, offset, damage.append)), damage
+    return list(recover_documents(line, offset, damage.append)), damage
 
 
-def reported(line: bytes) -> list[tuple[Reason, bytes]]:
+def reported(line: bytes) -> list[tuple[DamageReason, bytes]]:
     return [(run.reason, run.data) for run in salvaged(line)[1]]
 
 
@@ -86,9 +86,9 @@ def check_account(line: bytes, documents: Sequence[Document], damage: Sequence[D
     assert not line[left - OFFSET :].strip(BETWEEN)
     assert all(before < after for (before, _), (after, _) in pairwise(sorted(spans)))
     for run in damage:
-        assert run.place is Place.TEXT
+        assert run.place is OffsetBase.TEXT
         assert run.kept == (run.reason in MENDED)
-        assert run.lost == 0 or not (run.kept or run.reason is Reason.NUL_BYTES)
+        assert run.lost == 0 or not (run.kept or run.reason is DamageReason.NUL_BYTES)
     assert is_in_order(lost)
     assert set(mended) <= {document.offset for document in documents}
 
@@ -117,9 +117,9 @@ TEXTS = st.lists(
 def test_blocks_hold_the_documents_of_the_text(text: bytes, places: Sequence[int], size: int) -> None:
     damage: list[Damage] = []
     found = list(blocks(split(text, places), damage.append, size=size))
-    documents = [document for block in found for document in salvage(block.data, block.offset, damage.append)]
+    documents = [document for block in found for document in recover_documents(block.data, block.offset, damage.append)]
     whole: list[Damage] = []
-    assert documents == list(salvage(text, 0, whole.append))
+    assert documents == list(recover_documents(text, 0, whole.append))
     assert all(text[run.offset :].startswith(run.data) for run in damage)
     # Damage that goes on behind the end of a block counts once more.
     assert 0 <= sum(run.lost for run in damage) - sum(run.lost for run in whole) <= max(0, len(found) - 1)
@@ -132,14 +132,14 @@ def test_a_document_that_is_too_long_is_one_lost_document() -> None:
     found = list(blocks(text, damage.append, size=1, longest=16))
     assert b"".join(b"".join(block.data for block in found).split()) == b'{"id":1}{"id":2}{"id":3}'
     assert sum(run.lost for run in damage) == 1
-    assert {run.reason for run in damage} == {Reason.TOO_LONG}
+    assert {run.reason for run in damage} == {DamageReason.TOO_LONG}
     assert b"".join(run.data for run in damage).strip() == b'{"id":"bbbbbbbbccccccccdddddddde"}'
 
 
 @pytest.mark.parametrize("text", [[], [b""], [b"\n", b"\n\r\n"], [b" "], [b"[]"], [b"[\n]\n"]])
 def test_blank_text_holds_no_documents(text: list[bytes]) -> None:
     for block in blocks(text, unheard):
-        assert list(salvage(block.data, block.offset, unheard)) == []
+        assert list(recover_documents(block.data, block.offset, unheard)) == []
 
 
 # ---------------------------------------------------------------------------------------------------- accounting
@@ -183,7 +183,7 @@ def test_sound_documents_come_back_byte_for_byte(parts: list[tuple[bytes, bytes]
     line = b"".join(event + gap for event, gap in parts)
     documents, damage = salvaged(line)
     assert [document.data for document in documents] == [event for event, _ in parts]
-    assert {run.reason for run in damage} <= {Reason.NUL_BYTES}
+    assert {run.reason for run in damage} <= {DamageReason.NUL_BYTES}
     assert sum(run.data.count(b"\0") for run in damage) == line.count(b"\0")
     check_account(line, documents, damage)
 
@@ -196,7 +196,7 @@ def test_a_cut_document_costs_no_document_behind_it(parts: list[tuple[bytes, int
     documents, damage = salvaged(line)
     assert [document.data for document in documents] == [whole for _, whole in cut]
     assert [run.data for run in damage] == [head for head, _ in cut if head]
-    assert {run.reason for run in damage} <= {Reason.CUT_DOCUMENT}
+    assert {run.reason for run in damage} <= {DamageReason.CUT_DOCUMENT}
     assert all(run.lost == 1 for run in damage)
 
 
@@ -214,12 +214,15 @@ def test_nul_bytes_part_documents() -> None:
     nuls = bytes(4_096)
     documents, damage = salvaged(EVENT + nuls + OTHER)
     assert [document.data for document in documents] == [EVENT, OTHER]
-    assert damage == [Damage(Reason.NUL_BYTES, Place.TEXT, OFFSET + len(EVENT), nuls)]
+    assert damage == [Damage(DamageReason.NUL_BYTES, OffsetBase.TEXT, OFFSET + len(EVENT), nuls)]
 
 
 @pytest.mark.parametrize("cut", range(1, len(EVENT)))
 def test_a_document_without_its_end_is_one_lost_document(cut: int) -> None:
-    assert salvaged(EVENT[:cut]) == ([], [Damage(Reason.CUT_DOCUMENT, Place.TEXT, OFFSET, EVENT[:cut], lost=1)])
+    assert salvaged(EVENT[:cut]) == (
+        [],
+        [Damage(DamageReason.CUT_DOCUMENT, OffsetBase.TEXT, OFFSET, EVENT[:cut], lost=1)],
+    )
 
 
 def test_the_objects_inside_a_cut_document_are_no_events() -> None:
@@ -242,7 +245,7 @@ def test_the_rest_of_a_document_behind_a_whole_one_is_no_second_loss() -> None:
 def test_bytes_that_are_not_utf8_are_mended_and_kept_as_they_stood(bad: bytes) -> None:
     line = EVENT[:-1] + b',"actor":{"login":"a' + bad + b'z"}}'
     documents, damage = salvaged(line)
-    assert damage == [Damage(Reason.INVALID_UTF8, Place.TEXT, OFFSET, line, kept=True)]
+    assert damage == [Damage(DamageReason.INVALID_UTF8, OffsetBase.TEXT, OFFSET, line, kept=True)]
     login = json.loads(documents[0].data)["actor"]["login"]
     assert login.replace("\ufffd", "") == "az"
     assert login[1:-1].strip("\ufffd") == ""
@@ -262,18 +265,18 @@ def test_keys_that_come_twice_are_kept_and_told() -> None:
     line = b'{"id":"1","type":"a","id":"2"}'
     documents, damage = salvaged(line)
     assert [document.members for document in documents] == [[("id", b'"1"'), ("type", b'"a"'), ("id", b'"2"')]]
-    assert damage == [Damage(Reason.DUPLICATE_KEYS, Place.TEXT, OFFSET, line, kept=True)]
+    assert damage == [Damage(DamageReason.DUPLICATE_KEYS, OffsetBase.TEXT, OFFSET, line, kept=True)]
 
 
 @pytest.mark.parametrize("line", [b"{}", b'{"a":1}', b"[1]", b"5", b'"id"', b"null", b'{"ID":"1"}'])
 def test_sound_json_that_is_no_event_is_told(line: bytes) -> None:
-    assert salvaged(line) == ([], [Damage(Reason.NOT_AN_EVENT, Place.TEXT, OFFSET, line, lost=1)])
+    assert salvaged(line) == ([], [Damage(DamageReason.NOT_AN_EVENT, OffsetBase.TEXT, OFFSET, line, lost=1)])
 
 
 @pytest.mark.parametrize("value", [b"NaN", b"Infinity", b"-Infinity", b"01", b"'a'", b'"\t"', b"tru", b"1.", b'"\\x"'])
 def test_what_json_does_not_know_is_no_document(value: bytes) -> None:
     line = b'{"id":' + value + b"}"
-    assert reported(line) == [(Reason.CUT_DOCUMENT, line)]
+    assert reported(line) == [(DamageReason.CUT_DOCUMENT, line)]
     assert members(line) is None
 
 
@@ -283,7 +286,7 @@ def test_documents_nested_too_deeply_are_told(opening: bytes, depth: int) -> Non
     line = opening * depth
     documents, damage = salvaged(line)
     assert documents == []
-    assert damage[0].reason is Reason.TOO_DEEP
+    assert damage[0].reason is DamageReason.TOO_DEEP
     check_account(line, documents, damage)
     assert members(line) is None
 
@@ -348,14 +351,14 @@ def test_a_line_of_48_mib_is_read() -> None:
     text = b"".join(block.data for block in found)
     same = text == LINES[0] + long + b"\n" + LINES[1]
     assert same
-    (document,) = salvage(long + b"\n", 0, unheard)
+    (document,) = recover_documents(long + b"\n", 0, unheard)
     same = document.data == long
     assert same
 
 
 def test_a_line_of_48_mib_of_nul_bytes_is_reported_in_runs() -> None:
     damage = salvaged(bytes(48 * MIB))[1]
-    assert {(run.reason, len(run.data), run.lost) for run in damage} == {(Reason.NUL_BYTES, MIB, 0)}
+    assert {(run.reason, len(run.data), run.lost) for run in damage} == {(DamageReason.NUL_BYTES, MIB, 0)}
     assert len(damage) == 48
 
 
@@ -388,7 +391,7 @@ def test_the_real_lines_come_back_byte_for_byte(real_records: Path) -> None:
     text = path.read_bytes()
     offset = 0
     for line in text.splitlines(keepends=True):
-        (document,) = salvage(line, offset, unheard)
+        (document,) = recover_documents(line, offset, unheard)
         # The comparison is outside the assertion: a failure must not print what people wrote.
         same = (document.offset, document.data) == (offset, line.strip())
         assert same

@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 
 from etl.archive import gzip_stream as module
 from etl.archive.containers import Form, form_of
-from etl.archive.damage import Damage, Place, Reason
-from etl.archive.gzip_stream import BrokenStreamError, Report, inflate, inflate_carefully
+from etl.archive.damage import Damage, DamageReason, OffsetBase
+from etl.archive.gzip_stream import BrokenStreamError, DamageCallback, inflate, inflate_carefully
 from etl.errors import SourceUnreachableError
 from tests.unit.archive.builders import (
     LINES,
@@ -31,7 +31,7 @@ from tests.unit.archive.builders import (
 
 pytestmark = pytest.mark.timeout(120)
 
-Way = Callable[[Iterable[bytes], Report], Iterator[bytes]]
+Way = Callable[[Iterable[bytes], DamageCallback], Iterator[bytes]]
 
 AMPLE = 1 << 30
 HELD_BACK = 8
@@ -79,12 +79,12 @@ def read_carefully(pieces: Iterable[bytes]) -> tuple[bytes, list[Damage]]:
 
 def check_damage(damage: Sequence[Damage], file: bytes) -> None:
     # Random bytes may hold a container within a container, whose damage has places of its own.
-    damage = [run for run in damage if run.place is not Place.INNER]
+    damage = [run for run in damage if run.place is not OffsetBase.INNER]
     assert is_in_order(damage)
     for run in damage:
-        assert run.place is Place.GZIP
+        assert run.place is OffsetBase.GZIP
         assert file[run.offset : run.offset + len(run.data)] == run.data
-        assert run.data or run.reason in {Reason.TRUNCATED_GZIP, Reason.WRONG_CHECKSUM}
+        assert run.data or run.reason in {DamageReason.TRUNCATED_GZIP, DamageReason.WRONG_CHECKSUM}
         assert not run.kept
         assert run.lost == 0
 
@@ -144,10 +144,10 @@ def test_a_file_that_ends_early_gives_what_had_come(file: bytes, cut: int, place
     assert gzip.decompress(file).startswith(text)
     assert text.startswith(inflatable(file[: max(cut - HELD_BACK, 0)]))
     # Cut between two members it does not look cut; of a member that gave no text, the bytes are handed over.
-    if damage and damage[0].reason is Reason.BROKEN_GZIP:
+    if damage and damage[0].reason is DamageReason.BROKEN_GZIP:
         assert b"".join(run.data for run in damage) == file[damage[0].offset : cut]
     else:
-        assert damage in ([], [Damage(Reason.TRUNCATED_GZIP, Place.GZIP, cut, b"")])
+        assert damage in ([], [Damage(DamageReason.TRUNCATED_GZIP, OffsetBase.GZIP, cut, b"")])
     careful, damage = read_carefully(split(file[:cut], places))
     assert gzip.decompress(file).startswith(careful)
     assert careful.startswith(inflatable(file[:cut]))
@@ -170,7 +170,7 @@ def test_a_member_without_its_end_costs_no_member_behind(cut: int, places: Seque
     text, damage = read(split(start + member(last), places))
     assert text.startswith(inflatable(start))
     assert text.endswith(last)
-    assert damage == [Damage(Reason.TRUNCATED_GZIP, Place.GZIP, cut, b"")]
+    assert damage == [Damage(DamageReason.TRUNCATED_GZIP, OffsetBase.GZIP, cut, b"")]
 
 
 # ---------------------------------------------------------------------------------------------------- broken
@@ -212,7 +212,7 @@ def test_junk_raises_nothing(junk: bytes, places: Sequence[int]) -> None:
 
 def test_damage_of_a_container_in_a_container_has_its_own_offsets() -> None:
     inner = member(HOUR)[:-5]
-    assert read([member(inner)]) == (HOUR, [Damage(Reason.TRUNCATED_GZIP, Place.INNER, len(inner), b"")])
+    assert read([member(inner)]) == (HOUR, [Damage(DamageReason.TRUNCATED_GZIP, OffsetBase.INNER, len(inner), b"")])
 
 
 def test_text_that_begins_as_gzip_does_is_no_container() -> None:
@@ -244,7 +244,7 @@ def test_a_wrong_checksum_costs_no_text(trailer: bytes) -> None:
     file = member(HOUR)[:-8] + trailer
     text, damage = read([file + member(LINES[0])])
     assert text == HOUR + LINES[0]
-    assert damage == [Damage(Reason.WRONG_CHECKSUM, Place.GZIP, len(file) - 8, trailer)]
+    assert damage == [Damage(DamageReason.WRONG_CHECKSUM, OffsetBase.GZIP, len(file) - 8, trailer)]
 
 
 # ---------------------------------------------------------------------------------------------------- headers
@@ -256,7 +256,7 @@ def test_a_header_that_was_lost_or_written_over_costs_no_event(head: bytes, text
     file = head + member(text)[10:]
     found, damage = read([file])
     assert found == text
-    assert damage == ([Damage(Reason.BROKEN_GZIP, Place.GZIP, 0, head)] if head else [])
+    assert damage == ([Damage(DamageReason.BROKEN_GZIP, OffsetBase.GZIP, 0, head)] if head else [])
 
 
 @pytest.mark.parametrize("flags", [0, 2, 4, 8, 16, 30])
@@ -272,7 +272,7 @@ def test_a_header_that_is_broken_in_the_middle_of_a_file_costs_no_event() -> Non
     first, second = member(LINES[0] * 50), member(HOUR)
     text, damage = read([first + b"NOT A GZIP" + second[10:] + first])
     assert text == LINES[0] * 50 + HOUR + LINES[0] * 50
-    assert damage == [Damage(Reason.BROKEN_GZIP, Place.GZIP, len(first), b"NOT A GZIP")]
+    assert damage == [Damage(DamageReason.BROKEN_GZIP, OffsetBase.GZIP, len(first), b"NOT A GZIP")]
 
 
 def test_a_magic_number_across_the_ends_of_windows_is_found() -> None:
@@ -289,7 +289,7 @@ def test_the_real_file_whose_header_was_written_over_is_reported_whole(real_reco
     file = path.read_bytes()
     text, damage = read(in_pieces(file, 1 << 20))
     assert len(text) == 0
-    assert {run.reason for run in damage} == {Reason.BROKEN_GZIP}
+    assert {run.reason for run in damage} == {DamageReason.BROKEN_GZIP}
     assert sum(len(run.data) for run in damage) == len(file)
     same = b"".join(run.data for run in damage) == file
     assert same
@@ -300,15 +300,19 @@ def test_the_real_file_whose_header_was_written_over_is_reported_whole(real_reco
 def test_a_file_that_is_nothing_known_is_reported_whole(file: bytes) -> None:
     text, damage = read(in_pieces(file, 1_000))
     assert text == b""
-    assert {run.reason for run in damage} == {Reason.BROKEN_GZIP}
+    assert {run.reason for run in damage} == {DamageReason.BROKEN_GZIP}
     assert b"".join(run.data for run in damage) == file
 
 
 @pytest.mark.parametrize(
     ("tail", "reason"),
-    [(b"\0" * 512, Reason.TRAILING_BYTES), (b"\0" * (3 << 20), Reason.TRAILING_BYTES), (b"junk", Reason.BROKEN_GZIP)],
+    [
+        (b"\0" * 512, DamageReason.TRAILING_BYTES),
+        (b"\0" * (3 << 20), DamageReason.TRAILING_BYTES),
+        (b"junk", DamageReason.BROKEN_GZIP),
+    ],
 )
-def test_bytes_behind_the_stream_cost_no_event(tail: bytes, reason: Reason) -> None:
+def test_bytes_behind_the_stream_cost_no_event(tail: bytes, reason: DamageReason) -> None:
     file = member(HOUR)
     text, damage = read([file + tail])
     assert text == HOUR
@@ -367,4 +371,4 @@ def test_members_without_text_may_come_but_not_for_ever(way: Callable[..., Itera
 def test_raw_deflate_is_read_like_a_file_without_header() -> None:
     text, damage = read([deflate(HOUR)])
     assert text == HOUR
-    assert [run.reason for run in damage] == [Reason.TRUNCATED_GZIP]
+    assert [run.reason for run in damage] == [DamageReason.TRUNCATED_GZIP]

@@ -6,7 +6,7 @@ from itertools import pairwise
 
 import pytest
 
-from etl.archive.known_gaps import Collapse, Hole, HoleKind, known_collapses, known_hole, known_holes
+from etl.archive.known_gaps import Hole, HoleKind, VolumeDrop, known_collapses, known_hole, known_holes
 from etl.hours import Hour
 
 
@@ -16,7 +16,7 @@ def test_no_hole_touches_another_and_all_are_in_order() -> None:
 
 
 def test_every_entry_says_what_it_is_and_where_that_is_told() -> None:
-    entries: list[Hole | Collapse] = [*known_holes(), *known_collapses()]
+    entries: list[Hole | VolumeDrop] = [*known_holes(), *known_collapses()]
     for entry in entries:
         assert entry.what
         assert entry.source.startswith(("https://github.com/igrigorik/gharchive.org/issues/", "docs/"))

@@ -11,8 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from etl.backfill.estimate import estimate, size_by_year
-from etl.backfill.plan import Plan, Redo, plan
-from etl.backfill.summary import Ending
+from etl.backfill.plan import Plan, ReprocessMode, plan
+from etl.backfill.summary import HourOutcome
 from etl.coverage.retry_schedule import DEFAULT_POLICY
 from etl.hours import FIRST_HOUR, Hour, HourRange
 from etl.lake.lake import Lake
@@ -79,7 +79,9 @@ def _content(hour: Hour, status: Status, source_bytes: int) -> Content:
     )
 
 
-def due(lake: Lake, hours: HourRange = DAY, *, redo: Redo = Redo.NONE, now: datetime = NOW) -> list[Hour]:
+def due(
+    lake: Lake, hours: HourRange = DAY, *, redo: ReprocessMode = ReprocessMode.NONE, now: datetime = NOW
+) -> list[Hour]:
     return list(plan(lake, hours, policy=DEFAULT_POLICY, now=now, redo=redo).due)
 
 
@@ -112,7 +114,7 @@ def test_what_is_missing_is_asked_for_again_in_time(lake: Lake) -> None:
 
 
 def test_an_hour_that_is_not_over_is_never_due(lake: Lake) -> None:
-    for redo in Redo:
+    for redo in ReprocessMode:
         found = due(lake, DAY, redo=redo, now=datetime(2015, 1, 1, 2, 30, tzinfo=UTC))
         assert found == [FIRST, FIRST + 1]
 
@@ -123,8 +125,8 @@ def test_what_there_is_can_be_done_again(lake: Lake) -> None:
     put(lake, FIRST + 2, Status.MISSING)
     hours = HourRange(FIRST, FIRST + 3)
     assert due(lake, hours) == [FIRST + 3]
-    assert due(lake, hours, redo=Redo.STORED) == [FIRST, FIRST + 1, FIRST + 3]
-    assert due(lake, hours, redo=Redo.ALL) == list(hours)
+    assert due(lake, hours, redo=ReprocessMode.STORED) == [FIRST, FIRST + 1, FIRST + 3]
+    assert due(lake, hours, redo=ReprocessMode.ALL) == list(hours)
 
 
 def test_a_known_hole_is_no_missing_hour(lake: Lake) -> None:
@@ -132,7 +134,7 @@ def test_a_known_hole_is_no_missing_hour(lake: Lake) -> None:
     put(lake, hole, Status.MISSING)
     put(lake, hole + 1, Status.MISSING)
     settled = plan(lake, HourRange(hole, hole + 1), policy=DEFAULT_POLICY, now=NOW).settled
-    assert [report.ending for report in settled] == [Ending.HOLE, Ending.MISSING]
+    assert [report.outcome for report in settled] == [HourOutcome.HOLE, HourOutcome.MISSING]
 
 
 def test_a_manifest_that_cannot_be_read_is_made_anew(lake: Lake) -> None:

@@ -7,63 +7,65 @@ import json
 from hypothesis import given
 from hypothesis import strategies as st
 
-from etl.backfill.summary import Ending, HourReport, Summary
+from etl.backfill.summary import HourOutcome, HourReport, Summary
 from etl.errors import ExitCode, StoreError
 from etl.hours import Hour, HourRange
 
 FIRST = Hour.of(2015, 1, 1, 0)
 
 
-def summary(*endings: Ending, stopped: StoreError | None = None) -> Summary:
+def summary(*outcomes: HourOutcome, stopped: StoreError | None = None) -> Summary:
     reports = [
-        HourReport(hour=FIRST + number, ending=ending, fetched=ending is Ending.STORED, events=10, source_bytes=100)
-        for number, ending in enumerate(endings)
+        HourReport(
+            hour=FIRST + number, outcome=outcome, fetched=outcome is HourOutcome.STORED, events=10, source_bytes=100
+        )
+        for number, outcome in enumerate(outcomes)
     ]
-    hours = HourRange(FIRST, FIRST + max(0, len(endings) - 1))
+    hours = HourRange(FIRST, FIRST + max(0, len(outcomes) - 1))
     return Summary(hours=hours, reports=reports, seconds=1.5, workers=2, stopped=stopped)
 
 
-@given(endings=st.lists(st.sampled_from(Ending), min_size=1, max_size=50))
-def test_no_hour_is_lost_in_the_sums(endings: list[Ending]) -> None:
-    found = summary(*endings)
+@given(outcomes=st.lists(st.sampled_from(HourOutcome), min_size=1, max_size=50))
+def test_no_hour_is_lost_in_the_sums(outcomes: list[HourOutcome]) -> None:
+    found = summary(*outcomes)
     shares = found.shares()
-    assert {ending: share.hours for ending, share in shares.items()} == {
-        ending: endings.count(ending) for ending in Ending if ending in endings
+    assert {outcome: share.hours for outcome, share in shares.items()} == {
+        outcome: outcomes.count(outcome) for outcome in HourOutcome if outcome in outcomes
     }
-    assert sum(share.events for share in shares.values()) == 10 * endings.count(Ending.STORED)
-    assert len(found.left) + sum(share.hours for ending, share in shares.items() if ending.is_fine) == len(endings)
+    assert sum(share.events for share in shares.values()) == 10 * outcomes.count(HourOutcome.STORED)
+    assert len(found.left) + sum(share.hours for outcome, share in shares.items() if outcome.is_fine) == len(outcomes)
     assert bool(found.left) is bool(found.counts())
 
 
-@given(endings=st.lists(st.sampled_from(Ending), min_size=1, max_size=20))
-def test_json_says_the_same(endings: list[Ending]) -> None:
-    found = summary(*endings)
+@given(outcomes=st.lists(st.sampled_from(HourOutcome), min_size=1, max_size=20))
+def test_json_says_the_same(outcomes: list[HourOutcome]) -> None:
+    found = summary(*outcomes)
     said = json.loads(json.dumps(found.as_json()))
     assert said["complete"] is not bool(found.left)
-    assert {name: share["hours"] for name, share in said["endings"].items()} == {
-        ending.value: share.hours for ending, share in found.shares().items()
+    assert {name: share["hours"] for name, share in said["outcomes"].items()} == {
+        outcome.value: share.hours for outcome, share in found.shares().items()
     }
     assert [told["hour"] for told in said["told"]] == [str(report.hour) for report in found.told]
 
 
 def test_an_hour_kept_against_its_source_is_done_but_told() -> None:
-    found = summary(Ending.STORED, Ending.KEPT)
+    found = summary(HourOutcome.STORED, HourOutcome.KEPT)
     assert found.left == []
-    assert [report.ending for report in found.told] == [Ending.KEPT]
+    assert [report.outcome for report in found.told] == [HourOutcome.KEPT]
 
 
 def test_what_was_given_up_is_not_complete() -> None:
-    said = summary(Ending.STORED, stopped=StoreError("the disk is full")).as_json()
+    said = summary(HourOutcome.STORED, stopped=StoreError("the disk is full")).as_json()
     assert (said["complete"], said["stopped"]) == (False, "the disk is full")
 
 
 def test_the_counts_are_words() -> None:
-    found = summary(Ending.MISSING, Ending.STORED, Ending.FAILED, Ending.MISSING)
+    found = summary(HourOutcome.MISSING, HourOutcome.STORED, HourOutcome.FAILED, HourOutcome.MISSING)
     assert found.counts() == "2 missing, 1 failed"
 
 
 def failed(reason: str, code: ExitCode = ExitCode.SOURCE_UNREACHABLE) -> str | None:
-    return HourReport(hour=FIRST, ending=Ending.FAILED, reason=reason, code=code).cause
+    return HourReport(hour=FIRST, outcome=HourOutcome.FAILED, reason=reason, code=code).cause
 
 
 @given(numbers=st.integers(0, 10**12), others=st.integers(0, 10**12), hours=st.integers(0, 100_000))
@@ -85,4 +87,4 @@ def test_another_status_of_a_server_is_another_cause(one: int, other: int) -> No
 def test_digests_and_exit_codes_are_told_apart_as_they_should() -> None:
     assert failed(f"received SHA-256 {'a1' * 32}") == failed(f"received SHA-256 {'b2' * 32}")
     assert failed("no answer") != failed("no answer", ExitCode.STORE_FAILED)
-    assert HourReport(hour=FIRST, ending=Ending.MISSING, reason="404 at every source").cause is None
+    assert HourReport(hour=FIRST, outcome=HourOutcome.MISSING, reason="404 at every source").cause is None

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from rich.console import Console
 from structlog.testing import capture_logs
 
-from etl.backfill.summary import Ending, HourReport
+from etl.backfill.summary import HourOutcome, HourReport
 from etl.backfill.worker_pool import Progress
 from etl.cli.progress import (
     BarsWatch,
@@ -141,26 +141,30 @@ def test_on_a_terminal_progress_is_a_bar() -> None:
         assert isinstance(watch, BarWatch)
 
 
-def _report(number: int, ending: Ending, *, events: int = 0) -> HourReport:
-    return HourReport(hour=FIRST + number, ending=ending, reason="for some reason", events=events)
+def _report(number: int, outcome: HourOutcome, *, events: int = 0) -> HourReport:
+    return HourReport(hour=FIRST + number, outcome=outcome, reason="for some reason", events=events)
 
 
 @given(
-    endings=st.lists(st.tuples(st.sampled_from(Ending), st.booleans(), st.floats(0, 30)), min_size=1, max_size=30),
+    outcomes=st.lists(
+        st.tuples(st.sampled_from(HourOutcome), st.booleans(), st.floats(0, 30)), min_size=1, max_size=30
+    ),
 )
-def test_of_many_hours_lines_count_all_that_will_not_come_again(endings: list[tuple[Ending, bool, float]]) -> None:
+def test_of_many_hours_lines_count_all_that_will_not_come_again(
+    outcomes: list[tuple[HourOutcome, bool, float]],
+) -> None:
     clock = Clock()
     with capture_logs() as logged:
-        watch = LogManyWatch("a range", len(endings), clock=clock, every=10.0)
+        watch = LogManyWatch("a range", len(outcomes), clock=clock, every=10.0)
         done = 0
-        for number, (ending, again, seconds) in enumerate(endings):
+        for number, (outcome, again, seconds) in enumerate(outcomes):
             watch.begun(FIRST + number)
             clock.now += seconds
             before = len(logged)
-            watch.ended(_report(number, ending, events=10), again=again)
+            watch.ended(_report(number, outcome, events=10), again=again)
             done += not again
             told = [line for line in logged[before:] if line["event"] == "hour not complete"]
-            assert len(told) == (not ending.is_fine)
+            assert len(told) == (not outcome.is_fine)
             for line in logged[before:]:
                 if line["event"] == "progress":
                     assert (line["done"], line["events"]) == (done, 10 * (number + 1))
@@ -173,7 +177,7 @@ def test_of_many_hours_the_time_left_follows_from_those_done() -> None:
         watch.begun(FIRST)
         watch.begun(FIRST + 1)
         clock.now += 20
-        watch.ended(_report(0, Ending.STORED, events=7), again=False)
+        watch.ended(_report(0, HourOutcome.STORED, events=7), again=False)
 
     assert logged[-1] == {
         "event": "progress",
@@ -195,8 +199,8 @@ def test_on_a_terminal_the_range_and_each_running_hour_have_a_line() -> None:
         watch.begun(FIRST)
         watch.begun(FIRST + 1)
         watch.progressed(Progress(hour=FIRST, received=1_000_000, size=2_000_000, events=5_678))
-        watch.ended(_report(1, Ending.STORED), again=False)
-        watch.ended(_report(1, Ending.STORED), again=False)  # Twice does no harm.
+        watch.ended(_report(1, HourOutcome.STORED), again=False)
+        watch.ended(_report(1, HourOutcome.STORED), again=False)  # Twice does no harm.
 
     text = screen.getvalue()
     assert "1.0/2.0 MB" in text

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from etl.coverage.retry_schedule import DEFAULT_POLICY, TryPolicy, next_try
+from etl.coverage.retry_schedule import DEFAULT_POLICY, RetrySchedule, next_try
 from etl.hours import FIRST_HOUR, Hour
 from etl.lake.manifest import Manifest, Status
 
@@ -83,7 +83,7 @@ def test_no_try_before_the_hour_is_over_and_none_put_off_for_longer_than_a_week(
     assert due >= end
     # Whatever the clock said when it was noted: from now on it is a week at most.
     assert due <= max(now, end) + timedelta(days=7)
-    later = next_try(hour, manifest, TryPolicy(weekly_wait=timedelta(days=14)), now)
+    later = next_try(hour, manifest, RetrySchedule(weekly_wait=timedelta(days=14)), now)
     assert later is not None
     assert later >= due
 

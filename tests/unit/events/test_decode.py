@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from etl.archive.damage import Damage, Reason
+from etl.archive.damage import Damage, DamageReason
 from etl.archive.documents import blocks
 from etl.events import decode
 from etl.events.columns import PARQUET_SCHEMA
@@ -99,7 +99,7 @@ def test_rows_and_damages_do_not_depend_on_the_blocks(lines: list[bytes], size: 
 @given(st.lists(texts.records(), max_size=6))
 def test_no_record_is_lost_or_changed(records: list[str]) -> None:
     reading = Reading([b"".join(record.encode().replace(b"\r", b" ") + b"\n" for record in records)])
-    assert {damage.reason for damage in reading.damages} <= {Reason.DUPLICATE_KEYS}
+    assert {damage.reason for damage in reading.damages} <= {DamageReason.DUPLICATE_KEYS}
     rebuilt = [texts.meaning(rebuild(row)) for row in reading.rows]
     wanted = list(map(texts.meaning, records))
     assert len(rebuilt) == len(wanted)
@@ -112,9 +112,9 @@ def test_what_is_no_event_is_reported_with_its_place() -> None:
     reading = Reading([LINE + bad + LINE + b"\0\0" + LINE + b"[1]\n"])
     assert reading.ids == ["7", "7", "7"]
     assert [(damage.reason, damage.offset) for damage in reading.damages] == [
-        (Reason.CUT_DOCUMENT, len(LINE)),
-        (Reason.NUL_BYTES, 2 * len(LINE) + len(bad)),
-        (Reason.NOT_AN_EVENT, 3 * len(LINE) + len(bad) + 2),
+        (DamageReason.CUT_DOCUMENT, len(LINE)),
+        (DamageReason.NUL_BYTES, 2 * len(LINE) + len(bad)),
+        (DamageReason.NOT_AN_EVENT, 3 * len(LINE) + len(bad) + 2),
     ]
 
 
@@ -122,7 +122,7 @@ def test_bytes_that_are_not_utf8_are_mended_and_reported() -> None:
     reading = Reading([LINE.replace(b"started", b"st\xffrted") + LINE])
     assert sorted(row["payload"] for row in reading.rows) == ['{"action":"started"}', '{"action":"st\ufffdrted"}']
     (damage,) = reading.damages
-    assert (damage.reason, damage.kept) == (Reason.INVALID_UTF8, True)
+    assert (damage.reason, damage.kept) == (DamageReason.INVALID_UTF8, True)
 
 
 def test_documents_glued_together_are_parted() -> None:

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from etl.archive.damage import Reason
+from etl.archive.damage import DamageReason
 from etl.archive.splitting import split
 from etl.events.native.scanner import load_scanner
 from tests.unit.archive.builders import EVENTS, events
@@ -73,5 +73,5 @@ def test_the_objects_in_the_rest_of_a_cut_document_are_no_events() -> None:
     pretty = json.dumps({"id": "2", "actor": {"id": 1}, "repo": {"id": 2}}, indent=1).encode()
     text = EVENT + b"\n" + pretty.replace(b'"actor":', b'"actor') + b"\n" + EVENT
     parts = split(text, is_last=True).parts
-    assert [part.reason for part in parts] == [None, Reason.CUT_DOCUMENT, None]
+    assert [part.reason for part in parts] == [None, DamageReason.CUT_DOCUMENT, None]
     assert parts[1].lost == 1

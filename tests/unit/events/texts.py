@@ -8,8 +8,8 @@ from typing import Any
 from hypothesis import strategies as st
 from hypothesis.strategies import SearchStrategy
 
-from etl.archive.damage import Damage, Reason
-from etl.archive.documents import Document, salvage
+from etl.archive.damage import Damage, DamageReason
+from etl.archive.documents import Document, recover_documents
 
 EVENT_KEYS = (
     *("id", "type", "actor", "repo", "payload", "public", "created_at", "org"),
@@ -90,8 +90,8 @@ def document(record: str | bytes) -> Document:
     """Reads one record that is sound, but may have a key twice."""
     line = record.encode() if isinstance(record, str) else record
     damages: list[Damage] = []
-    (found,) = salvage(line, 0, damages.append)
-    assert {damage.reason for damage in damages} <= {Reason.DUPLICATE_KEYS}
+    (found,) = recover_documents(line, 0, damages.append)
+    assert {damage.reason for damage in damages} <= {DamageReason.DUPLICATE_KEYS}
     return found
 
 

@@ -14,7 +14,7 @@ from etl.hours import Hour
 from etl.lake.manifest import (
     MANIFEST_VERSION,
     Content,
-    Damage,
+    DamageCounts,
     FileFacts,
     Manifest,
     Replaced,
@@ -57,7 +57,7 @@ _CONTENT = st.builds(
     types=st.dictionaries(_TEXT, _COUNT, max_size=3),
     first_created_at=st.none() | _INSTANT,
     last_created_at=st.none() | _INSTANT,
-    damage=st.lists(st.builds(Damage, reason=_TEXT, count=_COUNT, bytes=_COUNT), max_size=2),
+    damage=st.lists(st.builds(DamageCounts, reason=_TEXT, count=_COUNT, bytes=_COUNT), max_size=2),
     quarantine_file=st.none() | _FILE,
     schema_version=_COUNT,
     emails=_TEXT,

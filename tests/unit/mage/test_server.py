@@ -14,16 +14,16 @@ import pytest
 
 from etl.errors import StoreError, UsageError
 from etl.mage import server
-from etl.mage.server import OWNER, Plan, find_project, prepare
+from etl.mage.server import OWNER, ServerOptions, find_project, prepare
 
 
 @pytest.fixture
-def plan(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Plan:
+def plan(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> ServerOptions:
     program = tmp_path / "bin" / "mage"
     program.parent.mkdir()
     program.touch()
     monkeypatch.setattr("sys.executable", str(program.with_name("python")))
-    return Plan(project=find_project(), folder=tmp_path / "server", port=free_port(), spool=tmp_path / "spool")
+    return ServerOptions(project=find_project(), folder=tmp_path / "server", port=free_port(), spool=tmp_path / "spool")
 
 
 def free_port() -> int:
@@ -33,7 +33,7 @@ def free_port() -> int:
         return port
 
 
-def test_what_makes_it_safe_cannot_be_turned_round(plan: Plan) -> None:
+def test_what_makes_it_safe_cannot_be_turned_round(plan: ServerOptions) -> None:
     given = {
         "REQUIRE_USER_AUTHENTICATION": "0",
         "TZ": "Europe/Berlin",
@@ -57,7 +57,7 @@ def test_what_makes_it_safe_cannot_be_turned_round(plan: Plan) -> None:
     ]
 
 
-def test_without_schedules_pipelines_can_be_edited_in_place_and_no_trigger_fires(plan: Plan) -> None:
+def test_without_schedules_pipelines_can_be_edited_in_place_and_no_trigger_fires(plan: ServerOptions) -> None:
     ready = prepare(plan, {})
     assert ready.environment["ENV"] == "dev"
     assert "DISABLE_NOTEBOOK_EDIT_ACCESS" not in ready.environment
@@ -65,7 +65,7 @@ def test_without_schedules_pipelines_can_be_edited_in_place_and_no_trigger_fires
     assert ready.command[4] == str(plan.project)
 
 
-def test_the_secrets_are_made_once_and_kept_from_others(plan: Plan) -> None:
+def test_the_secrets_are_made_once_and_kept_from_others(plan: ServerOptions) -> None:
     first, second = prepare(plan, {}), prepare(plan, {})
     assert first.environment["JWT_SECRET"] == second.environment["JWT_SECRET"]
     assert len(first.environment["JWT_SECRET"]) >= 32
@@ -75,7 +75,7 @@ def test_the_secrets_are_made_once_and_kept_from_others(plan: Plan) -> None:
     assert other.environment["JWT_SECRET"] != first.environment["JWT_SECRET"]
 
 
-def test_a_password_is_made_until_there_is_an_owner_and_mages_own_never_used(plan: Plan) -> None:
+def test_a_password_is_made_until_there_is_an_owner_and_mages_own_never_used(plan: ServerOptions) -> None:
     first, second = prepare(plan, {}), prepare(plan, {})
     assert first.new_password is not None
     assert first.new_password == first.environment["DEFAULT_OWNER_PASSWORD"]
@@ -89,7 +89,7 @@ def test_a_password_is_made_until_there_is_an_owner_and_mages_own_never_used(pla
     assert third.environment["DEFAULT_OWNER_PASSWORD"] not in {"", "admin"}
 
 
-def test_secrets_of_the_environment_win(plan: Plan) -> None:
+def test_secrets_of_the_environment_win(plan: ServerOptions) -> None:
     given = {"JWT_SECRET": "theirs", "DEFAULT_OWNER_PASSWORD": "theirs", "MAGE_PUBLIC_HOST": "https://mage.example.org"}
     ready = prepare(plan, given)
     assert {name: ready.environment[name] for name in given} == given
@@ -97,7 +97,7 @@ def test_secrets_of_the_environment_win(plan: Plan) -> None:
     assert ready.environment["DEFAULT_OWNER_EMAIL"] == OWNER
 
 
-def test_another_database_wants_the_password_from_the_environment(plan: Plan) -> None:
+def test_another_database_wants_the_password_from_the_environment(plan: ServerOptions) -> None:
     given = {"MAGE_DATABASE_CONNECTION_URL": "postgresql+psycopg2://mage@db/mage"}
     with pytest.raises(UsageError, match="DEFAULT_OWNER_PASSWORD is not set"):
         prepare(plan, given)
@@ -105,7 +105,7 @@ def test_another_database_wants_the_password_from_the_environment(plan: Plan) ->
     assert ready.environment["MAGE_DATABASE_CONNECTION_URL"] == given["MAGE_DATABASE_CONNECTION_URL"]
 
 
-def test_in_production_the_project_is_a_fresh_copy(plan: Plan) -> None:
+def test_in_production_the_project_is_a_fresh_copy(plan: ServerOptions) -> None:
     prepare(replace(plan, schedules=True), {})
     copy = plan.folder / "mage_pipeline"
     (copy / "metadata.yaml").write_text("edited: true")
@@ -115,7 +115,7 @@ def test_in_production_the_project_is_a_fresh_copy(plan: Plan) -> None:
     assert not (copy / "pipelines" / "mine").exists()
 
 
-def test_a_start_empties_the_spool(plan: Plan) -> None:
+def test_a_start_empties_the_spool(plan: ServerOptions) -> None:
     left = plan.spool / "7" / "2015-01-01-15" / "2015-01-01-15.json.gz"
     left.parent.mkdir(parents=True)
     left.touch()
@@ -123,7 +123,7 @@ def test_a_start_empties_the_spool(plan: Plan) -> None:
     assert list(plan.spool.iterdir()) == []
 
 
-def test_a_taken_port_is_refused(plan: Plan) -> None:
+def test_a_taken_port_is_refused(plan: ServerOptions) -> None:
     with socket.socket() as other:
         other.bind(("127.0.0.1", plan.port))
         other.listen()
@@ -131,14 +131,14 @@ def test_a_taken_port_is_refused(plan: Plan) -> None:
             prepare(plan, {})
 
 
-def test_without_mage_it_says_how_to_get_it(plan: Plan, tmp_path: Path) -> None:
+def test_without_mage_it_says_how_to_get_it(plan: ServerOptions, tmp_path: Path) -> None:
     (tmp_path / "bin" / "mage").unlink()
     with pytest.raises(UsageError, match="Mage is not installed") as refusal:
         prepare(plan, {})
     assert ".[mage]" in str(refusal.value.hint)
 
 
-def test_two_servers_never_work_with_one_folder(plan: Plan, tmp_path: Path) -> None:
+def test_two_servers_never_work_with_one_folder(plan: ServerOptions, tmp_path: Path) -> None:
     # In the place of Python with Mage, something that stays.
     program = tmp_path / "bin" / "python"
     program.write_text("#!/bin/sh\nexec sleep 30\n")
@@ -154,14 +154,14 @@ def test_two_servers_never_work_with_one_folder(plan: Plan, tmp_path: Path) -> N
     assert process.poll() is not None
 
 
-def test_a_variable_that_is_set_to_nothing_is_not_set(plan: Plan) -> None:
+def test_a_variable_that_is_set_to_nothing_is_not_set(plan: ServerOptions) -> None:
     ready = prepare(plan, {"JWT_SECRET": "", "MAGE_DATABASE_CONNECTION_URL": "", "MAGE_SLACK_WEBHOOK_URL": ""})
     assert len(ready.environment["JWT_SECRET"]) >= 32
     assert ready.environment["MAGE_DATABASE_CONNECTION_URL"].startswith("sqlite:///")
     assert ready.environment["MAGE_SLACK_WEBHOOK_URL"] == ""
 
 
-def test_a_folder_that_cannot_be_is_told(plan: Plan, tmp_path: Path) -> None:
+def test_a_folder_that_cannot_be_is_told(plan: ServerOptions, tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with (
         pytest.raises(StoreError, match="cannot be written"),
@@ -170,7 +170,7 @@ def test_a_folder_that_cannot_be_is_told(plan: Plan, tmp_path: Path) -> None:
         pytest.fail("it was not refused")
 
 
-def test_the_log_keeps_the_noise_and_its_end_is_told(plan: Plan, tmp_path: Path) -> None:
+def test_the_log_keeps_the_noise_and_its_end_is_told(plan: ServerOptions, tmp_path: Path) -> None:
     program = tmp_path / "bin" / "python"
     program.write_text("#!/bin/sh\nseq 1000\necho the reason >&2\nexit 3\n")
     program.chmod(0o755)
@@ -192,7 +192,7 @@ def test_a_folder_that_is_no_project_is_told(tmp_path: Path, monkeypatch: pytest
     assert find_project() == Path(server.__file__).parents[2] / "mage_pipeline"
 
 
-def test_logs_and_outputs_of_old_runs_go_and_those_of_a_running_backfill_stay(plan: Plan) -> None:
+def test_logs_and_outputs_of_old_runs_go_and_those_of_a_running_backfill_stay(plan: ServerOptions) -> None:
     prepare(plan, {})
     data = plan.folder / "data" / "mage_pipeline" / "pipelines" / "gharchive_hour"
     # Both are named by the hour they are for; only one of them was written long ago.

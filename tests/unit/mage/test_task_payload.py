@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 import pytest
 
 from etl.errors import UsageError
-from etl.mage.task_payload import Origin, Parcel, State, parcel_of
+from etl.mage.task_payload import Origin, State, TaskPayload, read_task_payload
 
 ORIGIN = Origin(
     source="https://data.gharchive.org",
@@ -20,13 +20,13 @@ ORIGIN = Origin(
     companion=False,
     event_count=None,
 )
-PARCEL = Parcel(
+PARCEL = TaskPayload(
     hour="2015-01-01-15", run="12", state=State.FETCHED, started_at=datetime(2026, 1, 1, tzinfo=UTC), origin=ORIGIN
 )
 
 
 def test_it_survives_the_way_through_json() -> None:
-    assert parcel_of(json.loads(json.dumps(PARCEL.as_dict()))) == PARCEL
+    assert read_task_payload(json.loads(json.dumps(PARCEL.as_dict()))) == PARCEL
 
 
 @pytest.mark.parametrize(
@@ -45,10 +45,10 @@ def test_it_survives_the_way_through_json() -> None:
 )
 def test_what_could_lead_elsewhere_is_refused(changed: dict[str, object]) -> None:
     with pytest.raises(UsageError):
-        parcel_of(PARCEL.as_dict() | changed)
+        read_task_payload(PARCEL.as_dict() | changed)
 
 
 @pytest.mark.parametrize("value", [None, [], "2015-01-01-15", {}])
 def test_what_is_no_parcel_is_refused(value: object) -> None:
-    with pytest.raises(UsageError, match="no parcel"):
-        parcel_of(value)
+    with pytest.raises(UsageError, match="no payload"):
+        read_task_payload(value)

@@ -13,14 +13,14 @@ from hypothesis import strategies as st
 
 from etl.errors import UsageError
 from etl.hours import Hour
-from etl.practice.faults import KINDS, AnyFault, Fault, NotFound, Plan, ServerError, Shrunk, parse_plan, read_plan
+from etl.practice.faults import KINDS, AnyFault, Fault, FaultPlan, NotFound, ServerError, Shrunk, parse_plan, read_plan
 
 HOUR: Final = Hour.of(2015, 1, 1, 15)
 PAGE: Final = Path(__file__).parents[3] / "docs/practice.md"
 
 hours: Final = st.integers(0, 120_000).map(lambda step: Hour.of(2011, 2, 12, 0) + step)
 plans: Final = st.builds(
-    Plan,
+    FaultPlan,
     seed=st.integers(0, 1 << 40),
     order=st.sampled_from(("plan", "shuffled")),
     faults=st.lists(
@@ -105,14 +105,14 @@ def test_a_file_that_is_not_there_is_refused(tmp_path: Path) -> None:
 
 
 @given(plans, hours)
-def test_the_same_plan_means_the_same(plan: Plan, hour: Hour) -> None:
-    again = msgspec.yaml.decode(msgspec.yaml.encode(plan), type=Plan)
+def test_the_same_plan_means_the_same(plan: FaultPlan, hour: Hour) -> None:
+    again = msgspec.yaml.decode(msgspec.yaml.encode(plan), type=FaultPlan)
     assert again == plan
     assert again.of(hour) == plan.of(hour)
 
 
 @given(plans, hours)
-def test_each_fault_strikes_as_often_as_it_says_or_not_at_all(plan: Plan, hour: Hour) -> None:
+def test_each_fault_strikes_as_often_as_it_says_or_not_at_all(plan: FaultPlan, hour: Hour) -> None:
     turns = plan.of(hour)
     length = 0
     for fault in set(plan.faults):
@@ -126,7 +126,7 @@ def test_each_fault_strikes_as_often_as_it_says_or_not_at_all(plan: Plan, hour: 
 
 @given(st.integers(0, 1000), st.floats(0.1, 0.9))
 def test_a_share_is_that_share_of_the_hours(seed: int, share: float) -> None:
-    plan = Plan(seed=seed, faults=(ServerError(share=share),))
+    plan = FaultPlan(seed=seed, faults=(ServerError(share=share),))
     struck = sum(bool(plan.of(HOUR + step)) for step in range(1000))
     assert abs(struck / 1000 - share) < 0.1
 
@@ -135,8 +135,8 @@ def test_a_share_is_that_share_of_the_hours(seed: int, share: float) -> None:
 def test_a_fault_for_some_hours_leaves_the_rest_of_the_plan_alone(hour: Hour) -> None:
     faults = (NotFound(share=0.5), ServerError(share=0.5), Shrunk(share=0.5))
     elsewhere = (faults[0], ServerError(share=0.5, hours=("2015-06-01-0",)), faults[2])
-    without = tuple(fault for fault in Plan(faults=faults).of(hour) if not isinstance(fault, ServerError))
-    with_one = tuple(fault for fault in Plan(faults=elsewhere).of(hour) if not isinstance(fault, ServerError))
+    without = tuple(fault for fault in FaultPlan(faults=faults).of(hour) if not isinstance(fault, ServerError))
+    with_one = tuple(fault for fault in FaultPlan(faults=elsewhere).of(hour) if not isinstance(fault, ServerError))
     assert with_one == without
 
 

@@ -13,10 +13,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from etl.errors import BatchError, EtlError, ExitCode, IncompleteError, StoreError, UsageError
-from etl.spark.dataproc import Cost, JobName, Order, Place, last_word, new_name, request_of
+from etl.spark.dataproc import Cost, DataprocTarget, JobName, Order, last_word, new_name, request_of
 
 ROOT: Final = Path(__file__).parents[3]
-PLACE: Final = Place(project="my-project", region="us-central1", image="image")
+PLACE: Final = DataprocTarget(project="my-project", region="us-central1", image="image")
 JOBS: Final[tuple[JobName, ...]] = ("build", "backfill")
 
 

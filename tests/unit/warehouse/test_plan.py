@@ -4,7 +4,7 @@ from datetime import date
 
 from etl.warehouse.lake_inputs import DayInput, Days
 from etl.warehouse.models import LAKE_EVENTS, by_name, models
-from etl.warehouse.plan import Input, Piece, Reason, after, pieces
+from etl.warehouse.plan import BuildReason, Input, PartitionTask, partition_tasks, predicted_state
 from etl.warehouse.table_state import ALL, Built, TableState
 
 MODELS = by_name(models())
@@ -16,51 +16,57 @@ def lake(**days: str) -> dict[str, Input]:
     return {LAKE_EVENTS: Input.of_lake({day: DayInput(version, (day,), 100) for day, version in named.items()})}
 
 
-def made(found: list[Piece], state: TableState, *, lineage: str = "line") -> TableState:
-    """The state after some pieces were built."""
-    for piece in found:
-        if piece.reason is Reason.GONE:
-            state.partitions.pop(piece.partition, None)
+def made(found: list[PartitionTask], state: TableState, *, lineage: str = "line") -> TableState:
+    """The state after some partition tasks were built."""
+    for task in found:
+        if task.reason is BuildReason.GONE:
+            state.partitions.pop(task.partition, None)
         else:
-            state.partitions[piece.partition] = Built(
-                fingerprint=piece.fingerprint, generation="g", rows=1, bytes=10, lineage=lineage
+            state.partitions[task.partition] = Built(
+                fingerprint=task.fingerprint, generation="g", rows=1, bytes=10, lineage=lineage
             )
     return state
 
 
-def reasons(found: list[Piece]) -> dict[str, Reason]:
-    return {piece.partition: piece.reason for piece in found}
+def reasons(found: list[PartitionTask]) -> dict[str, BuildReason]:
+    return {task.partition: task.reason for task in found}
 
 
 def test_a_day_is_built_when_it_is_new_or_one_of_its_hours_is() -> None:
-    first = pieces(EVENTS, lake(d2019_01_01="a", d2019_01_02="b"), TableState(), [], Days(), full=False)
-    assert reasons(first) == {"2019-01-01": Reason.NEW, "2019-01-02": Reason.NEW}
-    assert sum(piece.bytes for piece in first) == 200
+    first = partition_tasks(EVENTS, lake(d2019_01_01="a", d2019_01_02="b"), TableState(), [], Days(), full=False)
+    assert reasons(first) == {"2019-01-01": BuildReason.NEW, "2019-01-02": BuildReason.NEW}
+    assert sum(task.bytes for task in first) == 200
     state = made(first, TableState())
-    again = pieces(EVENTS, lake(d2019_01_01="a", d2019_01_02="c"), state, [], Days(), full=False)
-    assert reasons(again) == {"2019-01-02": Reason.CHANGED}
+    again = partition_tasks(EVENTS, lake(d2019_01_01="a", d2019_01_02="c"), state, [], Days(), full=False)
+    assert reasons(again) == {"2019-01-02": BuildReason.CHANGED}
 
 
 def test_a_changed_model_is_built_anew() -> None:
     inputs = lake(d2019_01_01="a")
-    state = made(pieces(EVENTS, inputs, TableState(), [], Days(), full=False), TableState())
+    state = made(partition_tasks(EVENTS, inputs, TableState(), [], Days(), full=False), TableState())
     changed = EVENTS.model_copy(update={"query": EVENTS.query.replace("[bot]", "[robot]")})
-    assert reasons(pieces(changed, inputs, state, [], Days(), full=False)) == {"2019-01-01": Reason.CHANGED}
-    assert pieces(EVENTS, inputs, state, [], Days(), full=False) == []
-    assert reasons(pieces(EVENTS, inputs, state, [], Days(), full=True)) == {"2019-01-01": Reason.FULL}
+    assert reasons(partition_tasks(changed, inputs, state, [], Days(), full=False)) == {
+        "2019-01-01": BuildReason.CHANGED
+    }
+    assert partition_tasks(EVENTS, inputs, state, [], Days(), full=False) == []
+    assert reasons(partition_tasks(EVENTS, inputs, state, [], Days(), full=True)) == {"2019-01-01": BuildReason.FULL}
 
 
 def test_what_has_no_events_any_more_goes_and_so_does_what_nobody_knows() -> None:
-    state = made(pieces(EVENTS, lake(d2019_01_01="a"), TableState(), [], Days(), full=False), TableState())
-    found = pieces(EVENTS, lake(d2019_01_02="b"), state, ["2018-12-31"], Days(), full=False)
-    assert reasons(found) == {"2019-01-02": Reason.NEW, "2018-12-31": Reason.GONE, "2019-01-01": Reason.GONE}
+    state = made(partition_tasks(EVENTS, lake(d2019_01_01="a"), TableState(), [], Days(), full=False), TableState())
+    found = partition_tasks(EVENTS, lake(d2019_01_02="b"), state, ["2018-12-31"], Days(), full=False)
+    assert reasons(found) == {
+        "2019-01-02": BuildReason.NEW,
+        "2018-12-31": BuildReason.GONE,
+        "2019-01-01": BuildReason.GONE,
+    }
 
 
 def test_days_that_are_not_asked_for_are_left_alone() -> None:
-    state = made(pieces(EVENTS, lake(d2019_01_01="a"), TableState(), [], Days(), full=False), TableState())
+    state = made(partition_tasks(EVENTS, lake(d2019_01_01="a"), TableState(), [], Days(), full=False), TableState())
     asked = Days(date(2019, 1, 2), date(2019, 1, 3))
-    found = pieces(EVENTS, lake(d2019_01_02="b", d2019_01_04="c"), state, ["2018-12-31"], asked, full=False)
-    assert reasons(found) == {"2019-01-02": Reason.NEW}
+    found = partition_tasks(EVENTS, lake(d2019_01_02="b", d2019_01_04="c"), state, ["2018-12-31"], asked, full=False)
+    assert reasons(found) == {"2019-01-02": BuildReason.NEW}
 
 
 def daily(**versions: tuple[str, str]) -> dict[str, Input]:
@@ -77,21 +83,27 @@ def daily(**versions: tuple[str, str]) -> dict[str, Input]:
 def merged(inputs: dict[str, Input]) -> TableState:
     """A merge that has taken in all of this."""
     there = inputs["names_daily"]
-    state = made(pieces(NAMES, inputs, TableState(), [], Days(), full=False), TableState(definition=NAMES.fingerprint))
+    state = made(
+        partition_tasks(NAMES, inputs, TableState(), [], Days(), full=False), TableState(definition=NAMES.fingerprint)
+    )
     state.taken = {day: (version, there.lineages[day]) for day, version in there.fingerprints.items()}
     return state
 
 
-def only(found: list[Piece]) -> Piece:
-    (piece,) = found
-    return piece
+def only(found: list[PartitionTask]) -> PartitionTask:
+    (task,) = found
+    return task
 
 
 def test_a_merge_takes_in_what_is_new_alone() -> None:
     state = merged(daily(d2019_01_01=("a", "x"), d2019_01_02=("b", "y")))
     inputs = daily(d2019_01_01=("a", "x"), d2019_01_02=("c", "y"), d2019_01_03=("d", "z"))
-    piece = only(pieces(NAMES, inputs, state, [], Days(), full=False))
-    assert (piece.partition, piece.onto, piece.reads) == (ALL, True, {"names_daily": ("2019-01-02", "2019-01-03")})
+    task = only(partition_tasks(NAMES, inputs, state, [], Days(), full=False))
+    assert (task.partition, task.incremental, task.reads) == (
+        ALL,
+        True,
+        {"names_daily": ("2019-01-02", "2019-01-03")},
+    )
 
 
 def test_a_merge_begins_anew_when_something_was_taken_back() -> None:
@@ -100,28 +112,28 @@ def test_a_merge_begins_anew_when_something_was_taken_back() -> None:
         daily(d2019_01_01=("a", "x"), d2019_01_02=("c", "other line")),
         daily(d2019_01_01=("a", "x")),
     ):
-        piece = only(pieces(NAMES, inputs, state, [], Days(), full=False))
-        assert not piece.onto
-        assert piece.reads == {"names_daily": tuple(inputs["names_daily"].fingerprints)}
+        task = only(partition_tasks(NAMES, inputs, state, [], Days(), full=False))
+        assert not task.incremental
+        assert task.reads == {"names_daily": tuple(inputs["names_daily"].fingerprints)}
 
 
 def test_a_merge_begins_anew_when_its_model_changed_or_its_file_is_lost() -> None:
     inputs = daily(d2019_01_01=("a", "x"))
     state = merged(inputs)
     changed = NAMES.model_copy(update={"query": NAMES.query + "-- else"})
-    assert not only(pieces(changed, inputs, state, [], Days(), full=False)).onto
-    assert not only(pieces(NAMES, inputs, state, [], Days(), full=True)).onto
+    assert not only(partition_tasks(changed, inputs, state, [], Days(), full=False)).incremental
+    assert not only(partition_tasks(NAMES, inputs, state, [], Days(), full=True)).incremental
     state.partitions.clear()
-    assert not only(pieces(NAMES, inputs, state, [], Days(), full=False)).onto
+    assert not only(partition_tasks(NAMES, inputs, state, [], Days(), full=False)).incremental
 
 
 def test_what_comes_after_a_piece_is_planned_with_it() -> None:
     there = Input({"2019-01-01": "a"}, {"2019-01-01": 5}, {"2019-01-01": "x"})
-    piece = Piece(NAMES_DAILY, "2019-01-02", Reason.NEW, "b", {}, onto=False, bytes=7)
-    grown = after(piece, there)
+    task = PartitionTask(NAMES_DAILY, "2019-01-02", BuildReason.NEW, "b", {}, incremental=False, bytes=7)
+    grown = predicted_state(task, there)
     assert grown.fingerprints == {"2019-01-01": "a", "2019-01-02": "b"}
     # How large it will be is not known before.
     assert grown.sizes == {"2019-01-01": 5, "2019-01-02": 0}
-    gone = Piece(NAMES_DAILY, "2019-01-01", Reason.GONE, "", {}, onto=False, bytes=0)
-    assert after(gone, grown).fingerprints == {"2019-01-02": "b"}
+    gone = PartitionTask(NAMES_DAILY, "2019-01-01", BuildReason.GONE, "", {}, incremental=False, bytes=0)
+    assert predicted_state(gone, grown).fingerprints == {"2019-01-02": "b"}
     assert there.fingerprints == {"2019-01-01": "a"}

@@ -46,7 +46,7 @@ def test_the_state_counts_only_for_the_files_it_was_written_for(
     for partition in ("2019-01-01", "2019-01-02"):
         state.partitions[partition] = published(warehouse, partition, b"one", folder)
     state.partitions["2019-01-03"] = state.partitions["2019-01-01"]
-    warehouse.remember("names", state)
+    warehouse.save_state("names", state)
     assert set(warehouse.state("names")[0].partitions) == {"2019-01-01", "2019-01-02"}
     published(warehouse, "2019-01-02", b"two", folder)
     assert set(warehouse.state("names")[0].partitions) == {"2019-01-01"}
@@ -95,7 +95,7 @@ def test_a_copy_of_a_file_is_known_again_by_its_bytes(
         built = published(warehouse, day, day.encode(), folder)
         state.partitions[day] = msgspec.structs.replace(built, sha256=sha256(day.encode()).hexdigest())
     state.partitions[days[3]] = msgspec.structs.replace(state.partitions[days[3]], sha256="")
-    warehouse.remember("names", state)
+    warehouse.save_state("names", state)
     copy = Warehouse.at(str(tmp_path_factory.mktemp("elsewhere") / "copy"))
     shutil.copytree(warehouse.address, copy.address)
     Path(copy.store.url(partition_key("names", days[2]))).write_bytes(b"2019-01-0x")

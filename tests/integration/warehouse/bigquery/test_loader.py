@@ -13,7 +13,7 @@ import pytest
 from etl.errors import StoreError, UsageError
 from etl.hours import Hour
 from etl.lake.lake import Lake
-from etl.warehouse.bigquery.builder import Place
+from etl.warehouse.bigquery.builder import BigQueryTarget
 from etl.warehouse.bigquery.dataset import Dataset
 from etl.warehouse.bigquery.loader import Loaded, load, steps
 from etl.warehouse.bigquery.schema_sync import ensure
@@ -31,7 +31,7 @@ FIRST: Final = Hour.of(2019, 1, 2, 3)
 class Home:
     """A lake in a folder, a warehouse in a bucket, and a dataset."""
 
-    def __init__(self, folder: Path, place: Place) -> None:
+    def __init__(self, folder: Path, place: BigQueryTarget) -> None:
         self.folder = folder
         self.place = place
         self.lake = Lake.at(str(folder / "lake"))
@@ -51,7 +51,7 @@ class Home:
 
 
 @pytest.fixture
-def home(tmp_path: Path, place: Place, google: BigQuery) -> Iterator[Home]:
+def home(tmp_path: Path, place: BigQueryTarget, google: BigQuery) -> Iterator[Home]:
     held = Home(tmp_path, place)
     held.stored(FIRST, [event(1), event(2, actor={"id": 8, "login": "bea"})])
     held.stored(FIRST + 24, [event(3, created_at="2019-01-03T03:00:00Z")])

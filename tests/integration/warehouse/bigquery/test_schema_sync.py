@@ -10,8 +10,8 @@ from typing import Any, Final
 import pytest
 
 from etl.errors import ConflictError, StoreError
-from etl.warehouse.bigquery.builder import Place
-from etl.warehouse.bigquery.client import DatasetName, Jobs, Patience, connect
+from etl.warehouse.bigquery.builder import BigQueryTarget
+from etl.warehouse.bigquery.client import DatasetName, Jobs, JobTimeouts, connect
 from etl.warehouse.bigquery.ddl import PROJECT, Cut, filled, resources
 from etl.warehouse.bigquery.schema_sync import ensure
 from tests.integration.warehouse.bigquery_server import BigQuery, RefusedError, Seen
@@ -22,7 +22,7 @@ _ROOT: Final = "my-project.gharchive"
 
 
 @pytest.fixture
-def jobs(google: BigQuery, place: Place) -> Jobs:
+def jobs(google: BigQuery, place: BigQueryTarget) -> Jobs:
     assert google.url
     return Jobs(connect(DATASET), DATASET, place.patience)
 
@@ -181,7 +181,7 @@ def test_a_server_that_does_not_answer(monkeypatch: pytest.MonkeyPatch) -> None:
         taken.bind(("127.0.0.1", 0))
         monkeypatch.setenv("BIGQUERY_EMULATOR_HOST", f"http://127.0.0.1:{taken.getsockname()[1]}")
         with pytest.raises(StoreError, match=r"BigQuery could not be reached for my-project.gharchive \("):
-            Jobs(connect(DATASET), DATASET, Patience(request=0.1))
+            Jobs(connect(DATASET), DATASET, JobTimeouts(request=0.1))
 
 
 def test_rights_that_are_missing_are_named(google: BigQuery, jobs: Jobs) -> None:
