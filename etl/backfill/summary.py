@@ -185,7 +185,7 @@ class Summary:
             "stopped": None if self.stopped is None else self.stopped.message,
             "seconds": round(self.seconds, 3),
             "workers": self.workers,
-            "outcomes": {
+            "endings": {
                 outcome.value: {
                     "hours": share.hours,
                     "events": share.events,
@@ -196,7 +196,7 @@ class Summary:
                 for outcome, share in self.shares().items()
             },
             "told": [
-                {"hour": str(report.hour), "outcome": report.outcome.value, "reason": report.reason}
+                {"hour": str(report.hour), "ending": report.outcome.value, "reason": report.reason}
                 for report in self.told
             ],
         }
