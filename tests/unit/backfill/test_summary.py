@@ -42,7 +42,7 @@ def test_json_says_the_same(outcomes: list[HourOutcome]) -> None:
     found = summary(*outcomes)
     said = json.loads(json.dumps(found.as_json()))
     assert said["complete"] is not bool(found.left)
-    assert {name: share["hours"] for name, share in said["outcomes"].items()} == {
+    assert {name: share["hours"] for name, share in said["endings"].items()} == {
         outcome.value: share.hours for outcome, share in found.shares().items()
     }
     assert [told["hour"] for told in said["told"]] == [str(report.hour) for report in found.told]
