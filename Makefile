@@ -125,6 +125,12 @@ test: $(TOOLS)  ## Run all tests (ARGS="tests/unit -k hours" for some)
 test-unit: $(STAMP)  ## Run the unit tests
 	@$(PY) -m pytest -n auto --dist loadgroup tests/unit $(ARGS)
 
+# Atheris has wheels for Linux alone, and nothing else needs it: so it is in no lock, and in a folder of its own.
+.PHONY: fuzz
+fuzz: $(STAMP)  ## Fuzz the reader until it fails (ARGS="-max_total_time=600" for ten minutes)
+	@$(PY) -m uv --quiet pip install --target build/fuzz/packages --no-deps --only-binary :all: atheris==3.0.0
+	@PYTHONPATH=build/fuzz/packages $(PY) -m tests.fuzz.fuzz_reading $(ARGS)
+
 # Five hours that the archive has published, with the digests of the files that the tests were written for.
 .PHONY: real-hours
 real-hours: $(STAMP)  ## Fetch five real hours of the archive for the tests that can use them (9 MB)
