@@ -155,7 +155,7 @@ def _arguments() -> argparse.Namespace:
 
 
 def _provide(events: int, cache: Path, console: Console) -> Path:
-    """Gives the folder with the hour of so many events; it is made unless it is there already."""
+    """Returns the folder with the hour of so many events; it is made unless it is there already."""
     folder = cache / str(events)
     console.print(f"the hour of {events:,} events, made now unless it is there")
     made = ("practice", "make", _HOUR, _HOUR, "--out", str(folder), "--events", str(events))

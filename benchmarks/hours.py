@@ -99,7 +99,7 @@ def _arguments() -> argparse.Namespace:
 
 
 def _against_duckdb(archive: Path, hours: int, pairs: int, cache: Path, console: Console) -> tuple[Grid, float]:
-    """Gives the table, and the median ratio of wall times."""
+    """Returns the table, and the median ratio of wall times."""
     names = [f"{hour}.json.gz" for hour in hours_from(_MODERN_FIRST, hours)]
     ours, theirs = list[Usage](), list[Usage]()
     for number in range(pairs):
@@ -120,7 +120,7 @@ def _against_duckdb(archive: Path, hours: int, pairs: int, cache: Path, console:
 
 
 def _against_bare_work(archive: Path, count: int, pairs: int, cache: Path, console: Console) -> tuple[Grid, float]:
-    """Gives the table, and the median overhead of an hour in milliseconds."""
+    """Returns the table, and the median overhead of an hour in milliseconds."""
     hours = hours_from(_SMALL_FIRST, count)
     bare, ours = list[float](), list[float]()
     for number in range(pairs):

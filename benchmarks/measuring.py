@@ -202,12 +202,12 @@ def write_page(section: str, command: str, grids: Sequence[Grid]) -> None:
 
 
 def hours_from(first: Hour, count: int) -> HourRange:
-    """Gives so many hours from one on."""
+    """Returns so many hours from one on."""
     return HourRange(first, first + (count - 1))
 
 
 def provide_hours(hours: HourRange, events: int, cache: Path, console: Console) -> Path:
-    """Gives the folder with hours of so many events; they are made unless they are there already."""
+    """Returns the folder with hours of so many events; they are made unless they are there already."""
     folder = cache / f"{len(hours)}x{events}"
     console.print(f"{len(hours):,} hours of {events:,} events, made now unless they are there")
     folder.mkdir(parents=True, exist_ok=True)
@@ -217,7 +217,7 @@ def provide_hours(hours: HourRange, events: int, cache: Path, console: Console) 
 
 
 def medians(runs: Sequence[Usage]) -> tuple[str, str, str]:
-    """Gives wall time, CPU time and memory of some runs as text."""
+    """Returns wall time, CPU time and memory of some runs as text."""
     return (
         f"{statistics.median(run.wall for run in runs):.1f} s",
         f"{statistics.median(run.cpu for run in runs):.1f} s",

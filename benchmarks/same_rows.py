@@ -48,7 +48,7 @@ def _problem(connection: duckdb.DuckDBPyConnection) -> str | None:
 
 
 def _columns(connection: duckdb.DuckDBPyConnection, name: str) -> list[tuple[str, str]]:
-    """Gives each column's name and type."""
+    """Returns each column's name and type."""
     return [(str(row[0]), str(row[1])) for row in connection.execute(f"DESCRIBE {name}").fetchall()]
 
 

@@ -96,7 +96,7 @@ def _arguments() -> argparse.Namespace:
 
 
 def _against_copy(sizes: Sizes, pairs: int, cache: Path, console: Console) -> tuple[Grid, float]:
-    """Gives the table, and the median ratio of wall times."""
+    """Returns the table, and the median ratio of wall times."""
     hours = hours_from(_MODERN_FIRST, sizes.modern_hours)
     archive = provide_hours(hours, sizes.modern_events, cache, console)
     ours, copies = list[Usage](), list[Usage]()
@@ -128,7 +128,7 @@ def _copied(place: Path) -> Usage:
 
 
 def _one_more_hour(sizes: Sizes, pairs: int, cache: Path, console: Console) -> tuple[Grid, float]:
-    """Gives the table, and how many times as long it took on the oldest lake as on the youngest."""
+    """Returns the table, and how many times as long it took on the oldest lake as on the youngest."""
     rows, medians_of_ages = [], []
     for days in sizes.days:
         with tempfile.TemporaryDirectory(dir=cache) as folder:

@@ -42,7 +42,7 @@ if TYPE_CHECKING:
     from google.cloud.bigquery import Client
 
 CHECKS: Final = ("reader", "emails", "credentials", "lake", "warehouse", "dataset", "archive", "clock")
-"""What can be checked, in the order in which it should be mended."""
+"""What can be checked, in the order in which to fix it."""
 
 _STORAGE: Final = "https://storage.googleapis.com"
 _EMULATOR: Final = "STORAGE_EMULATOR_HOST"
@@ -113,7 +113,7 @@ def examine(plan: DoctorOptions) -> Iterator[Finding]:
     """Runs the checks, one after the other; none stops the next.
 
     Yields:
-        What each found, in the order in which it should be mended.
+        What each found, in the order in which to fix it.
     """
     for check in CHECKS:
         if check in plan.checks:
@@ -121,7 +121,7 @@ def examine(plan: DoctorOptions) -> Iterator[Finding]:
 
 
 def worst(findings: Iterable[Finding]) -> ExitCode:
-    """Gives the exit code of the first check that failed; ``OK`` when none did."""
+    """Returns the exit code of the first check that failed; ``OK`` when none did."""
     return next((finding.code for finding in findings if finding.state is State.FAIL), ExitCode.OK)
 
 

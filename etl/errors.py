@@ -122,7 +122,7 @@ class VerifyError(EtlError):
 
 
 class IncompleteError(EtlError):
-    """Some hours of a range are not complete, for reasons that were told."""
+    """Some hours of a range are not complete, for the reasons above."""
 
     exit_code = ExitCode.INCOMPLETE
 

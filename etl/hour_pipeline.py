@@ -341,7 +341,7 @@ class _Run:
     def _judge(
         self, documents: int, quarantine: Quarantine, broken: list[DamageReason], download: Download
     ) -> tuple[Status, str | None]:
-        """Says whether the hour is whole, and if not, why."""
+        """Returns whether the hour is whole, and if not, why."""
         if broken:
             return Status.PARTIAL, "; ".join(broken)
         announced = None if download.companion is None else download.companion.event_count

@@ -94,7 +94,7 @@ class Hour:
 
     @classmethod
     def containing(cls, instant: datetime) -> Self:
-        """Gives the UTC hour that holds an aware instant."""
+        """Returns the UTC hour that holds an aware instant."""
         if instant.tzinfo is None:
             raise UsageError(f"{instant.isoformat()} has no time zone")
         return cls(instant.astimezone(UTC).replace(minute=0, second=0, microsecond=0))
@@ -169,7 +169,7 @@ class HourRange:
 
 
 def newest_finished_hour(now: datetime | None = None) -> Hour:
-    """Gives the last hour that is over, published or not; the hour that is running is never it.
+    """Returns the last hour that is over, published or not; the hour that is running is never it.
 
     Args:
         now: An aware instant; the clock's when None.

@@ -136,12 +136,8 @@ class Settings(BaseSettings):
     )
     suspect_type_low: float = Field(0.2, ge=0, lt=1, description="As suspect_low, for each type of event.")
     suspect_type_high: float = Field(10.0, gt=1, description="As suspect_high, for each type of event.")
-    suspect_weeks: int = Field(
-        4, ge=2, le=52, description="Weeks before and after an hour whose same hour is what it is held against."
-    )
-    suspect_min_events: int = Field(
-        1000, ge=1, description="A median of fewer events is not held against an hour, nor against a type of event."
-    )
+    suspect_weeks: int = Field(4, ge=2, le=52, description="Weeks on each side used as the baseline.")
+    suspect_min_events: int = Field(1000, ge=1, description="Smallest median, in events, that is used as a baseline.")
     log_format: Literal["auto", "plain", "json"] = Field(
         "auto", description="How logs are written: auto is for people on a terminal, JSON in the cloud, else plain."
     )

@@ -18,7 +18,7 @@ class Orders:
         self._process = process
 
     def give(self, order: list[Any]) -> str:
-        """Gives an order; what is answered."""
+        """Returns an order; what is answered."""
         assert self._process.stdin is not None
         assert self._process.stdout is not None
         self._process.stdin.write(json.dumps(order) + "\n")

@@ -100,7 +100,7 @@ def reason(name: str) -> str | None:
 
 
 def has(name: str) -> bool:
-    """Tells whether a tool can be used here, for what a test does only if it can."""
+    """Returns whether a tool can be used here, for what a test does only if it can."""
     return reason(name) is None
 
 

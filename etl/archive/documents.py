@@ -221,7 +221,7 @@ class _Held:
         return b"".join([*pieces[:number], memoryview(pieces[number])[:end]])
 
     def last_line(self) -> bytes:
-        """Gives the last of the whole lines."""
+        """Returns the last of the whole lines."""
         number, end = self._last_end
         line = self._pieces[number][:end]
         while (start := line.rfind(b"\n", 0, len(line) - 1) + 1) == 0 and number > 0:

@@ -196,7 +196,7 @@ class Download:
         self._hang_up()
 
     def __enter__(self) -> Self:
-        """Gives the download itself."""
+        """Returns the download itself."""
         return self
 
     def __exit__(

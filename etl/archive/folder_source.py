@@ -77,7 +77,7 @@ class FolderSource:
             raise _unreadable(path, error) from error
 
     def exists(self, hour: Hour) -> bool:
-        """Tells whether there is a file of the hour's name."""
+        """Returns whether there is a file of the hour's name."""
         path = self._path(hour)
         try:
             return stat.S_ISREG(path.stat().st_mode)

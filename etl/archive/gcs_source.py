@@ -86,7 +86,7 @@ class GcsSource:
         return content
 
     def exists(self, hour: Hour) -> bool:
-        """Tells whether there is an object of the hour's name."""
+        """Returns whether there is an object of the hour's name."""
         return self._blob(file_name(hour)) is not None
 
     def _blob(self, name: str) -> Blob | None:

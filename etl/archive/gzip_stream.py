@@ -130,7 +130,7 @@ def _spent(text: _Part, budget: _Budget) -> _Part:
 
 
 def _nested(text: _Part, parts: Callable[..., Iterator[_Part]], depth: int) -> Iterator[_Part]:
-    """Gives the text of a container, or, where it holds containers again, their texts."""
+    """Returns the text of a container, or, where it holds containers again, their texts."""
     held: list[bytes] = []
     for piece in text:
         held.append(piece)

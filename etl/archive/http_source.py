@@ -263,7 +263,7 @@ class HttpBody(ClosingBody):
         return piece
 
     def close(self) -> None:
-        """Gives the connection back, or closes it when the body was not read to its end."""
+        """Returns the connection back, or closes it when the body was not read to its end."""
         if self._left != 0:
             # A thread that still waits for bytes is woken; closing alone would wait for it, up to the timeout.
             with suppress(OSError, RuntimeError, ValueError):
@@ -397,7 +397,7 @@ def _origin(url: str) -> tuple[str, str | None, int | None]:
 
 
 def _is_private_literal(host: str) -> bool:
-    """Tells whether a host is an IP address that is not public; also in forms such as 127.1 and 0x7f000001."""
+    """Returns whether a host is an IP address that is not public; also in forms such as 127.1 and 0x7f000001."""
     try:
         found = socket.getaddrinfo(host, None, type=socket.SOCK_STREAM, flags=socket.AI_NUMERICHOST)
     except (OSError, UnicodeError):

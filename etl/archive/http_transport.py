@@ -179,7 +179,7 @@ def bounded_session(*, public_only: bool = False) -> requests.Session:
 
 
 def is_public_address(text: str) -> bool:
-    """Tells whether an IP address can be reached from everywhere; what is no IP address cannot."""
+    """Returns whether an IP address can be reached from everywhere; what is no IP address cannot."""
     try:
         address = ipaddress.ip_address(text)
     except ValueError:
@@ -190,7 +190,7 @@ def is_public_address(text: str) -> bool:
 
 
 def _bound(manager: urllib3.PoolManager, *, public_only: bool) -> None:
-    """Gives a manager's pools connections that make a ``BoundedResponse``."""
+    """Returns a manager's pools connections that make a ``BoundedResponse``."""
     manager.pool_classes_by_scheme = {
         scheme: _bounded_pool(pool, public_only=public_only) for scheme, pool in manager.pool_classes_by_scheme.items()
     }

@@ -72,7 +72,7 @@ class VolumeDrop(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def known_hole(hour: Hour) -> Hole | None:
-    """Gives the hole that an hour lies in; None when it is not known to be missing.
+    """Returns the hole that an hour lies in; None when it is not known to be missing.
 
     An hour in a hole of kind ``part`` may well be there. So may any other, at another source: a hole says what
     a 404 means, not whether to ask.

@@ -49,7 +49,7 @@ class Body(Protocol):
         """Frees what the body holds; bytes not yet read are lost."""
 
     def __enter__(self) -> Self:
-        """Gives the body itself."""
+        """Returns the body itself."""
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
@@ -146,7 +146,7 @@ class ClosingBody:
     redirected_to: str | None = None
 
     def __enter__(self) -> Self:
-        """Gives the body itself."""
+        """Returns the body itself."""
         return self
 
     def __exit__(
@@ -180,7 +180,7 @@ def check_companion_size(url: str, size: int) -> None:
 
 
 def is_html_type(content_type: str | None) -> bool:
-    """Tells whether a Content-Type names an HTML page."""
+    """Returns whether a Content-Type names an HTML page."""
     return content_type is not None and content_type.partition(";")[0].strip().lower() in {
         "text/html",
         "application/xhtml+xml",

@@ -1,4 +1,4 @@
-"""What of a range is to be done, by what the lake knows of it."""
+"""The plan of a backfill: which hours of a range are due, according to the lake."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class KnownHours:
     """What the lake knows of an hour, as far as it counts here.
 
     Attributes:
-        status: Of the hour; ``failed`` where its manifest cannot be read, since running the hour mends that.
+        status: Of the hour; ``failed`` where its manifest cannot be read, since a run fixes that.
         reason: Why it is not complete.
         finished_at: When the last attempt ended; None where the manifest cannot be read.
         source_bytes: Compressed bytes of its file at the source; None without events.
@@ -74,7 +74,7 @@ class Plan:
 def plan(
     lake: Lake, hours: HourRange, *, policy: RetrySchedule, now: datetime, redo: ReprocessMode = ReprocessMode.NONE
 ) -> Plan:
-    """Finds out what is to be done; changes no hour.
+    """Plans what is due; changes no hour.
 
     Args:
         lake: Where the hours are to be.

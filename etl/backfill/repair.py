@@ -1,4 +1,4 @@
-"""Mending a stored hour that is not sound: from its own file where that suffices, else from the source.
+"""Repair of a stored hour that is not sound: from its own file if possible, else from the source.
 
 A repair takes nothing away. An hour that turns out sound is left alone, one that another run is at too, and one that
 has fewer events at its source now than the lake knew of stays as it is.
@@ -24,7 +24,7 @@ from etl.lake.manifest import Manifest, decode, is_of_later_version
 _BUSY: Final = "another run is at work on it"
 
 
-class Mending(StrEnum):
+class RepairOutcome(StrEnum):
     """What a repair came to."""
 
     SOUND = "sound"
@@ -38,12 +38,12 @@ class Mending(StrEnum):
     SHRUNK = "kept"
     """The source has fewer events now; nothing was changed."""
     LEFT = "left"
-    """It could not be mended now."""
+    """It could not be repaired now."""
 
     @property
     def is_sound(self) -> bool:
         """Whether the hour is in order now."""
-        return self not in (Mending.SHRUNK, Mending.LEFT)
+        return self not in (RepairOutcome.SHRUNK, RepairOutcome.LEFT)
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,12 +52,12 @@ class Repair:
 
     Attributes:
         hour: The hour.
-        mending: What was done.
+        outcome: What was done.
         note: Why nothing was, or what there is to know besides; None when there is nothing.
     """
 
     hour: Hour
-    mending: Mending
+    outcome: RepairOutcome
     note: str | None = None
 
 
@@ -70,7 +70,7 @@ def repair_hour(
     deep: bool = False,
     watch: ProgressCallback | None = None,
 ) -> Repair:
-    """Mends an hour.
+    """Repairs an hour.
 
     Args:
         hour: Which hour.
@@ -85,42 +85,45 @@ def repair_hour(
     """
     with lake.lock(hour) as alone:
         if not alone:
-            return Repair(hour, Mending.LEFT, _BUSY)
+            return Repair(hour, RepairOutcome.LEFT, _BUSY)
         if not lake.verify(hour, ARROW_SCHEMA, deep=deep):
-            return Repair(hour, Mending.SOUND)
+            return Repair(hour, RepairOutcome.SOUND)
         content = lake.store.read(manifest_key(hour))
         if content is not None and is_of_later_version(content):
-            return Repair(hour, Mending.LEFT, "a newer version of this program wrote its manifest")
+            return Repair(hour, RepairOutcome.LEFT, "a newer version of this program wrote its manifest")
         present = _decoded(content, hour)
         if not _was_changed_in_place(lake, present):
             present = lake.recover(hour)
             if not lake.verify(hour, ARROW_SCHEMA, deep=True):
-                return Repair(hour, Mending.RECOVERED)
+                return Repair(hour, RepairOutcome.RECOVERED)
         if other := _other_policy(present, options):
-            return Repair(hour, Mending.LEFT, other)
+            return Repair(hour, RepairOutcome.LEFT, other)
         return _fetched_again(hour, lake, sources, replace(options, anew=True, force=False), watch)
 
 
 def _fetched_again(
     hour: Hour, lake: Lake, sources: Sequence[Source], options: RunOptions, watch: ProgressCallback | None
 ) -> Repair:
-    note, made = None, Mending.REMADE
+    note, made = None, RepairOutcome.REMADE
     try:
         run_hour(hour, lake=lake, sources=sources, options=options, watch=watch)
     except DamagedError as error:
         note = error.message
     except ConflictError:
-        return Repair(hour, Mending.LEFT, _BUSY)
+        return Repair(hour, RepairOutcome.LEFT, _BUSY)
     except ShrinkRefusedError as error:
-        return Repair(hour, Mending.SHRUNK, error.message)
+        return Repair(hour, RepairOutcome.SHRUNK, error.message)
     except StoreError:
         raise
     except EtlError as error:
         # A run begins with a recovery, and notes it when there is nothing to fetch.
-        note, made = error.message, Mending.RECOVERED if lake.store.stat(events_key(hour)) else Mending.NOTED
+        note, made = (
+            error.message,
+            RepairOutcome.RECOVERED if lake.store.stat(events_key(hour)) else RepairOutcome.NOTED,
+        )
     problems = lake.verify(hour, ARROW_SCHEMA, deep=True)
     if problems:
-        return Repair(hour, Mending.LEFT, note or "; ".join(problems))
+        return Repair(hour, RepairOutcome.LEFT, note or "; ".join(problems))
     return Repair(hour, made, note)
 
 

@@ -33,7 +33,7 @@ _log: structlog.stdlib.BoundLogger = structlog.get_logger()
 class Executor(Protocol):
     """Who brings hours: processes of this machine (``WorkerPool``), or Spark's (``etl.backfill.spark_pool``).
 
-    When its block ends well they are let go after what they do; when it ends in an error they are told to stop.
+    When its block ends well they are let go after what they do; when it ends in an error they are stopped.
     """
 
     def __enter__(self) -> Self:
@@ -53,7 +53,7 @@ class Executor(Protocol):
         """Whether an hour can be given now."""
 
     def submit(self, hour: Hour) -> None:
-        """Gives an hour; there has to be room."""
+        """Returns an hour; there has to be room."""
 
     def poll(self, timeout: float | None = None) -> Iterator[WorkerEvent]:
         """Waits until one of them says something or dies, and yields what there is.
@@ -232,7 +232,7 @@ class _Backfill:
         self._count_in_a_row(report)
 
     def _count_in_a_row(self, report: HourReport) -> None:
-        """Gives up the rest when too many hours in a row failed with the same cause."""
+        """Returns up the rest when too many hours in a row failed with the same cause."""
         last, times = self._in_a_row
         cause = report.cause
         self._in_a_row = cause, times + 1 if cause == last else 1

@@ -40,7 +40,7 @@ def spark_executor(job: Job) -> Iterator[tuple[Callable[[int, Job], SparkExecuto
     Args:
         job: What they will do.
 
-    Gives:
+    Yields:
         What ``backfill`` asks for executors, and how many hours Spark may have at once.
 
     Raises:
@@ -101,7 +101,7 @@ class SparkExecutor:
         return len(self._given) < self._size
 
     def submit(self, hour: Hour) -> None:
-        """Gives an hour; there has to be room."""
+        """Returns an hour; there has to be room."""
         self._given.add(hour)
         self._threads.submit(self._bring, hour)
 

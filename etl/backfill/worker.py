@@ -42,7 +42,7 @@ from etl.runtime import logs
 from etl.runtime.process_context import STOP_SIGNALS
 
 GRACE_SECONDS: Final = 10.0
-"""How long a worker that is told to stop may take to put its things away."""
+"""How long a worker may take to stop."""
 
 _PROGRESS_EVERY_SECONDS: Final = 0.25
 _PACKAGE: Final = Path(__file__).resolve().parents[1]
@@ -196,7 +196,7 @@ class Worker:
             return self._run_due(hour, now)
 
     def _readable_manifest(self, hour: Hour) -> Manifest | None:
-        """Reads what is known of the hour; a manifest that cannot be read counts as none, as running it mends that."""
+        """Reads what is known of the hour; an unreadable manifest counts as none, since a run fixes it."""
         content = self._lake.store.read(manifest_key(hour))
         try:
             return None if content is None else decode(content, of=hour)

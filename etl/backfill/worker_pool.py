@@ -60,7 +60,7 @@ class WorkerPool:
     """Up to so many workers; a context manager that leaves none of them behind.
 
     When its block ends well they are let go after what they do; when it ends in an error, Ctrl-C for one, they
-    are told to stop, and killed if they do not within a few seconds.
+    are asked to stop, and killed if they do not within a few seconds.
 
     Args:
         size: Most workers at once; each is started when there is an hour for it.
@@ -97,7 +97,7 @@ class WorkerPool:
         return len(self._executors) < self._size or any(worker.hour is None for worker in self._executors)
 
     def submit(self, hour: Hour) -> None:
-        """Gives an hour to an idle worker, or to a new one; there has to be room."""
+        """Returns an hour to an idle worker, or to a new one; there has to be room."""
         worker = next((worker for worker in self._executors if worker.hour is None), None)
         if worker is None:
             worker = WorkerProcess()

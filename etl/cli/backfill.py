@@ -54,7 +54,7 @@ class Rate(click.ParamType):
 
 
 def _how(command: Callable[..., None]) -> Callable[..., None]:
-    """Gives a command the options that both have."""
+    """Returns a command the options that both have."""
     for option in reversed(
         (
             click.option(
@@ -225,7 +225,7 @@ def _conclude(summary: Summary) -> None:
     message = f"{len(summary.left):,} of {hours_are} not complete: {summary.counts()}"
     stopped = summary.stopped
     if stopped is None:
-        raise IncompleteError(message, hint="run the same again later: it asks only for what is due then")
+        raise IncompleteError(message, hint="rerun later: only hours that are due then are requested")
     message = f"{message}; {stopped.message}"
     if isinstance(stopped, SourceUnreachableError) and summary.fetched:
         raise IncompleteError(message, hint=stopped.hint)
@@ -253,7 +253,7 @@ def _done(session: Session, todo: Plan, job: Job, *, workers: int | None, max_ra
 
 @contextmanager
 def _executors(engine: str, job: Job) -> Iterator[tuple[Callable[[int, Job], Executor], int]]:
-    """Gives what makes those who bring hours, and how many hours they can bring at once."""
+    """Returns what makes those who bring hours, and how many hours they can bring at once."""
     if engine == "spark":
         from etl.backfill.spark_pool import spark_executor
 

@@ -81,7 +81,7 @@ def build(session: Session, days: Days, engine: str, *, full: bool, dry_run: boo
 
 
 def in_bigquery(settings: Settings) -> BigQueryTarget:
-    """Gives the place in BigQuery that the settings name.
+    """Returns the place in BigQuery that the settings name.
 
     Raises:
         UsageError: If they name none, or none that can be.

@@ -235,7 +235,7 @@ class Session:
 
 
 def with_session(*settings: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
-    """Gives a command the flags of these settings and of those all commands have, and -q and -v.
+    """Returns a command the flags of these settings and of those all commands have, and -q and -v.
 
     The command is called with a ``Session`` in their place.
     """
@@ -258,7 +258,7 @@ def with_session(*settings: str) -> Callable[[Callable[..., None]], Callable[...
 
 
 def scrub_of(settings: Settings) -> Callable[[str], str]:
-    """Gives what every logged text passes by the policy on e-mails; it can be sent to another process."""
+    """Returns what every logged text passes by the policy on e-mails; it can be sent to another process."""
     if settings.emails == "keep":
         return str
     from etl.events.emails import scrub_text

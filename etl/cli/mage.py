@@ -261,7 +261,7 @@ def _password(user: str) -> str:
 
 
 def environment_of(loaded: Loaded) -> dict[str, str]:
-    """Gives the settings as variables, so that a server's runs have the very ones this command was given.
+    """Returns the settings as variables, so that a server's runs have the very ones this command was given.
 
     A setting that is only a default is left to its default; folders become absolute, since a run may work elsewhere.
     """

@@ -227,7 +227,7 @@ def _scrubbed(text: str) -> str:
 
 def _interrupted() -> int:
     return _refuse(
-        "interrupted", "the lake holds every hour as it was or whole; run the same again", ExitCode.INTERRUPTED
+        "interrupted", "the lake holds every hour as it was or whole; rerun the command to resume", ExitCode.INTERRUPTED
     )
 
 

@@ -40,7 +40,7 @@ class _Findings:
         bad: Hours that are not sound, less those that were put right.
         shrunk: Those of them whose source has fewer events now.
         empty: How many hours are sound and have no events, by status.
-        mended: Hours that were put right.
+        repaired: Hours that were put right.
         repairs: What repairing did, an hour an object.
         orphans: Files that belong to no hour, and are there still.
         removed: Such files that are gone.
@@ -52,7 +52,7 @@ class _Findings:
     bad: dict[Hour, tuple[str, ...]] = field(default_factory=dict)
     shrunk: set[Hour] = field(default_factory=set)
     empty: Counter[Status] = field(default_factory=Counter)
-    mended: int = 0
+    repaired: int = 0
     repairs: list[dict[str, str | None]] = field(default_factory=list)
     orphans: list[ObjectInfo] = field(default_factory=list)
     removed: list[ObjectInfo] = field(default_factory=list)
@@ -66,7 +66,7 @@ class _Findings:
             "checked": self.checked,
             "sound": self.checked - len(self.bad) - self.empty.total(),
             "without_events": {str(status): count for status, count in self.empty.items()},
-            "repaired": self.mended,
+            "repaired": self.repaired,
             "not_in_lake": 0 if hours is None else len(hours) - self.checked,
             "bytes": self.bytes,
             "bad": [{"hour": str(hour), "problems": list(problems)} for hour, problems in self.bad.items()],
@@ -160,7 +160,7 @@ class _Verification:
         if self._sources is not None:
             self._repair()
         self._tell_leftovers(swept)
-        self._treat_orphans(take_inventory(self._lake, self._hours) if self._found.mended else inventory)
+        self._treat_orphans(take_inventory(self._lake, self._hours) if self._found.repaired else inventory)
         self._sum_up()
         self._conclude()
 
@@ -184,20 +184,20 @@ class _Verification:
                     self._print(f"{verdict.hour}: {'; '.join(verdict.problems)}")
 
     def _repair(self) -> None:
-        from etl.backfill.repair import Mending
+        from etl.backfill.repair import RepairOutcome
 
         for hour, repair in self._repairs():
-            self._print(f"{hour}: {repair.mending}{'' if repair.note is None else f': {repair.note}'}")
-            self._found.repairs.append({"hour": str(hour), "outcome": str(repair.mending), "note": repair.note})
-            if repair.mending.is_sound:
-                self._found.mended += 1
+            self._print(f"{hour}: {repair.outcome}{'' if repair.note is None else f': {repair.note}'}")
+            self._found.repairs.append({"hour": str(hour), "outcome": str(repair.outcome), "note": repair.note})
+            if repair.outcome.is_sound:
+                self._found.repaired += 1
                 del self._found.bad[hour]
-            elif repair.mending is Mending.SHRUNK:
+            elif repair.outcome is RepairOutcome.SHRUNK:
                 self._found.shrunk.add(hour)
 
     def _repairs(self) -> Iterator[tuple[Hour, Repair]]:
         """Tries each bad hour; what only one of them meets with does not keep the others from theirs."""
-        from etl.backfill.repair import Mending, Repair
+        from etl.backfill.repair import Repair, RepairOutcome
         from etl.lake.integrity import ERRORS_IN_A_ROW
 
         in_a_row = 0
@@ -209,7 +209,7 @@ class _Verification:
                 in_a_row += 1
                 if in_a_row >= ERRORS_IN_A_ROW:
                     raise
-                repair = Repair(hour, Mending.LEFT, error.message)
+                repair = Repair(hour, RepairOutcome.LEFT, error.message)
             yield hour, repair
 
     def _repaired(self, hour: Hour) -> Repair:
@@ -252,7 +252,7 @@ class _Verification:
             gone = all(self._lake.store.stat(key(hour)) is None for key in (events_key, manifest_key))
             if gone or not self._lake.verify(hour, ARROW_SCHEMA):
                 del self._found.bad[hour]
-                self._found.mended += 1
+                self._found.repaired += 1
         return True
 
     def _tell(self, info: ObjectInfo, reason: str, *, removed: bool) -> None:
@@ -269,7 +269,7 @@ class _Verification:
             print_json(found.as_json(self._hours))
             return
         if self._hours is not None and len(self._hours) == 1:
-            if found.checked and not found.bad and not found.mended:
+            if found.checked and not found.bad and not found.repaired:
                 self._print(f"{self._hours.first}: {self._soundness(self._hours.first)}")
         elif found.checked:
             self._print(self._hours_line())
@@ -289,8 +289,8 @@ class _Verification:
         empty = found.empty.total()
         sound = found.checked - len(found.bad) - empty
         line = f"{plural(found.checked, 'hour')} verified, {size_text(found.bytes)}: {sound:,} sound"
-        if found.mended:
-            line += f" ({found.mended:,} of them put right)"
+        if found.repaired:
+            line += f" ({found.repaired:,} of them put right)"
         if empty:
             statuses = ", ".join(f"{count:,} {status}" for status, count in found.empty.most_common())
             line += f", {empty:,} without events ({statuses})"

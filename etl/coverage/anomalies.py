@@ -1,7 +1,7 @@
 """Which hours hold far too few or far too many events, told by the same hour of the weeks around them.
 
 GitHub's traffic has the rhythm of a week and grows over years; the same hour of the same weekday a few weeks
-before and after shares both. The median of these is what an hour is held against, in all and for each large
+before and after shares both. Their median is the baseline of an hour, in all and for each large
 type. See docs/coverage.md for what that finds and what it takes for sound.
 """
 
@@ -45,7 +45,7 @@ class Thresholds:
         type_low: The same for each type of event, which vary more by themselves.
         type_high: The same.
         weeks: How many weeks before and after the hour count as around it.
-        min_events: A median below this is not held against any hour, for want of numbers.
+        min_events: Smallest median, in events, that is used as a baseline.
     """
 
     low: float = 0.4
@@ -81,7 +81,7 @@ def suspicions(rows: pa.Table, thresholds: Thresholds) -> dict[int, str]:
 
 @dataclass(frozen=True, slots=True)
 class _Oddity:
-    """One hour whose count of something is far from what it is held against."""
+    """One hour whose count of something is far from its baseline."""
 
     place: int
     count: int

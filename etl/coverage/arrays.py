@@ -31,7 +31,7 @@ def numbers(column: Column) -> npt.NDArray[Any]:
 
 
 def counts(column: Column, *, absent: int = 0) -> npt.NDArray[np.int64]:
-    """Gives an int64 column, with another number for null."""
+    """Returns an int64 column, with another number for null."""
     return numbers(pc.fill_null(column, integers(np.array([absent]))[0]))
 
 
@@ -44,7 +44,7 @@ def objects(column: Column) -> list[Any]:
 
 
 def texts(column: Column) -> npt.NDArray[np.object_]:
-    """Gives a column of texts as objects, with None for null; those that are equal are one object."""
+    """Returns a column of texts as objects, with None for null; those that are equal are one object."""
     whole: Any = column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column
     encoded = whole.dictionary_encode()
     words = np.array([*encoded.dictionary.to_pylist(), None], dtype=np.object_)
@@ -58,7 +58,7 @@ def are(column: Column, value: str) -> npt.NDArray[np.bool_]:
 
 
 def flags(column: Column) -> npt.NDArray[np.bool_]:
-    """Gives a column of booleans, none of them null."""
+    """Returns a column of booleans, none of them null."""
     return numbers(column.cast(pa.uint8())).astype(np.bool_)
 
 

@@ -53,7 +53,7 @@ COVERAGE_SCHEMA: Final = pa.schema(
             nullable=False,
         ),
         FACTS_SCHEMA.field("reason"),
-        described("hole", pa.string(), "Where it is told that the archive does not have this hour."),
+        described("hole", pa.string(), "Source that says the archive does not have this hour."),
         described("next_try", _UTC, "When the hour is worth another try; null when there is nothing left to do."),
         *(FACTS_SCHEMA.field(name) for name in FACTS_SCHEMA.names[4:] if name not in {"type_names", "type_counts"}),
     ]
@@ -61,7 +61,7 @@ COVERAGE_SCHEMA: Final = pa.schema(
 """The columns of ``coverage``; each field's metadata holds its description."""
 
 _NEEDED: Final = frozenset({"hour", "reason", "finished_at", *JUDGED})
-"""What the rest is told from."""
+"""The columns that the others are derived from."""
 
 
 def coverage(
@@ -158,7 +158,7 @@ def late(table: pa.Table, statuses: Collection[str], *, before: datetime) -> pa.
 
 
 def _with_hours_around(hours: HourRange, thresholds: Thresholds) -> HourRange:
-    """Widens a range by the hours that its own are held against."""
+    """Widens a range by the hours of its baseline."""
     first = hours.first
     for collapse in known_collapses():
         # There the measure is what was before it.
@@ -220,7 +220,7 @@ def _holes(hours: HourRange, status: arrays.Column) -> pa.Array[Any]:
 
 
 def _window_starts(hours: HourRange) -> pa.Array[Any]:
-    """Gives ``Hour.window``'s begin for every hour, all at once."""
+    """Returns ``Hour.window``'s begin for every hour, all at once."""
     starts = _starts(hours)
     named: Any = arrays.integers(starts * _MICROSECONDS_AN_HOUR).cast(pa.timestamp("us"))
     as_pacific = pc.assume_timezone(named, PACIFIC.key, ambiguous="earliest", nonexistent="latest")

@@ -92,7 +92,7 @@ def facts(
     Args:
         store: Where the lake lies.
         hours: Which hours.
-        columns: What of it to tell; half of all bytes are counts by type.
+        columns: Columns to read; half of all bytes are counts by type.
         rebuild: Read every manifest, whatever the index says.
         write: Whether the index may be brought up to date.
 
@@ -120,7 +120,7 @@ def facts(
 
 
 def _present(store: Store, hours: HourRange) -> dict[str, dict[str, str]]:
-    """Gives the generations of the manifests there are, by month, and within it by the hour's name."""
+    """Returns the generations of the manifests there are, by month, and within it by the hour's name."""
     present: dict[str, dict[str, str]] = defaultdict(dict)
     for name, generation in generations_of(store, hours).items():
         present[name[:7]][name] = generation
@@ -159,7 +159,7 @@ def _brought_up_to_date(
     *,
     write: bool,
 ) -> pa.Table:
-    """Gives a month's rows as the manifests now are, and writes them down, whole, if that is news."""
+    """Returns a month's rows as the manifests now are, and writes them down, whole, if that is news."""
     # Nearly always nothing changed; there are 137,000 hours to find that of.
     if rows is not None and _say(rows, present):
         return rows
@@ -260,7 +260,7 @@ def _said(manifest: Manifest) -> dict[str, Any]:
 
 
 def type_columns(types: Mapping[str, int]) -> dict[str, Any]:
-    """Gives ``type_names`` and ``type_counts`` of an hour.
+    """Returns ``type_names`` and ``type_counts`` of an hour.
 
     A type's name comes from outside and could hold a line's end, which would shift all counts behind it. It is
     written without: no such type is ever large.

@@ -21,7 +21,7 @@ class RetrySchedule:
     """How long to wait before an hour is asked for again.
 
     Attributes:
-        partial_wait: Before a partial hour, whose file may be mended at its source, is read again.
+        partial_wait: Before a partial hour, whose file may be fixed at its source, is read again.
         daily_for: How long after its end a missing hour is asked for daily; hours were uploaded days late.
         daily_wait: The wait until then.
         weekly_wait: The wait thereafter.

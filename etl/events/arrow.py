@@ -56,7 +56,7 @@ def boolean(values: Iterable[int]) -> pa.Array[Any]:
 
 
 def places(present: Iterable[bool]) -> pa.Array[Any]:
-    """Gives each row its place among the rows that are present, null for the others (int32)."""
+    """Returns each row its place among the rows that are present, null for the others (int32)."""
     flags = bytes(present)
     counted = array("i", accumulate(flags, initial=0))
     return pa.Array.from_buffers(pa.int32(), len(flags), [bits(flags), pa.py_buffer(counted)])
@@ -75,7 +75,7 @@ def nulls(count: int, kind: pa.DataType) -> pa.Array[Any]:
 
 
 def lengths(values: pa.Array[Any]) -> memoryview:
-    """Gives the bytes of each string or binary, none of which may be null."""
+    """Returns the bytes of each string or binary, none of which may be null."""
     _, counts = _compute.binary_length(values).buffers()
     return memoryview(counts).cast("i")[: len(values)]
 

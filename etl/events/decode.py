@@ -144,7 +144,7 @@ class Decoder:
         return self.rest() if self._group.full else None
 
     def rest(self) -> RowGroup:
-        """Gives what has come together so far, and begins anew."""
+        """Returns what has come together so far, and begins anew."""
         group, self._group = self._group, RowGroup()
         return group
 
@@ -241,7 +241,7 @@ class Decoder:
 
 
 def _spell_alike(row: Row) -> None:
-    """Gives the JSON of a record without an id its one spelling, by which the warehouse finds its copies."""
+    """Returns the JSON of a record without an id its one spelling, by which the warehouse finds its copies."""
     for name in ("payload", "other"):
         if row[name] is not None:
             row[name] = canonical(str(row[name]))

@@ -310,11 +310,11 @@ class _Scrubber:
         self._quote = -1
 
     def run(self) -> bytes:
-        """Gives the text with every address treated."""
+        """Returns the text with every address treated."""
         return _replaced(self._text, self._spans())
 
     def run_encoded(self) -> bytes:
-        """Gives the text with every address treated whose ``@`` is encoded."""
+        """Returns the text with every address treated whose ``@`` is encoded."""
         return _replaced(self._text, self._encoded_spans())
 
     def _spans(self) -> Iterator[_Span]:
@@ -440,7 +440,7 @@ _short_digest: Final = lru_cache(maxsize=1 << 16)(_made_digest)
 
 
 def _unescape(local: bytes) -> bytes:
-    """Gives the text that the inside of a JSON string says, in UTF-8."""
+    """Returns the text that the inside of a JSON string says, in UTF-8."""
     if b"\\" not in local:
         return local
     try:

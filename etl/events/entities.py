@@ -30,7 +30,7 @@ class Entities(NamedTuple):
     left: pa.Array[Any]
 
     def take(self, places: pa.Array[Any]) -> Entities:
-        """Gives the entities at some places, nulls at null."""
+        """Returns the entities at some places, nulls at null."""
         return Entities({key: values.take(places) for key, values in self.columns.items()}, self.left.take(places))
 
 

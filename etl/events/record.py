@@ -50,7 +50,7 @@ _INT64: Final = range(-(2**63), 2**63)
 
 
 def row_of(document: Document) -> Row:
-    """Gives a document its row.
+    """Returns a document its row.
 
     Args:
         document: A document with its members; of a key that comes twice the last one counts.
@@ -71,7 +71,7 @@ def is_timeline(fields: Mapping[str, bytes]) -> bool:
 
 
 def rebuild(row: Mapping[str, Any]) -> bytes:
-    """Gives back the JSON record that a row was made of.
+    """Returns the JSON record that a row was made of.
 
     The record equals the original as JSON: the order of keys and the white space between them are not kept.
 

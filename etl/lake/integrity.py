@@ -1,4 +1,4 @@
-"""Whether an hour's files are what was written: held against the manifest, or against what they say themselves."""
+"""Integrity checks of a stored hour: its files are compared with the manifest, or with their own metadata."""
 
 from __future__ import annotations
 

@@ -65,7 +65,7 @@ retry_on_conflict = retry(
 
 
 def store_at(address: str) -> Store:
-    """Gives the store at ``gs://bucket/prefix`` or at the path of a folder.
+    """Returns the store at ``gs://bucket/prefix`` or at the path of a folder.
 
     Raises:
         UsageError: If the address is malformed, or of a bucket and google-cloud-storage is not installed.
@@ -90,7 +90,7 @@ class Lake:
 
     @classmethod
     def at(cls, address: str) -> Lake:
-        """Gives the lake at ``gs://bucket/prefix`` or in a folder; see ``store_at`` for the errors."""
+        """Returns the lake at ``gs://bucket/prefix`` or in a folder; see ``store_at`` for the errors."""
         return cls(store_at(address))
 
     @property
@@ -110,7 +110,7 @@ class Lake:
     def lock(self, hour: Hour) -> AbstractContextManager[bool]:
         """Holds an hour alone during the block, so that no other run does the same work; see ``Store.lock``.
 
-        Gives:
+        Yields:
             Whether it is held; False where another run is at it.
 
         Raises:
@@ -339,7 +339,7 @@ class Publication:
         """Removes the manifest when ``recover`` could not tell by it whether the old file or the new one is there.
 
         That takes two files of one size and content whose bytes differ, as two versions of a library write
-        them. Gives the generation of the manifest that is left.
+        them. Returns the generation of the manifest that is left.
         """
         stored = None if self.current is None else self.current.events_file
         if self.current is None or stored is None or self.current.content != content:

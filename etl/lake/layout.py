@@ -90,7 +90,7 @@ def hours_prefix(root: str, hours: HourRange | None) -> str:
 
 
 def hour_of_key(key: str) -> Hour | None:
-    """Gives the hour a key of this layout belongs to, or None when it is no such key."""
+    """Returns the hour a key of this layout belongs to, or None when it is no such key."""
     match = _HOUR_IN_KEY.fullmatch(key)
     if match is None:
         return None

@@ -109,7 +109,7 @@ class Content(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
         documents: Documents met, readable or not: ``events + unreadable``.
         events: Rows of the parquet file.
         unreadable: Documents that are only in quarantine.
-        repaired: Events that were kept although some of their bytes had to be mended; those are in quarantine too.
+        repaired: Events that were kept although some of their bytes had to be repaired; those are in quarantine too.
         duplicates: Events that say the same as an earlier one of the hour by (id, type, created_at), or, where
             there is no id, by the whole record, key order and escapes aside. They are kept; the warehouse leaves them
             out by the same rule, and copies in other hours too.

@@ -1,4 +1,4 @@
-"""The parquet files of the lake: an hour's events, and what of it could not be read.
+"""The parquet files of the lake: the events of an hour, and the quarantine of what could not be read.
 
 Events are in row groups of 100,000, or of fewer if they are large, each in order of type, then of arrival. With
 the page index that stands in the file, a reader that wants one type reads the pages of that type, and as the
@@ -129,7 +129,7 @@ class Quarantine:
         count: Runs of bytes, by reason.
         bytes: Bytes, by reason.
         unreadable: Documents that became no event.
-        repaired: Events that were mended.
+        repaired: Events that were repaired.
         rows: Rows of the file so far.
     """
 
@@ -158,7 +158,7 @@ class Quarantine:
             self._flush()
 
     def finish(self) -> BinaryIO | None:
-        """Gives the finished file, at its start; None when no bytes came."""
+        """Returns the finished file, at its start; None when no bytes came."""
         self._flush()
         if self._writer is None or self._file is None:
             return None

@@ -44,7 +44,7 @@ def check_fetched(value: object, variables: Variables) -> None:
 
 
 def enforce_schema(value: object, variables: Variables) -> dict[str, Any]:
-    """Gives the fetched hour the one schema, in the spool; see ``steps.shape``."""
+    """Returns the fetched hour the one schema, in the spool; see ``steps.shape``."""
     return _told(steps.shape(read_task_payload(value), _terms(variables)))
 
 
@@ -126,7 +126,7 @@ def _run_of(variables: Variables) -> str:
 
 
 def _told(result: msgspec.Struct) -> dict[str, Any]:
-    """Gives a result as Mage stores it, and says it in the block's log."""
+    """Returns a result as Mage stores it, and says it in the block's log."""
     given: dict[str, Any] = msgspec.to_builtins(result)
     _log.info("done", **{name: value for name, value in given.items() if not isinstance(value, dict | list | None)})
     return given

@@ -166,7 +166,7 @@ class MageClient:
 
 
 def _reason(problem: Mapping[str, Any]) -> str:
-    """Gives what an error says in one line: some of Mage's have a whole traceback for a message."""
+    """Returns what an error says in one line: some of Mage's have a whole traceback for a message."""
     said = str(problem.get("exception") or problem.get("message") or "no reason given")
     return said.strip().splitlines()[-1][:200]
 
@@ -177,7 +177,7 @@ def _instant(hour: Hour) -> str:
 
 
 def hour_of(run: Mapping[str, Any]) -> Hour:
-    """Gives the hour of a backfill's run, by its execution date.
+    """Returns the hour of a backfill's run, by its execution date.
 
     Raises:
         UsageError: If it has none.

@@ -19,7 +19,7 @@ _HOUR_SECONDS: Final = 3600
 
 
 def hour_of_run(variables: Mapping[str, Any]) -> Hour:
-    """Gives the hour that a run is for.
+    """Returns the hour that a run is for.
 
     Args:
         variables: What Mage hands to a block: ``execution_date`` (an aware ``datetime``, or a naive one or a text,

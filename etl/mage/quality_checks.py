@@ -73,7 +73,7 @@ def check_published(payload: TaskPayload, lake: Lake) -> None:
 
 
 def made_of(lake: Lake, hour: Hour) -> tuple[Content, str]:
-    """Gives what an hour in the spool holds, and the key of its events.
+    """Returns what an hour in the spool holds, and the key of its events.
 
     Raises:
         StoreError: If it is not there.

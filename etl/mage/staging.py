@@ -137,7 +137,7 @@ class SpooledSource:
         return f'{{{count}"sha256": "{self._origin.sha256}"}}'.encode()
 
     def exists(self, hour: Hour) -> bool:  # noqa: ARG002
-        """Tells whether the file is there."""
+        """Returns whether the file is there."""
         return self._file.is_file()
 
 

@@ -118,7 +118,7 @@ def fetch(hour: Hour, run: str, terms: StepOptions, *, wait_seconds: float = 0.0
 
 
 def shape(payload: TaskPayload, terms: StepOptions) -> TaskPayload:
-    """Gives a fetched hour the schema: parquet, quarantine and manifest, in the spool.
+    """Returns a fetched hour the schema: parquet, quarantine and manifest, in the spool.
 
     Args:
         payload: What ``fetch`` gave.
@@ -234,7 +234,7 @@ class _Answer:
 
 
 class _Refusal:
-    """A source that was asked and did not give the hour: it says the same again."""
+    """A source that did not have the hour: it repeats its answer."""
 
     def __init__(self, source: Source, error: HourNotFound | SourceUnreachableError) -> None:
         self.address: Final = source.address
@@ -346,7 +346,7 @@ def _same_as_stored(present: Manifest | None, origin: Origin, options: RunOption
 
 
 def _in_spool(payload: TaskPayload, terms: StepOptions) -> TaskPayload:
-    """Gives a payload whose file is in the spool, whole; fetches it again where it is not."""
+    """Returns a payload whose file is in the spool, whole; fetches it again where it is not."""
     path = terms.spool.file(payload)
     if payload.origin is not None and path.is_file() and _sha256(path) == payload.origin.sha256:
         return payload
@@ -355,7 +355,7 @@ def _in_spool(payload: TaskPayload, terms: StepOptions) -> TaskPayload:
 
 
 def _shaped_in_spool(payload: TaskPayload, terms: StepOptions) -> TaskPayload:
-    """Gives a payload whose shaped hour is in the spool; brings it there again where it is not."""
+    """Returns a payload whose shaped hour is in the spool; brings it there again where it is not."""
     if terms.spool.lake(payload).is_dir():
         return payload
     again = _in_spool(msgspec.structs.replace(payload, state=State.FETCHED), terms)

@@ -65,7 +65,7 @@ class Built(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
 
 
 def commands(engine: str, *, dataset: str | None, spark_image: str | None = None) -> list[Sequence[str]]:
-    """Gives the commands that build the tables, in order.
+    """Returns the commands that build the tables, in order.
 
     Args:
         engine: A key of ``ENGINES``, or ``AUTO``.

@@ -219,7 +219,7 @@ class World:
         return self.repo(_draw_rank(dice, 4, _ENTITY_BITS, self._limit))
 
     def new_repo(self, number: int) -> Repo:
-        """Gives the repository that is created in this hour as its ``number``-th."""
+        """Returns the repository that is created in this hour as its ``number``-th."""
         return self.fresh(self.now // 3600, number % self.new_repos)
 
     def new_fork(self, of: Repo, by: Account, number: int) -> Repo:
@@ -231,7 +231,7 @@ class World:
         return Repo(identity, by, of.name, f"{by.login}/{of.name}", feature, self.now, 0, of.description, fork=True)
 
     def contributor(self, repo: Repo, number: int) -> Account:
-        """Gives the ``number``-th of those who work on a repository; 0 is its owner, if that is a user."""
+        """Returns the ``number``-th of those who work on a repository; 0 is its owner, if that is a user."""
         if number == 0 and repo.owner.kind == "User":
             return repo.owner
         slot = mix(repo.feature + number) % max(self._limit, 1)

@@ -287,7 +287,7 @@ _SHARE_OF_RELEASES: Final = 45
 
 
 def shares_at(now: int) -> Mapping[str, int]:
-    """Gives how many of ten thousand events are of each type: in July 2013 releases took the place of downloads."""
+    """Returns how many of ten thousand events are of each type: in July 2013 releases took the place of downloads."""
     if now < _RELEASES_SINCE:
         return SHARES
     kept = {kind: share for kind, share in SHARES.items() if kind not in ("DownloadEvent", "FollowEvent")}

@@ -329,7 +329,7 @@ SHARES_2024: Final[Mapping[str, int]] = {
 
 
 def shares_at(now: int) -> Mapping[str, int]:
-    """Gives how many of ten thousand events are of each type: reviews came in 2020, discussions in 2024."""
+    """Returns how many of ten thousand events are of each type: reviews came in 2020, discussions in 2024."""
     if now < eras.seconds(2018, 1, 1):
         return SHARES_2015
     too_new = {

@@ -22,7 +22,7 @@ _UNIX_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 def seconds(year: int, month: int, day: int, hour: int = 0) -> int:
-    """Gives the instant of a full UTC hour."""
+    """Returns the instant of a full UTC hour."""
     return int(datetime(year, month, day, hour, tzinfo=UTC).timestamp())
 
 
@@ -89,7 +89,7 @@ def era_of(hour: Hour) -> Era:
 
 
 def existed(hour: Hour) -> bool:
-    """Tells whether the archive can have a file of that name."""
+    """Returns whether the archive can have a file of that name."""
     return not (_GAP_START <= hour.start < _B_START or hour.start in _SPRING_FORWARD)
 
 
@@ -117,7 +117,7 @@ class Sequence:
     values: tuple[int, ...]
 
     def at(self, instant: int) -> int:
-        """Gives the number at an instant; before the first and after the last, the nearest slope goes on."""
+        """Returns the number at an instant; before the first and after the last, the nearest slope goes on."""
         index = min(max(bisect_right(self.instants, instant), 1), len(self.instants) - 1)
         start, end = self.instants[index - 1], self.instants[index]
         low, high = self.values[index - 1], self.values[index]
@@ -188,7 +188,7 @@ COMMENT_IDS: Final = _sequence(
 
 
 def event_ids(instant: int, *, pushes: bool) -> Sequence:
-    """Gives the sequence of event ids at an instant.
+    """Returns the sequence of event ids at an instant.
 
     GitHub began anew on 2025-10-08, with one sequence for pushes and branches and another for the rest.
     """

@@ -70,7 +70,7 @@ class Scene:
         return self.world.contributor(repo, self.dice.octave(0, 3 + min(repo.stars.bit_length() // 3, 5)))
 
     def created_repo(self) -> Repo | None:
-        """Gives the next repository that this hour creates; None when it has created all it could."""
+        """Returns the next repository that this hour creates; None when it has created all it could."""
         if self._created >= self.world.new_repos:
             return None
         self._created += 1
@@ -82,7 +82,7 @@ class Scene:
         return self._forked
 
     def email(self, account: Account) -> str:
-        """Gives an account's address as the archive published it then."""
+        """Returns an account's address as the archive published it then."""
         return published_email(account.email, self.now)
 
     def trailer(self, account: Account) -> str:

@@ -252,7 +252,7 @@ def _documents(scene: Scene, form: _Form, count: int) -> Iterator[bytes]:
 
 
 class _Clock:
-    """Gives each event of an hour its instant and its id, both growing through the file (late events aside)."""
+    """Returns each event of an hour its instant and its id, both growing through the file (late events aside)."""
 
     def __init__(self, scene: Scene, count: int) -> None:
         self._scene = scene

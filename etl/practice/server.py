@@ -106,7 +106,7 @@ class Reset(Exception):  # noqa: N818 -- an order to the server, not a failure
 
 class _Shelf(Protocol):
     def find(self, hour: Hour) -> Path | None:
-        """Gives an hour's file, None when the shelf has no such hour."""
+        """Returns an hour's file, None when the shelf has no such hour."""
 
     def close(self) -> None:
         """Throws away what was only there for the shelf."""
@@ -234,7 +234,7 @@ class PracticeServer:
         return json_content(manifest)
 
     def _asked(self, target: str) -> tuple[Path, str] | None:
-        """Gives the file of the hour that a target names and what is asked of it, ``json.gz`` or ``manifest.json``."""
+        """Returns the file of the hour that a target names, and which is requested: ``json.gz`` or ``manifest.json``."""
         match = _TARGET.fullmatch(urlsplit(target).path)
         path = None if match is None else self._find(match["name"])
         return None if match is None or path is None else (path, match["kind"])
@@ -416,7 +416,7 @@ def in_full(status: HTTPStatus, content: bytes, kind: str, headers: Mapping[str,
 
 
 def _lists(field_value: str | None, tag: str) -> bool:
-    """Tells whether If-None-Match names a tag; there, weak and strong compare alike (RFC 9110, 13.1.2)."""
+    """Returns whether If-None-Match names a tag; there, weak and strong compare alike (RFC 9110, 13.1.2)."""
     if field_value is None:
         return False
     named = {part.strip().removeprefix("W/") for part in field_value.split(",")}
@@ -424,7 +424,7 @@ def _lists(field_value: str | None, tag: str) -> bool:
 
 
 def _wanted_range(request: Request, validators: Mapping[str, str]) -> str | None:
-    """Gives the Range field if it is to be heeded: with GET, of one range, and of the file the client began with."""
+    """Returns the Range field if it is to be heeded: with GET, of one range, and of the file the client began with."""
     wanted = request.headers.get("range")
     if request.method != "GET" or wanted is None or _RANGE.fullmatch(wanted) is None:
         return None

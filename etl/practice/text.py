@@ -105,7 +105,7 @@ _FIXED_MESSAGES: Final = ("Initial commit", "Update README.md", "update", "first
 
 @cache
 def phrases() -> tuple[str, ...]:
-    """Gives the pool of 2**15 phrases of one to four words."""
+    """Returns the pool of 2**15 phrases of one to four words."""
     dice = Dice(fingerprint("phrases"))
     return tuple(_phrase(dice) for _ in range(1 << PHRASE_BITS))
 

@@ -206,7 +206,7 @@ def read(
 
 
 def columns(cube: Cube) -> dict[str, Any]:
-    """Gives the JSON object that ``dashboard.js`` reads: names once, and rows as columns of their numbers."""
+    """Returns the JSON object that ``dashboard.js`` reads: names once, and rows as columns of their numbers."""
     events = cube.events.sort_by([(name, "ascending") for name in cube.events.column_names])
     kinds = _Numbers()
     actors = _Numbers()

@@ -100,7 +100,7 @@ def render(table: pa.Table, *, lake: str, now: datetime, dashboard: str | None =
 
 
 def totals_by_year(table: pa.Table) -> list[Totals]:
-    """Gives the totals of each year that the table has an hour of, in order."""
+    """Returns the totals of each year that the table has an hour of, in order."""
     keyed = table.select([*COLUMNS]).append_column("year", pc.utf8_slice_codeunits(table["hour"], 0, 4))
     grouped = keyed.group_by(["year", "status"]).aggregate([("hour", "count"), *((name, "sum") for name in _SUMS)])
     rows: dict[str, list[dict[str, Any]]] = {}

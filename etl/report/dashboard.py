@@ -52,7 +52,7 @@ def render(cube: Cube, *, warehouse: str, now: datetime, coverage: str | None = 
 
 
 def totals_by_type(events: pa.Table) -> list[tuple[str | None, int]]:
-    """Gives each type and its number of events, the largest first."""
+    """Returns each type and its number of events, the largest first."""
     sums = pa.TableGroupBy(events, "type").aggregate([("events", "sum")]).to_pylist()
     ordered = sorted(sums, key=lambda row: (-row["events_sum"], row["type"] or ""))
     return [(row["type"], row["events_sum"]) for row in ordered]

@@ -24,7 +24,7 @@ _REPORT_ID: Final = re.compile(r"[\w-]{1,100}", re.ASCII)
 
 
 def links(dataset: str) -> dict[str, str]:
-    """Gives for each mart the link to a new report on it.
+    """Returns for each mart the link to a new report on it.
 
     Args:
         dataset: ``project.dataset`` in BigQuery.
@@ -36,7 +36,7 @@ def links(dataset: str) -> dict[str, str]:
 
 
 def link_to_template(dataset: str, template: str) -> str:
-    """Gives the link to a copy of a report whose data sources are named after the marts.
+    """Returns the link to a copy of a report whose data sources are named after the marts.
 
     Args:
         dataset: ``project.dataset`` in BigQuery.

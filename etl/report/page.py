@@ -21,12 +21,12 @@ _PACKAGE: Final = "etl.report"
 
 
 def source(*names: str) -> str:
-    """Gives the text of files that the pages are made of, one after the other."""
+    """Returns the text of files that the pages are made of, one after the other."""
     return "\n".join(files(_PACKAGE).joinpath("templates", name).read_text(encoding="utf-8") for name in names)
 
 
 def policy(style: str, *scripts: str) -> str:
-    """Gives the content security policy: this style sheet, these scripts, and nothing from anywhere."""
+    """Returns the content security policy: this style sheet, these scripts, and nothing from anywhere."""
     allowed = " ".join(f"'sha256-{_sha256(script)}'" for script in scripts)
     return (
         f"default-src 'none'; style-src 'sha256-{_sha256(style)}'; script-src {allowed}; "
@@ -35,18 +35,18 @@ def policy(style: str, *scripts: str) -> str:
 
 
 def packed(content: object) -> str:
-    """Gives base64 of the deflated JSON of a value; ``DecompressionStream`` is its reader."""
+    """Returns base64 of the deflated JSON of a value; ``DecompressionStream`` is its reader."""
     return deflated(msgspec.json.encode(content))
 
 
 def deflated(content: bytes, level: int = 6) -> str:
-    """Gives base64 of deflated bytes; 9 is the level that takes most time for fewest bytes."""
+    """Returns base64 of deflated bytes; 9 is the level that takes most time for fewest bytes."""
     return base64.b64encode(zlib.compress(content, level)).decode("ascii")
 
 
 @cache
 def template(name: str) -> Template:
-    """Gives a template, in which everything is escaped that is not marked as safe."""
+    """Returns a template, in which everything is escaped that is not marked as safe."""
     environment = Environment(
         loader=PackageLoader(_PACKAGE),
         autoescape=True,

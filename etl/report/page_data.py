@@ -85,7 +85,7 @@ def pack(table: pa.Table, now: datetime) -> str:
 
 
 def columns(table: pa.Table, now: datetime) -> dict[str, Any]:
-    """Gives the JSON object that ``pack`` packs; see there."""
+    """Returns the JSON object that ``pack`` packs; see there."""
     if missing := [name for name in COLUMNS if name not in table.column_names]:
         raise ValueError(f"not a coverage table: it has no {', '.join(missing)}")
     head = {"now": int(now.timestamp()), "statuses": STATUSES}

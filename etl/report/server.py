@@ -40,7 +40,7 @@ class LivePage:
     """A page that follows what it shows.
 
     Attributes:
-        version: Gives what tells one state of its data from another, at little cost.
+        version: Returns a cheap token that changes with the data.
         render: Makes the text of the page.
     """
 
@@ -67,7 +67,7 @@ class _Kept:
 
 
 class PageServer:
-    """Serves pages until it is told to stop.
+    """Serves pages until it is stopped.
 
     Args:
         pages: By path, such as ``/``.

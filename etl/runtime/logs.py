@@ -111,12 +111,12 @@ def _silence_libraries() -> None:
 
 
 def shows_debug() -> bool:
-    """Tells whether logging was set up to show what only a developer wants to see."""
+    """Returns whether logging was set up to show what only a developer wants to see."""
     return structlog.is_configured() and logging.getLogger(_PACKAGE).isEnabledFor(logging.DEBUG)
 
 
 def writes_json() -> bool:
-    """Tells whether logging was set up to write JSON, so that a last word should be JSON as well."""
+    """Returns whether logging was set up to write JSON, so that a last word should be JSON as well."""
     return any(isinstance(handler, _StandardError) and handler.form == "json" for handler in logging.root.handlers)
 
 
@@ -162,7 +162,7 @@ def _renderer(form: Form) -> list[Processor]:
 
 
 def _as_cloud_logging_reads_it(_logger: WrappedLogger, _name: str, event: EventDict) -> EventDict:
-    """Gives the three fields that Cloud Logging treats apart their names there, and puts them first."""
+    """Returns the three fields that Cloud Logging treats apart their names there, and puts them first."""
     return {
         "severity": _SEVERITIES.get(str(event.pop("level", "info")), "DEFAULT"),
         "time": event.pop("time"),

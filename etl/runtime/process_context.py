@@ -26,7 +26,7 @@ _PRELOADED: Final = "etl.backfill.worker"
 
 @cache
 def context() -> ForkServerContext | SpawnContext:
-    """Gives what makes such processes, and pipes to them.
+    """Returns what makes such processes, and pipes to them.
 
     Where they are forked, the one that they are forked from begins with its imports now, beside this process; it ends
     with this one, and its environment is that of now.

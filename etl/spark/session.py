@@ -36,7 +36,7 @@ _QUICK: Final[Mapping[str, str]] = {"spark.driver.extraJavaOptions": "-XX:Tiered
 
 
 def present() -> SparkSession | None:
-    """Gives the session that somebody began; None where nobody did.
+    """Returns the session that somebody began; None where nobody did.
 
     Raises:
         UsageError: If Spark is not installed.
@@ -53,7 +53,7 @@ def present() -> SparkSession | None:
 def opened(
     configuration: Mapping[str, str], scratch: Path | None = None, *, little: bool = False
 ) -> Iterator[SparkSession]:
-    """Gives the session that was begun already, or begins one for the time of the block.
+    """Returns the session that was begun already, or begins one for the time of the block.
 
     Args:
         configuration: What has to hold in either; nothing that can be said only once.

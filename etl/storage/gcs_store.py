@@ -94,7 +94,7 @@ class GcsStore:
             return frozenset(prefix.rstrip("/").rpartition("/")[2] for prefix in listing.prefixes)
 
     def generations(self, keys: Sequence[str]) -> dict[str, str]:
-        """Gives the generation of each of these objects that exists, by key, for a request a thousand of them."""
+        """Returns the generation of each of these objects that exists, by key, for a request a thousand of them."""
         ordered = sorted(keys)
         stretches = [ordered[first : first + _STRETCH_KEYS] for first in range(0, len(ordered), _STRETCH_KEYS)]
         with ThreadPoolExecutor(_STRETCHES_AT_ONCE) as askers:
@@ -282,7 +282,7 @@ class _Upload(io.RawIOBase):
             self._disarm()
 
     def abandon(self) -> None:
-        """Gives the session up. Should Google not hear of it, the session stays invisible and ends in a week."""
+        """Returns the session up. Should Google not hear of it, the session stays invisible and ends in a week."""
         try:
             with gcs.explained(self._url):
                 self._writer.terminate()

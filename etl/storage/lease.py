@@ -115,7 +115,7 @@ class _Lease:
         self._keeper.start()
 
     def give_back(self) -> None:
-        """Gives the name back. Should the store not hear of it, the lease runs out by itself."""
+        """Returns the name back. Should the store not hear of it, the lease runs out by itself."""
         self._over.set()
         self._keeper.join(_LAST_WORD_SECONDS)
         try:

@@ -110,7 +110,7 @@ class FolderStore:
                 return frozenset()
 
     def generations(self, keys: Sequence[str]) -> dict[str, str]:
-        """Gives the generation of each of these files that exists, by key."""
+        """Returns the generation of each of these files that exists, by key."""
         root = f"{self._root}/"
         found: dict[str, str] = {}
         # A day's keys share the folder two levels up: where that is not there, one look at it spares 24, and from

@@ -58,7 +58,7 @@ class Store(Protocol):
         """
 
     def generations(self, keys: Sequence[str]) -> dict[str, str]:
-        """Gives the generation of each of these objects that exists, by key.
+        """Returns the generation of each of these objects that exists, by key.
 
         For many keys that lie close together this is far cheaper than ``list`` in a folder and than ``stat`` in
         a bucket.
@@ -116,7 +116,7 @@ class Store(Protocol):
 
 
 def checked(key: str) -> str:
-    """Gives the key back when it stays inside its store.
+    """Returns the key back when it stays inside its store.
 
     Raises:
         StoreError: If it is absolute, climbs with ``..``, or is a folder's name rather than an object's.

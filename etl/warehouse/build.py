@@ -264,7 +264,7 @@ class _Run(Generic[Rows]):
         self._state_written = self._clock()
 
     def _wrong(self, batch: Sequence[PartitionTask], staged: Mapping[str, Rows]) -> dict[str, dict[Check, int]]:
-        """Gives the checks that do not hold, with the rows that are wrong, by partition.
+        """Returns the checks that do not hold, with the rows that are wrong, by partition.
 
         All partitions are asked at once first, which is one job, and each alone only when something is wrong.
         """

@@ -20,7 +20,7 @@ FileEngine = Literal["duckdb", "spark"]
 def open_builder(warehouse: Warehouse, lake: Lake, engine: FileEngine) -> Iterator[TableBuilder[Any]]:
     """Holds a warehouse alone during a build, with an engine running.
 
-    Gives:
+    Yields:
         What makes files on this machine; with a Spark that reads and writes buckets, what leaves that to Spark.
 
     Raises:

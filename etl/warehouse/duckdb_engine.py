@@ -102,7 +102,7 @@ def connect() -> duckdb.DuckDBPyConnection:
 
 
 def view_of(name: str, paths: Sequence[str], columns: Sequence[str], *, by_folder: bool = False) -> str:
-    """Gives the statement that lets queries read some columns of parquet files under a name."""
+    """Returns the statement that lets queries read some columns of parquet files under a name."""
     files = ", ".join(quoted(path) for path in paths)
     folders = "true, hive_types = {date: DATE, hour: BIGINT}" if by_folder else "false"
     listed = ", ".join(f'"{column}"' for column in columns)

@@ -74,7 +74,7 @@ class LocalBuilder:
         return made
 
     def standing(self, model: Model, partition: str) -> Path:
-        """Gives the file of a partition."""
+        """Returns the file of a partition."""
         with self._room():
             return Path(self._cache.path(self.place.store, partition_key(model.name, partition)))
 
@@ -117,7 +117,7 @@ class LocalBuilder:
             self.place.publish(partition_key(BUILD_LOG, build_id), path)
 
     def _tables(self, batch: Sequence[PartitionTask]) -> Tables:
-        """Gives the files that a batch reads, by table."""
+        """Returns the files that a batch reads, by table."""
         model = batch[0].model
         return {name: self._files(name, model, batch) for name in model.reads}
 

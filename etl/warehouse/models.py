@@ -202,7 +202,7 @@ class Model(_Strict):
 
 @cache
 def models() -> tuple[Model, ...]:
-    """Gives all models, each after those it reads.
+    """Returns all models, each after those it reads.
 
     Raises:
         UsageError: If a library is missing, or a folder of models is not as it should be.
@@ -280,5 +280,5 @@ def _wrong(name: str, problem: str) -> UsageError:
 
 
 def by_name(found: Sequence[Model]) -> dict[str, Model]:
-    """Gives models by their names."""
+    """Returns models by their names."""
     return {model.name: model for model in found}

@@ -113,7 +113,7 @@ def partition_tasks(
 
 
 def predicted_state(task: PartitionTask, there: Input) -> Input:
-    """Gives what a table will be once a task is done, as far as that can be told before."""
+    """Returns what a table will be once a task is done, as far as that can be told before."""
     fingerprints, sizes, lineages = dict(there.fingerprints), dict(there.sizes), dict(there.lineages)
     if task.reason is BuildReason.GONE:
         for known in (fingerprints, sizes, lineages):
@@ -127,7 +127,7 @@ def predicted_state(task: PartitionTask, there: Input) -> Input:
 
 
 def _wanted(model: Model, inputs: Mapping[str, Input]) -> dict[str, str]:
-    """Gives the fingerprint that each partition of a table should have."""
+    """Returns the fingerprint that each partition of a table should have."""
     there = [inputs[name].fingerprints for name in model.reads]
     if model.partition is not None:
         days = {day for fingerprints in there for day in fingerprints}

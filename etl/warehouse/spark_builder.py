@@ -34,7 +34,7 @@ _SAVE_STATE_EVERY: Final = timedelta(seconds=30)
 
 
 def spark_builder(warehouse: Warehouse, lake: Lake, engine: Engine) -> SparkBuilder | None:
-    """Gives what leaves reading and writing to Spark's machines; None when this machine has to do it.
+    """Returns what leaves reading and writing to Spark's machines; None when this machine has to do it.
 
     Raises:
         UsageError: If Spark runs on other machines, and these cannot read what is asked for.
@@ -105,7 +105,7 @@ class SparkBuilder:
         return made
 
     def standing(self, model: Model, partition: str) -> str:
-        """Gives the key of a partition's file."""
+        """Returns the key of a partition's file."""
         return partition_key(model.name, partition)
 
     def count_violations(
@@ -139,7 +139,7 @@ class SparkBuilder:
         self._store.write(partition_key(BUILD_LOG, build_id), _parquet(log_table(entries)))
 
     def _tables(self, batch: Sequence[PartitionTask]) -> Tables:
-        """Gives what a batch reads, by table."""
+        """Returns what a batch reads, by table."""
         model = batch[0].model
         return {name: self._read_by(name, model, batch) for name in model.reads}
 

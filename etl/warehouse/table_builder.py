@@ -97,7 +97,7 @@ class StateStore(Protocol):
     store: Store
 
     def state(self, table: str) -> tuple[TableState, list[str]]:
-        """Gives what is known of a table, and its partitions of which nothing is known.
+        """Returns what is known of a table, and its partitions of which nothing is known.
 
         Raises:
             StoreError: If that cannot be read.
@@ -144,7 +144,7 @@ class TableBuilder(Protocol[Rows]):
         """
 
     def standing(self, model: Model, partition: str) -> Rows:
-        """Gives the rows of a partition as everybody sees it."""
+        """Returns the rows of a partition as everybody sees it."""
 
     def count_violations(
         self, queries: Mapping[str, str], model: Model, parameters: Parameters, tables: Mapping[str, Sequence[Rows]]
@@ -194,7 +194,7 @@ class TableBuilder(Protocol[Rows]):
 
 
 def log_table(entries: Sequence[Entry]) -> pa.Table:
-    """Gives entries as rows of the table ``build_log``."""
+    """Returns entries as rows of the table ``build_log``."""
     schema = by_name(models())[BUILD_LOG].arrow_schema
     rows = [{name: getattr(entry, name) for name in schema.names} for entry in entries]
     return arrow.table(rows, schema)

@@ -93,7 +93,7 @@ class Warehouse:
 
     @classmethod
     def at(cls, address: str) -> Warehouse:
-        """Gives the warehouse at ``gs://bucket/prefix`` or in a folder; see ``store_at`` for the errors."""
+        """Returns the warehouse at ``gs://bucket/prefix`` or in a folder; see ``store_at`` for the errors."""
         return cls(store_at(address))
 
     @property
@@ -124,7 +124,7 @@ class Warehouse:
         ]
 
     def _borne_out(self, built: Built, info: ObjectInfo | None) -> Built | None:
-        """Gives what is known of a partition if its file is the one that was built, or a copy of that."""
+        """Returns what is known of a partition if its file is the one that was built, or a copy of that."""
         if info is None or info.generation == built.generation:
             return None if info is None else built
         if not built.sha256 or info.size != built.bytes:
@@ -224,7 +224,7 @@ class Warehouse:
 
 
 class LocalCache:
-    """Gives stored objects as files of this machine, fetching those of a bucket.
+    """Returns stored objects as files of this machine, fetching those of a bucket.
 
     Args:
         folder: Where to put what is fetched.
@@ -259,7 +259,7 @@ def partition_key(table: str, partition: str) -> str:
 
 
 def partition_of(table: str, key: str) -> str | None:
-    """Gives the partition whose file has this key; None when it is no such key."""
+    """Returns the partition whose file has this key; None when it is no such key."""
     partition = key.removeprefix(f"{TABLES}/{table}/").removesuffix(".parquet")
     return partition if partition_key(table, partition) == key and "/" not in partition else None
 

@@ -58,7 +58,7 @@ Parameters = Mapping[str, datetime]
 
 
 def translate(sql: str, dialect: Dialect, parameters: Parameters) -> str:
-    """Gives a query in an engine's dialect, with literals for its parameters.
+    """Returns a query in an engine's dialect, with literals for its parameters.
 
     Args:
         sql: One query in BigQuery's dialect.
@@ -73,7 +73,7 @@ def translate(sql: str, dialect: Dialect, parameters: Parameters) -> str:
 
 @cache
 def _template(sql: str, dialect: Dialect) -> str:
-    """Gives a query in an engine's dialect with places to put values in: a build asks the same of many days."""
+    """Returns a query in an engine's dialect with places to put values in: a build asks the same of many days."""
     tree = _with_places(_parsed(sql))
     if dialect is not Dialect.BIGQUERY:
         tree = _named_alike(tree)
@@ -102,7 +102,7 @@ def shaped(sql: str, columns: Iterable[Column], dialect: Dialect) -> str:
 
 
 def tables_of(sql: str) -> set[str]:
-    """Gives the tables that a query names, less those it defines itself."""
+    """Returns the tables that a query names, less those it defines itself."""
     from sqlglot import exp  # noqa: PLC0415 -- comes with the extra
 
     tree = _parsed(sql)

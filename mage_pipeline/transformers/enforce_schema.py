@@ -1,4 +1,4 @@
-"""Gives the fetched hour the one schema, as parquet in the spool."""
+"""Returns the fetched hour the one schema, as parquet in the spool."""
 
 from typing import Any
 
@@ -12,7 +12,7 @@ if "test" not in globals():
 
 @transformer
 def enforce_schema(result: dict[str, Any], *_: object, **variables: object) -> dict[str, Any]:
-    """Gives the fetched hour the one schema, as parquet in the spool."""
+    """Returns the fetched hour the one schema, as parquet in the spool."""
     return blocks.enforce_schema(result, variables)
 
 

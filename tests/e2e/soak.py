@@ -164,7 +164,7 @@ def draw_plan(dice: random.Random) -> FaultPlan:
 
 
 def draw_hours(count: int) -> list[HourRange]:
-    """Gives so many hours, in ranges over the places where the archive's forms change."""
+    """Returns so many hours, in ranges over the places where the archive's forms change."""
     share, more = divmod(count, len(_MIDDLES))
     lengths = [share + (place < more) for place in range(len(_MIDDLES))]
     return [

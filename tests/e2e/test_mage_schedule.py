@@ -48,7 +48,7 @@ def server(tmp_path_factory: pytest.TempPathFactory, archive: FaultyServer) -> I
 
 
 def reschedule(pipelines: Path, name: str, schedule: str) -> None:
-    """Gives a pipeline's trigger another schedule, at once or not at all."""
+    """Returns a pipeline's trigger another schedule, at once or not at all."""
     path = pipelines / name / "triggers.yaml"
     definition = yaml.safe_load(path.read_text(encoding="utf-8"))
     definition["triggers"][0]["schedule_interval"] = schedule

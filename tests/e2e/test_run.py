@@ -320,7 +320,7 @@ def test_a_kept_hour_holds_its_addresses_as_they_were(
     assert found > 0.99 * len(addresses.clear)
 
 
-# ---- the same again
+# ---- reruns
 
 
 def test_two_processes_make_the_same_bytes(tmp_path: Path) -> None:

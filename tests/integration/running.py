@@ -103,7 +103,7 @@ def metadata_of(parquet: pq.ParquetFile) -> dict[bytes, bytes]:
 
 
 def sound(lake: Lake, hour: Hour = HOUR) -> Manifest:
-    """Gives the hour's manifest, after holding all of the hour against it."""
+    """Returns the hour's manifest, after holding all of the hour against it."""
     assert lake.verify(hour, ARROW_SCHEMA) == []
     manifest = lake.manifest(hour)
     assert manifest is not None

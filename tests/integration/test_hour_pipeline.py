@@ -516,7 +516,7 @@ def test_breaks_on_the_way_change_nothing(archive: Archive, tmp_path: Path) -> N
 
 
 def exact(lake: Lake, compressed: bytes, text: bytes) -> list[dict[str, Any]]:
-    """Gives the quarantine, each row of which is the very bytes of its place."""
+    """Returns the quarantine, each row of which is the very bytes of its place."""
     rows = quarantined(lake)
     for row in rows:
         there = (compressed if row["place"] == "gzip" else text)[row["offset"] : row["offset"] + row["length"]]

@@ -41,7 +41,7 @@ MAGE_PYTHON: Final = "3.11"
 
 
 def applies(requirement: Requirement, python: str) -> bool:
-    """Tells whether a requirement is meant for this Python on Linux."""
+    """Returns whether a requirement is meant for this Python on Linux."""
     if requirement.marker is None:
         return True
     environment: dict[str, str] = {

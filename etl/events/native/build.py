@@ -26,7 +26,7 @@ _OPTIONS: Final = ("-std=c11", "-O2", "-Wall", "-Wextra", "-Werror", "-shared", 
 
 
 def library() -> Path:
-    """Gives the place of the compiled ``scanner.c``, there or not; another source or machine has another one."""
+    """Returns the place of the compiled ``scanner.c``, there or not; another source or machine has another one."""
     digest = hashlib.sha256(SOURCE.read_bytes()).hexdigest()[:12]
     return SOURCE.with_name(f"scanner-{digest}-{sys.platform}-{platform.machine()}.so")
 

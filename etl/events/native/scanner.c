@@ -3,7 +3,7 @@
  * It takes the plain case and no other: whole lines of JSON in valid UTF-8, each of them one event with the seven
  * keys it must have, perhaps `org`, and nothing else, no key twice, no white space, no escape in what becomes text. Only
  * inside the values that stay as they are, payload and entities, may white space and escapes be.
- * About anything else it says that it does not know, and etl.events.record reads that line. So nothing here mends,
+ * About anything else it says that it does not know, and etl.events.record reads that line. So nothing here repairs,
  * guesses or reports; what it accepts, the slow way reads alike, and a test holds the two against each other.
  *
  * Nothing is allocated and nothing is kept. Text is read from `at` up to but not including `end`, always; every reader
@@ -573,7 +573,7 @@ static void add_stretches(Split *split, Place at, Place end, bool is_tail, bool 
 /* Splits text into documents and what stands between them; white space, brackets and commas between documents are no
  * part. Fills `parts`, at most `most` of them, and says in `resolved` how far it came: up to an object that may go on
  * behind the text, unless `is_last`, or to where no part more had room. `recovering` says that the text begins behind
- * a cut document, and is set to whether it ends so. Gives the number of parts. */
+ * a cut document, and is set to whether it ends so. Returns the number of parts. */
 int64_t split(Place text, int64_t size, bool is_last, Part *parts, int64_t most, int64_t *resolved, bool *recovering) {
   Split split = {.text = text, .end = text + size, .parts = parts, .most = most};
   Place at = text;
@@ -678,7 +678,7 @@ static Place read_entity(Place data, Place at, Place end, uint32_t allowed, Enti
 }
 
 /* Reads `count` entities, each one object with one or more of the `allowed` members and nothing else; adds up how many
- * have each member and how many bytes it has. Gives 0, or -1 when one of them is not so. */
+ * have each member and how many bytes it has. Returns 0, or -1 when one of them is not so. */
 int64_t scan_entities(Place data, const int32_t *ends, int64_t count, uint32_t allowed, Entity *entities, int64_t *having,
                       int64_t *bytes) {
   for (int64_t i = 0; i < count; i++) {

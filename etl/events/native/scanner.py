@@ -123,7 +123,7 @@ class Scanner:
         return Split(parts, resolved.value, state.value)
 
     def is_plain(self, lines: bytes) -> bool:
-        """Tells whether ``read`` would take lines.
+        """Returns whether ``read`` would take lines.
 
         Args:
             lines: One or more whole lines.
@@ -167,7 +167,7 @@ class Scanner:
         return {member: column(member) for member in members}
 
     def key(self, id_: bytes, type_: bytes, created_at: bytes) -> int:
-        """Gives what ``EventColumns.keys`` has for an event."""
+        """Returns what ``EventColumns.keys`` has for an event."""
         return int(self._hash_of(id_, len(id_), type_, len(type_), created_at, len(created_at), self._seed))
 
     def _scanned(self, lines: bytes) -> tuple[int, pa.Buffer, ctypes.Array[_Type], _Summary]:
@@ -208,7 +208,7 @@ class Scanner:
 
 @cache
 def load_scanner() -> Scanner | None:
-    """Gives what reads blocks, or None where it was not compiled, which is said once."""
+    """Returns what reads blocks, or None where it was not compiled, which is said once."""
     path = library()
     try:
         return Scanner(str(path))

@@ -133,7 +133,7 @@ class BigQueryMaker:
         return {task.partition: Part(table, _days(task.partition), staged) for task in batch}
 
     def query(self, batch: Sequence[PartitionTask]) -> str:
-        """Gives the query for the rows of some partitions of one table."""
+        """Returns the query for the rows of some partitions of one table."""
         model = batch[0].model
         with_ = ",\n".join(f"{name} AS (\n{self._read(name, batch)}\n)" for name in model.reads if name not in SOURCES)
         columns = ", ".join(column.name for column in model.columns)
@@ -148,7 +148,7 @@ class BigQueryMaker:
         return self.place.jobs.bytes_of(_what([task]), self.query([task]), parameters)
 
     def standing(self, model: Model, partition: str) -> Part:
-        """Gives a partition as everybody sees it."""
+        """Returns a partition as everybody sees it."""
         return Part(model.name, _days(partition))
 
     def count_violations(
@@ -191,7 +191,7 @@ class BigQueryMaker:
         self.place.jobs.load(BUILD_LOG, [self.place.store.url(key)], self.place.name.table(BUILD_LOG), add=True)
 
     def _read(self, name: str, batch: Sequence[PartitionTask]) -> str:
-        """Gives the query for what a batch reads of a table."""
+        """Returns the query for what a batch reads of a table."""
         model = batch[0].model
         read = self._models[name]
         days = tuple(sorted({day for task in batch for day in task.reads[name]}))
@@ -204,7 +204,7 @@ class BigQueryMaker:
         return f"{rows}\nUNION ALL\n{self._rows(columns, model, [Part(model.name, None)])}"
 
     def _rows(self, columns: str, model: Model, parts: Sequence[Part]) -> str:
-        """Gives the query for rows of tables that have a model's columns."""
+        """Returns the query for rows of tables that have a model's columns."""
         selected = []
         for table, group in groupby(parts, key=lambda part: part.table):
             days = [part.days for part in group]
@@ -325,7 +325,7 @@ def _condition(model: Model, days: Sequence[str] | None) -> str:
 
 
 def _spans(days: Sequence[str]) -> Iterator[tuple[str, str]]:
-    """Gives the first and last day of each run of days that follow each other."""
+    """Returns the first and last day of each run of days that follow each other."""
     numbered = enumerate(sorted(set(days)))
     for _, run in groupby(numbered, key=lambda each: date.fromisoformat(each[1]).toordinal() - each[0]):
         named = [day for _, day in run]

@@ -208,7 +208,7 @@ class Jobs:
         parameters: Mapping[str, datetime],
         definitions: Mapping[str, ExternalConfig] | None = None,
     ) -> int:
-        """Gives the bytes that a query would be billed for, without running it.
+        """Returns the bytes that a query would be billed for, without running it.
 
         Raises:
             StoreError: If BigQuery refuses the query.
@@ -361,7 +361,7 @@ def _of_answer(code: int | None, reason: str, words: str, what: str) -> StoreErr
 
 
 def _safe_words(error: Any) -> str:  # noqa: ANN401 -- the library's errors ship no types for this
-    """Gives Google's words where they name a resource, a right or a quota, which is never a value."""
+    """Returns Google's words where they name a resource, a right or a quota, which is never a value."""
     if error.code not in (HTTPStatus.FORBIDDEN, HTTPStatus.NOT_FOUND):
         return ""
     told = error.errors[0].get("message", "") if error.errors else error.message or ""

@@ -98,7 +98,7 @@ class Dataset:
                 )
 
     def state(self, table: str) -> tuple[TableState, list[str]]:
-        """Gives what is known of a table, less what BigQuery does not bear out, and the partitions nobody knows of."""
+        """Returns the state of a table, without what BigQuery contradicts, and the unknown partitions."""
         state = self._warehouse.recalled(table)
         standing = self._all_standing().get(table, {})
         state.partitions = {
@@ -192,7 +192,7 @@ class Dataset:
             staged: Where each day, or "all", is.
 
         Raises:
-            StoreError: If one cannot be copied; the others are told of first.
+            StoreError: If one cannot be copied; the others are reported first.
         """
         done: list[str] = []
         failed: StoreError | None = None
@@ -283,7 +283,7 @@ class Dataset:
             self.jobs.client.delete_table(self.name.table(target), not_found_ok=True, retry=self.jobs.retry)
 
     def _ids(self, model: Model, partition: str) -> list[str]:
-        """Gives the ids of the partitions that a day is in BigQuery."""
+        """Returns the ids of the partitions that a day is in BigQuery."""
         cut = cut_of(model, self._events_by)
         if cut is None:
             return [partition]
@@ -302,7 +302,7 @@ def within_reach(days: Days) -> Days:
 
 
 def _day(partition_id: str | None) -> str | None:
-    """Gives the day that a partition belongs to, "all" for a table in one piece, None for what has no day."""
+    """Returns the day that a partition belongs to, "all" for a table in one piece, None for what has no day."""
     if partition_id is None:
         return ALL
     if not _PARTITION_ID.fullmatch(partition_id):

@@ -43,7 +43,7 @@ _BY_FOLDER: Final = (
 
 
 def resources(events_by: Cut = "day") -> list[dict[str, Any]]:
-    """Gives every table and view as a ``Table`` of BigQuery's API, without the project.
+    """Returns every table and view as a ``Table`` of BigQuery's API, without the project.
 
     Names that are not known here stand as ``{project}``, ``{dataset}`` and ``{reporting_dataset}``: in
     ``tableReference.datasetId`` and in ``view.query``, nowhere else. The views of ``{reporting_dataset}`` read tables
@@ -64,7 +64,7 @@ def resources(events_by: Cut = "day") -> list[dict[str, Any]]:
 
 
 def filled(resource: Mapping[str, Any], *, project: str, dataset: str, reporting: str = "") -> dict[str, Any]:
-    """Gives one of ``resources`` with names in their places.
+    """Returns one of ``resources`` with names in their places.
 
     Args:
         resource: A table or a view.
@@ -84,7 +84,7 @@ def filled(resource: Mapping[str, Any], *, project: str, dataset: str, reporting
 
 
 def reported() -> list[Model]:
-    """Gives what reports read, by name: the marts, less those that another mart is made of."""
+    """Returns what reports read, by name: the marts, less those that another mart is made of."""
     named = sorted(models(), key=lambda model: model.name)
     marts = [model for model in named if model.labels.get("layer") == _MART]
     inner = {name for model in marts for name in model.reads}
@@ -99,7 +99,7 @@ def cut_of(model: Model, events_by: Cut) -> Cut | None:
 
 
 def schema_of(columns: Sequence[Column]) -> dict[str, Any]:
-    """Gives columns as a ``TableSchema`` of BigQuery's API."""
+    """Returns columns as a ``TableSchema`` of BigQuery's API."""
     fields = []
     for column in columns:
         kind, mode = _API_TYPES[column.type]
@@ -108,7 +108,7 @@ def schema_of(columns: Sequence[Column]) -> dict[str, Any]:
 
 
 def create(model: Model, dataset: str | None = None) -> str:
-    """Gives the statement that creates a model's table or view where there is none.
+    """Returns the statement that creates a model's table or view where there is none.
 
     Args:
         model: The model.
@@ -129,12 +129,12 @@ def create(model: Model, dataset: str | None = None) -> str:
 
 
 def create_all(dataset: str | None = None) -> list[str]:
-    """Gives the statements that create all tables and views, each after those it reads."""
+    """Returns the statements that create all tables and views, each after those it reads."""
     return [create(model, dataset) for model in models()]
 
 
 def create_sources() -> list[str]:
-    """Gives statements for what the models read of the lake, so that a checker of SQL knows its columns."""
+    """Returns statements for what the models read of the lake, so that a checker of SQL knows its columns."""
     events = [(column.name, column.kind.bigquery, column.description) for column in LAKE_COLUMNS]
     rows = [(column.name, _kind(column.type), "") for column in LAKE_COVERAGE_SCHEMA]
     return [
@@ -178,7 +178,7 @@ def _labels(model: Model) -> dict[str, str]:
 
 
 def _reading(model: Model) -> str:
-    """Gives a query for the rows of a model from the dataset of the tables, by way of no view."""
+    """Returns a query for the rows of a model from the dataset of the tables, by way of no view."""
     if model.kind is Kind.VIEW:
         views = [name for name in model.reads if by_name(models())[name].kind is Kind.VIEW]
         if views:

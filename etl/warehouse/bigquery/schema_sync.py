@@ -43,7 +43,7 @@ def ensure(jobs: Jobs, dataset: DatasetName, reporting: DatasetName | None, even
         What was created or changed, for people.
 
     Raises:
-        StoreError: If a table differs in a way that cannot be mended, or a dataset cannot be read or written.
+        StoreError: If a table differs in a way that cannot be fixed, or a dataset cannot be read or written.
     """
     done: list[str] = []
     authorised: list[dict[str, str]] = []
@@ -149,7 +149,7 @@ def _cut(partitioning: Mapping[str, Any] | None) -> tuple[str, str] | None:
 
 
 def _schema(name: str, there: list[dict[str, Any]], resource: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """Gives the columns that are there, described as ours are, and those that are new behind them."""
+    """Returns the columns that are there, described as ours are, and those that are new behind them."""
     ours = {field["name"]: field for field in resource["schema"]["fields"]}
     for field in there:
         if field["name"] not in ours:

@@ -73,7 +73,7 @@ def lake(tmp_path: Path) -> Lake:
 
 
 def publish(archive: Archive, hours: HourRange, *, events: int = EVENTS) -> None:
-    """Gives the archive some hours."""
+    """Returns the archive some hours."""
     for hour in hours:
         archive.files[f"/{hour}.json.gz"] = File(packed(documents(events, hour=hour)))
 

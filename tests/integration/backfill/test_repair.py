@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from etl.archive.sources import source_at
-from etl.backfill.repair import Mending, Repair, repair_hour
+from etl.backfill.repair import Repair, RepairOutcome, repair_hour
 from etl.events.emails import EmailPolicy
 from etl.hour_pipeline import RunOptions
 from etl.hours import Hour
@@ -106,7 +106,7 @@ def test_from_the_source_an_hour_becomes_what_it_was(lake: Lake, source: Path, m
     rows, before = stored_rows(lake), objects(lake)
     _HARMS[harm](lake, made)
 
-    assert repair(lake, source).mending is Mending.REMADE
+    assert repair(lake, source).outcome is RepairOutcome.REMADE
     after = sound(lake)
     assert after.content == made.content
     assert stored_rows(lake) == rows
@@ -123,7 +123,7 @@ def test_a_manifest_is_made_of_its_file_without_any_source(lake: Lake, made: Man
     else:
         lake.store.write(MANIFEST, manifest)
 
-    assert repair(lake).mending is Mending.RECOVERED
+    assert repair(lake).outcome is RepairOutcome.RECOVERED
     again = sound(lake)
     assert (again.content, again.events_file) == (made.content, made.events_file)
 
@@ -134,7 +134,7 @@ def test_what_a_crash_left_between_events_and_manifest(lake: Lake, source: Path,
     run(lake, source, force=True)
     lake.store.write(MANIFEST, old)
 
-    assert repair(lake).mending is Mending.RECOVERED
+    assert repair(lake).outcome is RepairOutcome.RECOVERED
     assert len(stored_rows(lake)) == 300
     sound(lake)
 
@@ -144,7 +144,7 @@ def test_a_sound_hour_is_not_touched_and_no_source_asked(lake: Lake, archive: Ar
     archive.files[PATH] = File(packed(documents(400, seed=1)))
     before = objects(lake)
 
-    assert repair(lake, archive.url) == Repair(HOUR, Mending.SOUND)
+    assert repair(lake, archive.url) == Repair(HOUR, RepairOutcome.SOUND)
     assert objects(lake) == before
     assert archive.asked == []
 
@@ -157,7 +157,7 @@ def test_a_source_with_fewer_events_is_not_taken(lake: Lake, tmp_path: Path, *, 
     smaller = put(tmp_path / "smaller", packed(LINES[1:]))
 
     said = repair(lake, smaller, force=force)
-    assert said.mending is Mending.SHRUNK
+    assert said.outcome is RepairOutcome.SHRUNK
     assert "299" in str(said.note)
     assert "300" in str(said.note)
     assert objects(lake) == before
@@ -167,7 +167,7 @@ def test_a_source_with_fewer_events_is_not_taken(lake: Lake, tmp_path: Path, *, 
 def test_a_source_with_more_events_is(lake: Lake, tmp_path: Path) -> None:
     flip(lake, EVENTS)
 
-    assert repair(lake, put(tmp_path / "larger", packed(documents(301)))).mending is Mending.REMADE
+    assert repair(lake, put(tmp_path / "larger", packed(documents(301)))).outcome is RepairOutcome.REMADE
     assert len(stored_rows(lake)) == 301
     sound(lake)
 
@@ -179,7 +179,7 @@ def test_an_unchanged_source_is_fetched_all_the_same(lake: Lake, archive: Archiv
     run(lake, archive.url, force=True)
     flip(lake, EVENTS)
 
-    assert repair(lake, archive.url).mending is Mending.REMADE
+    assert repair(lake, archive.url).outcome is RepairOutcome.REMADE
     sound(lake)
 
 
@@ -190,7 +190,7 @@ def test_without_its_source_it_stays_as_it_is(lake: Lake, tmp_path: Path) -> Non
     (tmp_path / "empty").mkdir()
 
     said = repair(lake, tmp_path / "empty")
-    assert said.mending is Mending.LEFT
+    assert said.outcome is RepairOutcome.LEFT
     assert "missing" in str(said.note)
     assert objects(lake) == before
 
@@ -201,7 +201,7 @@ def test_a_damaged_source_is_taken_and_told(lake: Lake, source: Path, tmp_path: 
     cut = put(tmp_path / "cut", packed([*LINES, *documents(50, seed=2)])[:-4])
 
     said = repair(lake, cut)
-    assert said.mending is Mending.REMADE
+    assert said.outcome is RepairOutcome.REMADE
     assert "partial" in str(said.note)
     assert sound(lake).status is Status.PARTIAL
 
@@ -212,10 +212,10 @@ def test_another_policy_on_emails_is_not_slipped_in(lake: Lake, source: Path) ->
     before = objects(lake)
 
     said = repair(lake, source, emails="drop")
-    assert said.mending is Mending.LEFT
+    assert said.outcome is RepairOutcome.LEFT
     assert "'hash'" in str(said.note)
     assert objects(lake) == before
-    assert repair(lake, source, emails="hash").mending is Mending.REMADE
+    assert repair(lake, source, emails="hash").outcome is RepairOutcome.REMADE
 
 
 @pytest.mark.usefixtures("made")
@@ -223,8 +223,8 @@ def test_an_hour_that_another_run_is_at_is_left_to_it(lake: Lake, source: Path) 
     flip(lake, EVENTS)
     with Lake(store_at(lake.address)).lock(HOUR) as alone:
         assert alone
-        assert repair(lake, source) == Repair(HOUR, Mending.LEFT, "another run is at work on it")
-    assert repair(lake, source).mending is Mending.REMADE
+        assert repair(lake, source) == Repair(HOUR, RepairOutcome.LEFT, "another run is at work on it")
+    assert repair(lake, source).outcome is RepairOutcome.REMADE
 
 
 def test_a_manifest_of_a_newer_program_is_left_alone(lake: Lake, source: Path, made: Manifest) -> None:
@@ -232,7 +232,7 @@ def test_a_manifest_of_a_newer_program_is_left_alone(lake: Lake, source: Path, m
     before = objects(lake)
 
     said = repair(lake, source)
-    assert said.mending is Mending.LEFT
+    assert said.outcome is RepairOutcome.LEFT
     assert "newer version" in str(said.note)
     assert objects(lake) == before
     assert made.content is not None
@@ -243,7 +243,7 @@ def test_a_broken_manifest_of_an_hour_that_never_was(lake: Lake, tmp_path: Path)
     (tmp_path / "empty").mkdir()
 
     said = repair(lake, tmp_path / "empty")
-    assert said.mending is Mending.NOTED
+    assert said.outcome is RepairOutcome.NOTED
     assert "missing" in str(said.note)
     assert sound(lake).status is Status.MISSING
 
@@ -270,10 +270,10 @@ def test_with_its_source_an_hour_survives_any_harm_to_one_of_its_files(
         _harm(lake, key, kind, place, bit)
 
         said = repair(lake, source, max_damage=1)
-        if said.mending is Mending.LEFT:
+        if said.outcome is RepairOutcome.LEFT:
             assert "newer version" in str(said.note)
             return
-        assert said.mending.is_sound
+        assert said.outcome.is_sound
         assert sound(lake).content == made.content
         assert stored_rows(lake) == rows
 
@@ -294,5 +294,5 @@ def test_a_disk_that_erred_in_what_the_file_says_of_itself(lake: Lake, source: P
     content = lake.store.read(EVENTS) or b""
     lake.store.write(EVENTS, content.replace(b'"emails":"hash"', b'"emails":"keep"'))
 
-    assert repair(lake, source).mending is Mending.REMADE
+    assert repair(lake, source).outcome is RepairOutcome.REMADE
     assert sound(lake).content == made.content

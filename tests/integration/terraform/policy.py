@@ -44,7 +44,7 @@ PROJECT_WIDE: Final = frozenset(
 
 
 def violations(plan: Plan) -> list[str]:
-    """Gives every breach of every rule in a plan, in words; none where all is well."""
+    """Returns every breach of every rule in a plan, in words; none where all is well."""
     return sorted({f"{rule.__name__}: {breach}" for rule in RULES for breach in rule(plan)})
 
 

@@ -93,7 +93,7 @@ def planned(folder: Path, variables: Mapping[str, object], *, var_file: str | No
 
 
 def resources(plan: Mapping[str, Any], kind: str | None = None) -> dict[str, dict[str, Any]]:
-    """Gives what a plan would make: the address of each resource, and what is known of it."""
+    """Returns what a plan would make: the address of each resource, and what is known of it."""
     found = {}
     for change in plan["resource_changes"]:
         if change["mode"] == "managed" and kind in {None, change["type"]}:

@@ -135,25 +135,25 @@ class BigQuery:
         }
 
     def jobs(self, kind: str) -> list[dict[str, Any]]:
-        """Gives what all jobs of a kind (query, copy, load) were told that were no dry runs."""
+        """Returns what all jobs of a kind (query, copy, load) were told that were no dry runs."""
         sent = [seen.body["configuration"] for seen in self.seen if seen.method == "bigquery.jobs.insert"]
         return [told[kind] for told in sent if kind in told and not told.get("dryRun")]
 
     def table(self, dataset: str, name: str) -> dict[str, Any]:
-        """Gives a table's resource."""
+        """Returns a table's resource."""
         return self._tables[dataset, name]
 
     def names(self, dataset: str) -> set[str]:
-        """Gives the tables and views of a dataset."""
+        """Returns the tables and views of a dataset."""
         return {name for place, name in self._tables if place == dataset}
 
     def ask(self, query: str) -> list[tuple[Any, ...]]:
-        """Gives the rows of a query in DuckDB's SQL."""
+        """Returns the rows of a query in DuckDB's SQL."""
         with self._lock:
             return self.sql.execute(query).fetchall()
 
     def partitions(self, dataset: str, name: str) -> dict[str | None, datetime]:
-        """Gives the partitions of a table, with when each was written."""
+        """Returns the partitions of a table, with when each was written."""
         return dict(self._written[dataset, name])
 
     def answer(self, method: str, target: str, body: bytes, headers: Mapping[str, str]) -> tuple[int, dict[str, Any]]:
@@ -458,7 +458,7 @@ class BigQuery:
         return "true" if partition is None or cut is None else f"{cut} = {quoted(partition)}"
 
     def _cut(self, key: tuple[str, str]) -> str | None:
-        """Gives DuckDB's way to tell the partition of a row."""
+        """Returns DuckDB's way to tell the partition of a row."""
         partitioning = self._tables[key].get("timePartitioning")
         if partitioning is None:
             return None
