@@ -119,11 +119,11 @@ export TEST_REAL_DATA ?= $(wildcard build/real-data)
 
 .PHONY: test
 test: $(TOOLS)  ## Run all tests (ARGS="tests/unit -k hours" for some)
-	@$(PY) -m pytest -n auto --dist loadgroup $(ARGS)
+	@$(PY) -m pytest -n auto $(ARGS)
 
 .PHONY: test-unit
 test-unit: $(STAMP)  ## Run the unit tests
-	@$(PY) -m pytest -n auto --dist loadgroup tests/unit $(ARGS)
+	@$(PY) -m pytest -n auto tests/unit $(ARGS)
 
 # Atheris has wheels for Linux alone, and nothing else needs it: so it is in no lock, and in a folder of its own.
 .PHONY: fuzz

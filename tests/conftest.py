@@ -13,8 +13,10 @@ from uuid import uuid4
 
 import pytest
 from hypothesis import settings
+from xdist.remote import Producer
 
 from tests import tools
+from tests.grouping import GroupScheduling
 from tests.storage_emulator import GcsEmulator, running_emulator
 from tests.summary import write_summary
 
@@ -43,6 +45,7 @@ def pytest_configure(config: pytest.Config) -> None:
         signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
+@pytest.hookimpl(optionalhook=True)
 def pytest_xdist_auto_num_workers() -> int:
     """Returns one worker more than there are processors: some tests wait for a clock or a server."""
     processors = os.cpu_count() or 1
@@ -50,15 +53,10 @@ def pytest_xdist_auto_num_workers() -> int:
     return max(1, min(processors + 1, memory // _WORKER_BYTES))
 
 
-@pytest.hookimpl(tryfirst=True)  # before xdist reads the groups
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Keeps tests that share what is expensive to make on one worker: Spark, and all tests of an e2e module."""
-    for item in items:
-        module = item.path.relative_to(Path(__file__).parent)
-        if "spark" in getattr(item, "fixturenames", ()):
-            item.add_marker(pytest.mark.xdist_group("spark"))
-        elif item.get_closest_marker("xdist_group") is None and module.parts[0] == "e2e":
-            item.add_marker(pytest.mark.xdist_group(module.stem))
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> GroupScheduling:
+    """Keeps tests that share what is expensive to make on one worker."""
+    return GroupScheduling(config, log)
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:

@@ -234,7 +234,7 @@ class PracticeServer:
         return json_content(manifest)
 
     def _asked(self, target: str) -> tuple[Path, str] | None:
-        """Returns the file of the hour that a target names, and which is requested: ``json.gz`` or ``manifest.json``."""
+        """Returns the file of the hour that a target names, and which one: ``json.gz`` or ``manifest.json``."""
         match = _TARGET.fullmatch(urlsplit(target).path)
         path = None if match is None else self._find(match["name"])
         return None if match is None or path is None else (path, match["kind"])

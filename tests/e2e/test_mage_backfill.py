@@ -27,8 +27,6 @@ from tests.e2e.running import etl
 from tests.e2e.webhook import Webhook, listening
 from tests.integration.running import objects, sound, stored_rows
 
-pytestmark = pytest.mark.xdist_group("mage")
-
 REAL: Final = HourRange(Hour.parse("2015-01-01-0"), Hour.parse("2015-01-01-15"))
 MIDNIGHT: Final = HourRange(Hour.parse("2018-12-31-22"), Hour.parse("2019-01-01-1"))
 BY_PAGE: Final = HourRange(Hour.parse("2019-02-28-23"), Hour.parse("2019-03-01-0"))

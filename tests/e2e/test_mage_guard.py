@@ -16,8 +16,6 @@ from etl.mage.client import API_KEY, MageClient
 from etl.mage.guard import MOST_FAILURES
 from tests.e2e.mage_server import OWNER, PASSWORD, Server, serving, tree
 
-pytestmark = pytest.mark.xdist_group("mage")
-
 SITE: Final = "https://evil.example"
 
 

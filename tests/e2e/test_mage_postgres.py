@@ -17,8 +17,6 @@ from tests.e2e.mage_server import Server, living, serving, tree, until
 from tests.e2e.postgres import postgres
 from tests.integration.running import sound
 
-pytestmark = pytest.mark.xdist_group("mage")
-
 HOURS: Final = HourRange(Hour.parse("2024-02-28-23"), Hour.parse("2024-02-29-0"))
 EVENTS: Final = 100
 

@@ -21,8 +21,6 @@ from etl.practice.server import Generated
 from tests.e2e.mage_server import Server, project_copy, serving, until
 from tests.integration.running import objects, sound
 
-pytestmark = pytest.mark.xdist_group("mage")
-
 KILLED: Final = Hour.parse("2019-06-01-7")
 EVENTS: Final = 2_000
 

@@ -30,9 +30,6 @@ PARTITIONS: Final = """CREATE TABLE `my-project`.gharchive.INFORMATION_SCHEMA.PA
 """As https://cloud.google.com/bigquery/docs/information-schema-partitions has it."""
 
 
-pytestmark = pytest.mark.xdist_group("sql-analyzer")
-
-
 @pytest.fixture(scope="module")
 def analysed(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Any]]:
     """What the analyzer says: a line for each error, and for each query its columns."""
