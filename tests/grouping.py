@@ -33,7 +33,7 @@ def group_of(test: str) -> str:
     return module if module.startswith("tests/e2e/") else test
 
 
-class GroupScheduling(LoadScopeScheduling):
+class GroupScheduling(LoadScopeScheduling):  # type: ignore[misc]  # xdist ships no types
     """Gives each group to one worker."""
 
     @override
