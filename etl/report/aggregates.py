@@ -67,7 +67,7 @@ WITH
     QUALIFY rank <= $listed
   )
 SELECT
-  EPOCH(DATE_TRUNC('hour', action_time))::BIGINT // 3600 AS hour,
+  EPOCH(DATE_TRUNC('hour', created_at))::BIGINT // 3600 AS hour,
   type,
   action,
   CASE
@@ -85,7 +85,7 @@ SELECT
 FROM events
 LEFT JOIN listed_actors ON listed_actors.name = last_actor_login
 LEFT JOIN listed_repositories ON listed_repositories.name = last_repo_name
-WHERE action_time >= $begin AND action_time < $end
+WHERE created_at >= $begin AND created_at < $end
 GROUP BY ALL
 """
 

@@ -20,7 +20,7 @@ from etl.warehouse.table_state import Warehouse
 from tests.integration.running import documents, packed, put, run
 
 COMPARED: Final = [model for model in models() if model.kind is not Kind.LOG]
-_OF_THE_BUILD: Final = {"created_at"}
+_OF_THE_BUILD: Final = {"built_at"}
 """When a row was built differs from build to build, and it alone."""
 
 

@@ -46,7 +46,7 @@ def differences(google: BigQuery, tmp_path: Path, lake: Lake) -> dict[str, tuple
     found = {}
     with opened(other) as connection:
         for model in COMPARED:
-            columns = [column.name for column in model.columns if column.name not in ("created_at", "former_logins")]
+            columns = [column.name for column in model.columns if column.name not in ("built_at", "former_logins")]
             columns = [name for name in columns if name != "former_names"]
             ours, theirs = (
                 rows_of(google.sql, model.name, columns),
@@ -154,10 +154,10 @@ def test_every_read_of_a_cut_table_names_its_days(
     for query in reads:
         (condition,) = {part.partition("\n")[0] for part in query.split("`gharchive`.`events_base` WHERE ")[1:]}
         assert condition == (
-            "(action_time >= TIMESTAMP '2019-01-02 00:00:00+00:00' AND"
-            " action_time < TIMESTAMP '2019-01-04 00:00:00+00:00')"
-            " OR (action_time >= TIMESTAMP '2019-01-07 00:00:00+00:00' AND"
-            " action_time < TIMESTAMP '2019-01-08 00:00:00+00:00')"
+            "(created_at >= TIMESTAMP '2019-01-02 00:00:00+00:00' AND"
+            " created_at < TIMESTAMP '2019-01-04 00:00:00+00:00')"
+            " OR (created_at >= TIMESTAMP '2019-01-07 00:00:00+00:00' AND"
+            " created_at < TIMESTAMP '2019-01-08 00:00:00+00:00')"
         )
 
 
@@ -194,7 +194,7 @@ def test_a_check_that_must_hold_keeps_the_old_partition(
     before = google.partitions("gharchive", "events_base")
     stored(lake, tmp_path / "archive", FIRST, [event(1), event(2)])
     stored(lake, tmp_path / "archive", FIRST + 24, [event(3, created_at="2019-01-03T03:00:00Z")])
-    sql = "SELECT type FROM events_base WHERE DATE(action_time) = '2019-01-02'"
+    sql = "SELECT type FROM events_base WHERE DATE(created_at) = '2019-01-02'"
     with monkeypatch.context() as patch:
         with_check("events_base", Check(name="not_two", severity=Severity.FAIL, why="a test", sql=sql), patch)
         with pytest.raises(ChecksFailedError, match=r"events_base 2019-01-02: not_two \(2 rows\)"):
@@ -360,7 +360,7 @@ def test_by_the_hour(tmp_path: Path, google: BigQuery, place: BigQueryTarget, la
     hourly = replace(place, events_by="hour")
     stored(lake, tmp_path / "archive", FIRST, [event(1), event(2, created_at="2019-01-02T05:10:00Z")])
     brought(hourly, lake)
-    assert google.table("gharchive", "events_base")["timePartitioning"] == {"type": "HOUR", "field": "action_time"}
+    assert google.table("gharchive", "events_base")["timePartitioning"] == {"type": "HOUR", "field": "created_at"}
     assert set(google.partitions("gharchive", "events_base")) == {"2019010203", "2019010205"}
     assert set(google.partitions("gharchive", "activity_hourly")) == {"20190102"}, "all others stay cut by day"
     assert differences(google, tmp_path, lake) == {}
@@ -369,7 +369,7 @@ def test_by_the_hour(tmp_path: Path, google: BigQuery, place: BigQueryTarget, la
     assert set(google.partitions("gharchive", "events_base")) == {"2019010203", "2019010206"}
     assert differences(google, tmp_path, lake) == {}
     assert brought(hourly, lake) == []
-    with pytest.raises(StoreError, match="is cut by hour of action_time, and should be by day of action_time"):
+    with pytest.raises(StoreError, match="is cut by hour of created_at, and should be by day of created_at"):
         brought(place, lake)
 
 

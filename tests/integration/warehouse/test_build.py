@@ -221,7 +221,7 @@ def test_a_rename_that_comes_later_is_seen_in_every_row(tmp_path: Path, lake: La
     renamed = {"created_at": "2019-01-04T03:00:00Z", "repo": {"id": 70, "name": "ann/better"}}
     stored(lake, tmp_path / "archive", later, [event(2, actor={"id": 7, "login": "anna"}, **renamed)])
     built(warehouse, lake)
-    said = "SELECT actor_login, last_actor_login, repo_name, last_repo_name FROM events ORDER BY action_time"
+    said = "SELECT actor_login, last_actor_login, repo_name, last_repo_name FROM events ORDER BY created_at"
     assert answer(warehouse, said) == [
         ("ann", "anna", "ann/tool", "ann/better"),
         ("anna", "anna", "ann/better", "ann/better"),
@@ -383,7 +383,7 @@ def test_a_check_that_must_hold_keeps_the_old_partition(
             name="not_two",
             severity=Severity.FAIL,
             why="a test",
-            sql="SELECT type FROM events_base WHERE DATE(action_time) = '2019-01-02'",
+            sql="SELECT type FROM events_base WHERE DATE(created_at) = '2019-01-02'",
         )
         with_check("events_base", two, patch)
         with pytest.raises(ChecksFailedError, match=r"1 partition was refused.*events_base 2019-01-02: not_two"):

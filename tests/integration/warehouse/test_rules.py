@@ -126,7 +126,7 @@ RULES: Final[Mapping[str, Rule]] = {
             ]
         },
         {
-            "SELECT repo_name FROM events ORDER BY action_time": [
+            "SELECT repo_name FROM events ORDER BY created_at": [
                 ("ann/one",),
                 (None,),
                 (None,),
@@ -185,7 +185,7 @@ RULES: Final[Mapping[str, Rule]] = {
         },
         {
             "SELECT reviews FROM contributors": [(4,)],
-            "SELECT action, review_state FROM events ORDER BY action_time": [
+            "SELECT action, review_state FROM events ORDER BY created_at": [
                 ("created", None),
                 ("updated", None),
                 ("dismissed", "dismissed"),
@@ -208,7 +208,7 @@ RULES: Final[Mapping[str, Rule]] = {
             ]
         },
         {
-            "SELECT is_on_pull_request FROM events ORDER BY action_time": [
+            "SELECT is_on_pull_request FROM events ORDER BY created_at": [
                 (True,),
                 (False,),
                 (False,),
@@ -230,7 +230,7 @@ RULES: Final[Mapping[str, Rule]] = {
             ]
         },
         {
-            "SELECT action_time::DATE::VARCHAR FROM events ORDER BY 1": [("2011-02-12",), ("2015-01-01",)],
+            "SELECT created_at::DATE::VARCHAR FROM events ORDER BY 1": [("2011-02-12",), ("2015-01-01",)],
             "SELECT hour, events, events_set_aside FROM coverage WHERE events > 0": [("2015-01-01-15", 5, 3)],
         },
     ),
@@ -295,7 +295,7 @@ RULES: Final[Mapping[str, Rule]] = {
             ]
         },
         {
-            "SELECT push_commits, number, action, is_merged, is_on_pull_request FROM events ORDER BY action_time": [
+            "SELECT push_commits, number, action, is_merged, is_on_pull_request FROM events ORDER BY created_at": [
                 (1, None, None, None, None),
                 (None, None, None, None, None),
                 (1, None, "a", None, None),
@@ -336,7 +336,7 @@ RULES: Final[Mapping[str, Rule]] = {
                 ('\u00e9"',),
             ]
             for query in (
-                "SELECT action FROM events ORDER BY action_time",
+                "SELECT action FROM events ORDER BY created_at",
                 "SELECT value FROM drift WHERE kind = 'field' AND value NOT IN ('action', 'size') ORDER BY first_seen",
             )
         },
@@ -382,7 +382,7 @@ RULES: Final[Mapping[str, Rule]] = {
                 ("ForkEvent", 1, 0),
                 ("WatchEvent", 10, 8),
             ],
-            "SELECT action_time::VARCHAR FROM events WHERE actor_id IS NULL ORDER BY 1": [
+            "SELECT created_at::VARCHAR FROM events WHERE actor_id IS NULL ORDER BY 1": [
                 ("2014-12-31 23:59:00+00",),
                 ("2015-01-01 00:06:00+00",),
                 ("2015-01-01 00:07:00+00",),
@@ -392,7 +392,7 @@ RULES: Final[Mapping[str, Rule]] = {
     "a record without a time happened when the hour of its file began": Rule(
         {hour: [_star(0, created_at=None, url=f"https://github.com/ann/one#{hour}")] for hour in _WITHOUT_TIMES},
         {
-            "SELECT archive_hour, action_time::VARCHAR FROM events ORDER BY ALL": sorted(
+            "SELECT archive_hour, created_at::VARCHAR FROM events ORDER BY ALL": sorted(
                 (hour, f"{Hour.parse(hour).window[0]:%Y-%m-%d %H:%M:%S}+00") for hour in _WITHOUT_TIMES
             )
         },

@@ -39,7 +39,7 @@ def test_what_is_stored_is_checked_and_its_checks_read_it_alone(model: Model) ->
 def test_what_people_chart_is_there() -> None:
     events = by_name(models())["events"]
     asked = (
-        "event_key type action_time created_at actor_id last_actor_login repo_id last_repo_name org_id last_org_login"
+        "event_key type created_at built_at actor_id last_actor_login repo_id last_repo_name org_id last_org_login"
         " actor_login repo_name org_login action ref_type number is_bot push_commits payload archive_hour"
     )
     assert events.kind is Kind.VIEW
@@ -49,7 +49,7 @@ def test_what_people_chart_is_there() -> None:
 def test_the_table_of_events_is_cut_by_day_and_wants_a_filter() -> None:
     partition = by_name(models())["events_base"].partition
     assert partition is not None
-    assert (partition.field, partition.by, partition.require_filter) == ("action_time", "day", True)
+    assert (partition.field, partition.by, partition.require_filter) == ("created_at", "day", True)
 
 
 def test_the_fingerprint_changes_with_what_the_rows_depend_on_alone() -> None:

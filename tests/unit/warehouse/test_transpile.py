@@ -78,7 +78,7 @@ def test_odd_documents_are_no_errors(
 def test_a_key_that_a_document_has_twice_counts_once(database: duckdb.DuckDBPyConnection) -> None:
     database.execute(
         "CREATE OR REPLACE TEMP TABLE events_base AS SELECT 'PushEvent' AS type, NULL::VARCHAR AS action,"
-        " CAST(? AS TIMESTAMPTZ) AS action_time, unnest(?) AS payload",
+        " CAST(? AS TIMESTAMPTZ) AS created_at, unnest(?) AS payload",
         [NOON, ['{"a": 1, "a": 2, "b": 3}', '{"b": 1, "a": 2}', '{"a": 1}', "[]", None]],
     )
     query = by_name(models())["drift_daily"].query

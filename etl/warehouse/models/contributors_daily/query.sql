@@ -1,6 +1,6 @@
 -- By id where there is one and by login where there is none, so that a rename does not make two of a person.
 SELECT
-  DATE(action_time) AS day,
+  DATE(created_at) AS day,
   actor_id,
   CASE WHEN actor_id IS NULL THEN actor_login END AS login_without_id,
   LOGICAL_OR(is_bot) AS is_bot,
@@ -18,5 +18,5 @@ SELECT
   COUNTIF(NOT is_on_pull_request) AS comments_on_issues,
   COUNT(DISTINCT repo_id) AS repositories
 FROM events_base
-WHERE action_time >= @start AND action_time < @end AND (actor_id IS NOT NULL OR actor_login IS NOT NULL)
-GROUP BY DATE(action_time), actor_id, CASE WHEN actor_id IS NULL THEN actor_login END
+WHERE created_at >= @start AND created_at < @end AND (actor_id IS NOT NULL OR actor_login IS NOT NULL)
+GROUP BY DATE(created_at), actor_id, CASE WHEN actor_id IS NULL THEN actor_login END

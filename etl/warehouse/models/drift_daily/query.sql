@@ -2,7 +2,7 @@
 -- with half a surrogate pair in any of its texts, which GitHub writes; such halves are left out, as in events_base.
 WITH told AS (
   SELECT
-    DATE(action_time) AS day, COALESCE(type, '') AS type, action, action_time,
+    DATE(created_at) AS day, COALESCE(type, '') AS type, action, created_at,
     CASE
       WHEN STRPOS(payload, r'\ud') > 0 OR STRPOS(payload, r'\uD') > 0 THEN REGEXP_REPLACE(
         payload,
@@ -12,15 +12,15 @@ WITH told AS (
       ELSE payload
     END AS document
   FROM events_base
-  WHERE action_time >= @start AND action_time < @end
+  WHERE created_at >= @start AND created_at < @end
 ),
 listed AS (
-  SELECT day, type, action_time, JSON_KEYS(SAFE.PARSE_JSON(document, wide_number_mode => 'round'), 1) AS fields
+  SELECT day, type, created_at, JSON_KEYS(SAFE.PARSE_JSON(document, wide_number_mode => 'round'), 1) AS fields
   FROM told
 ),
 -- A day has few different lists of keys, and only these are taken apart.
 lists AS (
-  SELECT day, type, fields, COUNT(*) AS events, MIN(action_time) AS first_seen, MAX(action_time) AS last_seen
+  SELECT day, type, fields, COUNT(*) AS events, MIN(created_at) AS first_seen, MAX(created_at) AS last_seen
   FROM listed
   GROUP BY day, type, fields
 ),
@@ -31,14 +31,14 @@ named AS (
   CROSS JOIN UNNEST(fields) AS field
 )
 SELECT
-  day, type, 'type' AS kind, type AS value, COUNT(*) AS events, MIN(action_time) AS first_seen,
-  MAX(action_time) AS last_seen
+  day, type, 'type' AS kind, type AS value, COUNT(*) AS events, MIN(created_at) AS first_seen,
+  MAX(created_at) AS last_seen
 FROM told
 GROUP BY day, type
 UNION ALL
 SELECT
-  day, type, 'action' AS kind, action AS value, COUNT(*) AS events, MIN(action_time) AS first_seen,
-  MAX(action_time) AS last_seen
+  day, type, 'action' AS kind, action AS value, COUNT(*) AS events, MIN(created_at) AS first_seen,
+  MAX(created_at) AS last_seen
 FROM told
 WHERE action IS NOT NULL
 GROUP BY day, type, action

@@ -2,8 +2,8 @@
 SELECT
   base.event_key,
   base.type,
-  base.action_time,
   base.created_at,
+  base.built_at,
   base.actor_id,
   COALESCE(actors.login, base.actor_login) AS last_actor_login,
   base.repo_id,

@@ -30,30 +30,30 @@ lake AS (
           ELSE 0
         END HOUR
       )
-    ) AS action_time
+    ) AS happened_at
   FROM named
 ),
 twice AS (
   SELECT id
   FROM lake
-  WHERE id IS NOT NULL AND action_time >= @start AND action_time < @end
+  WHERE id IS NOT NULL AND happened_at >= @start AND happened_at < @end
   GROUP BY id
   HAVING COUNT(*) > 1
 ),
 once AS (
   SELECT
-    lake.id, lake.type, lake.action_time, lake.actor_id, lake.actor_login, lake.repo_id, lake.repo_name, lake.org_id,
+    lake.id, lake.type, lake.happened_at, lake.actor_id, lake.actor_login, lake.repo_id, lake.repo_name, lake.org_id,
     lake.org_login, lake.payload, lake.date, lake.hour, CAST(NULL AS STRING) AS record_key
   FROM lake
   LEFT JOIN twice ON lake.id = twice.id
-  WHERE lake.id IS NOT NULL AND lake.action_time >= @start AND lake.action_time < @end AND twice.id IS NULL
+  WHERE lake.id IS NOT NULL AND lake.happened_at >= @start AND lake.happened_at < @end AND twice.id IS NULL
 ),
 repeated AS (
   SELECT
-    lake.id, lake.type, lake.action_time, lake.actor_id, lake.actor_login, lake.repo_id, lake.repo_name, lake.org_id,
+    lake.id, lake.type, lake.happened_at, lake.actor_id, lake.actor_login, lake.repo_id, lake.repo_name, lake.org_id,
     lake.org_login, lake.payload, lake.date, lake.hour,
     ROW_NUMBER() OVER (
-      PARTITION BY lake.id, lake.type_key, lake.action_time
+      PARTITION BY lake.id, lake.type_key, lake.happened_at
       ORDER BY
         lake.date, lake.hour, COALESCE(lake.payload, ''), COALESCE(lake.actor_login, ''),
         COALESCE(lake.repo_name, ''), COALESCE(lake.org_login, ''), COALESCE(lake.actor_id, -1),
@@ -61,11 +61,11 @@ repeated AS (
     ) AS copy
   FROM lake
   INNER JOIN twice ON lake.id = twice.id
-  WHERE lake.action_time >= @start AND lake.action_time < @end
+  WHERE lake.happened_at >= @start AND lake.happened_at < @end
 ),
 nameless AS (
   SELECT
-    id, type, type_key, action_time, COALESCE(LOWER(actor_login), '') AS who,
+    id, type, type_key, happened_at, COALESCE(LOWER(actor_login), '') AS who,
     COALESCE(CAST(repo_id AS STRING), LOWER(repo_name), '') AS what, actor_id, actor_login, repo_id, repo_name, org_id, org_login, payload, date, hour,
     TO_HEX(SHA256(CONCAT(
       'record|', type_key, '|', COALESCE(CAST(UNIX_MICROS(created_at) AS STRING), ''), '|',
@@ -76,12 +76,12 @@ nameless AS (
       COALESCE(org_avatar_url, ''), '|', COALESCE(org_url, ''), '|', COALESCE(payload, ''), '|', COALESCE(other, '')
     ))) AS record_key
   FROM lake
-  WHERE id IS NULL AND action_time >= @start AND action_time < @end
+  WHERE id IS NULL AND happened_at >= @start AND happened_at < @end
 ),
 ranked AS (
   SELECT
-    id, type, action_time, actor_id, actor_login, repo_id, repo_name, org_id, org_login, payload, date, hour, record_key,
-    ROW_NUMBER() OVER (PARTITION BY record_key, action_time ORDER BY date, hour) AS copy
+    id, type, happened_at, actor_id, actor_login, repo_id, repo_name, org_id, org_login, payload, date, hour, record_key,
+    ROW_NUMBER() OVER (PARTITION BY record_key, happened_at ORDER BY date, hour) AS copy
   FROM nameless
 ),
 -- The last files of 2014 are named in Pacific time, so they hold the first eight hours of 2015, without ids; the first
@@ -89,47 +89,47 @@ ranked AS (
 -- as there are ids.
 known AS (
   SELECT
-    type_key, action_time, COALESCE(LOWER(actor_login), '') AS who,
+    type_key, happened_at, COALESCE(LOWER(actor_login), '') AS who,
     COALESCE(CAST(repo_id AS STRING), LOWER(repo_name), '') AS what, COUNT(DISTINCT id) AS events
   FROM lake
   WHERE
-    id IS NOT NULL AND action_time >= @start AND action_time < @end
-    AND action_time >= TIMESTAMP '2014-12-31 23:00:00+00' AND action_time < TIMESTAMP '2015-01-01 09:00:00+00'
-  GROUP BY type_key, action_time, COALESCE(LOWER(actor_login), ''),
+    id IS NOT NULL AND happened_at >= @start AND happened_at < @end
+    AND happened_at >= TIMESTAMP '2014-12-31 23:00:00+00' AND happened_at < TIMESTAMP '2015-01-01 09:00:00+00'
+  GROUP BY type_key, happened_at, COALESCE(LOWER(actor_login), ''),
     COALESCE(CAST(repo_id AS STRING), LOWER(repo_name), '')
 ),
 overlapping AS (
-  SELECT DISTINCT record_key, type_key, action_time, who, what
+  SELECT DISTINCT record_key, type_key, happened_at, who, what
   FROM nameless
-  WHERE action_time >= TIMESTAMP '2014-12-31 23:00:00+00' AND action_time < TIMESTAMP '2015-01-01 09:00:00+00'
+  WHERE happened_at >= TIMESTAMP '2014-12-31 23:00:00+00' AND happened_at < TIMESTAMP '2015-01-01 09:00:00+00'
 ),
 numbered_copies AS (
   SELECT
-    record_key, type_key, action_time, who, what,
-    ROW_NUMBER() OVER (PARTITION BY type_key, action_time, who, what ORDER BY record_key) AS turn
+    record_key, type_key, happened_at, who, what,
+    ROW_NUMBER() OVER (PARTITION BY type_key, happened_at, who, what ORDER BY record_key) AS turn
   FROM overlapping
 ),
 known_otherwise AS (
   SELECT numbered_copies.record_key
   FROM numbered_copies
   INNER JOIN known
-    ON known.type_key = numbered_copies.type_key AND known.action_time = numbered_copies.action_time
+    ON known.type_key = numbered_copies.type_key AND known.happened_at = numbered_copies.happened_at
     AND known.who = numbered_copies.who AND known.what = numbered_copies.what
   WHERE numbered_copies.turn <= known.events
 ),
 single AS (
   SELECT
-    id, type, action_time, actor_id, actor_login, repo_id, repo_name, org_id, org_login, payload, date, hour, record_key
+    id, type, happened_at, actor_id, actor_login, repo_id, repo_name, org_id, org_login, payload, date, hour, record_key
   FROM once
   UNION ALL
   SELECT
-    id, type, action_time, actor_id, actor_login, repo_id, repo_name, org_id, org_login, payload, date, hour,
+    id, type, happened_at, actor_id, actor_login, repo_id, repo_name, org_id, org_login, payload, date, hour,
     CAST(NULL AS STRING) AS record_key
   FROM repeated
   WHERE copy = 1
   UNION ALL
   SELECT
-    ranked.id, ranked.type, ranked.action_time, ranked.actor_id, ranked.actor_login, ranked.repo_id, ranked.repo_name,
+    ranked.id, ranked.type, ranked.happened_at, ranked.actor_id, ranked.actor_login, ranked.repo_id, ranked.repo_name,
     ranked.org_id, ranked.org_login, ranked.payload, ranked.date, ranked.hour, ranked.record_key
   FROM ranked
   LEFT JOIN known_otherwise ON known_otherwise.record_key = ranked.record_key
@@ -151,7 +151,7 @@ readable AS (
 ),
 told AS (
   SELECT
-    id, type, action_time, actor_id, actor_login, repo_id, repo_name, org_id, org_login, payload, date, hour, record_key,
+    id, type, happened_at, actor_id, actor_login, repo_id, repo_name, org_id, org_login, payload, date, hour, record_key,
     JSON_VALUE(document, '$.action') AS action,
     JSON_VALUE(document, '$.ref_type') AS ref_type,
     JSON_VALUE(document, '$.object') AS object,
@@ -185,12 +185,12 @@ SELECT
   COALESCE(
     SUBSTR(record_key, 1, 32),
     SUBSTR(
-      TO_HEX(SHA256(CONCAT('id|', id, '|', COALESCE(type, ''), '|', CAST(UNIX_MICROS(action_time) AS STRING)))), 1, 32
+      TO_HEX(SHA256(CONCAT('id|', id, '|', COALESCE(type, ''), '|', CAST(UNIX_MICROS(happened_at) AS STRING)))), 1, 32
     )
   ) AS event_key,
   type,
-  action_time,
-  CAST(@built_at AS TIMESTAMP) AS created_at,
+  happened_at AS created_at,
+  CAST(@built_at AS TIMESTAMP) AS built_at,
   -- A number that is not positive is nobody's, and would give all that have it one name.
   CASE WHEN actor_id > 0 THEN actor_id END AS actor_id,
   actor_login,
@@ -218,7 +218,7 @@ SELECT
     WHEN pull_merged = 'true' THEN TRUE
     WHEN pull_merged = 'false' THEN FALSE
     -- The first event known with the action merged. Since then closed is a close without a merge.
-    WHEN action_time >= TIMESTAMP '2025-12-17 06:23:21+00' THEN FALSE
+    WHEN happened_at >= TIMESTAMP '2025-12-17 06:23:21+00' THEN FALSE
   END AS is_merged,
   CASE
     WHEN type = 'PushEvent' AND size_read BETWEEN 0 AND 2147483647 AND size_read = FLOOR(size_read)

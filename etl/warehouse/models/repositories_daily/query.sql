@@ -1,5 +1,5 @@
 SELECT
-  DATE(action_time) AS day,
+  DATE(created_at) AS day,
   repo_id,
   CASE WHEN repo_id IS NULL THEN repo_name END AS name_without_id,
   COUNT(*) AS events,
@@ -18,5 +18,5 @@ SELECT
   COUNTIF(type = 'PullRequestEvent' AND action = 'closed' AND is_merged IS NULL) AS pull_requests_closed_unknown,
   COUNT(DISTINCT actor_id) AS actors
 FROM events_base
-WHERE action_time >= @start AND action_time < @end AND (repo_id IS NOT NULL OR repo_name IS NOT NULL)
-GROUP BY DATE(action_time), repo_id, CASE WHEN repo_id IS NULL THEN repo_name END
+WHERE created_at >= @start AND created_at < @end AND (repo_id IS NOT NULL OR repo_name IS NOT NULL)
+GROUP BY DATE(created_at), repo_id, CASE WHEN repo_id IS NULL THEN repo_name END

@@ -46,7 +46,7 @@ run "nobody_reads_all_payloads_by_mistake" {
   }
 
   assert {
-    condition     = google_bigquery_table.tables["events_base"].time_partitioning[0].field == "action_time" && google_bigquery_table.tables["events_base"].clustering == tolist(["type", "actor_id", "repo_id"])
+    condition     = google_bigquery_table.tables["events_base"].time_partitioning[0].field == "created_at" && google_bigquery_table.tables["events_base"].clustering == tolist(["type", "actor_id", "repo_id"])
     error_message = "Events must be cut by when they happened and clustered by type, actor and repository."
   }
 }

@@ -140,7 +140,7 @@ def test_a_column_that_is_another_one_is_refused(
 
 def test_another_cut_and_another_kind_are_refused(google: BigQuery, jobs: Jobs) -> None:
     ensured(jobs)
-    with pytest.raises(StoreError, match="is cut by day of action_time, and should be by hour of action_time"):
+    with pytest.raises(StoreError, match="is cut by day of created_at, and should be by hour of created_at"):
         ensured(jobs, events_by="hour")
     google.table("gharchive", "actors")["type"] = "EXTERNAL"
     with pytest.raises(StoreError, match="actors is a external, and should be a table"):

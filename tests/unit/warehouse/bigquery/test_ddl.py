@@ -82,7 +82,7 @@ def test_by_the_hour_only_the_events_are_cut_another_way() -> None:
     days, hours = ({each["tableReference"]["tableId"]: each for each in resources(cut)} for cut in ("day", "hour"))
     changed = [name for name in days if days[name] != hours[name]]
     assert changed == ["events_base"]
-    assert hours["events_base"]["timePartitioning"] == {"type": "HOUR", "field": "action_time"}
+    assert hours["events_base"]["timePartitioning"] == {"type": "HOUR", "field": "created_at"}
     assert cut_of(BY_NAME["actors"], "hour") is None
 
 
