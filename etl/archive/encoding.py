@@ -28,9 +28,7 @@ _ASCII: Final = {
     "utf-16-be": rb"\0%s" % _PLAIN,
 }
 _FOUND: Final = tuple((re.compile(rb"(?:%s){2}" % character), encoding) for encoding, character in _ASCII.items())
-_BEGINS: Final = {encoding: re.compile(character) for encoding, character in _ASCII.items()} | {
-    "utf-8": re.compile(b"")
-}
+_BEGINS: Final = {"utf-8": re.compile(b"")} | {encoding: form for form, encoding in _FOUND}
 _WIDE_STARTS: Final = re.compile(
     rb"(?:\xff\xfe)?\{\0[\t\n\r \"]\0|(?:\xfe\xff)?\0\{\0[\t\n\r \"]"
     rb"|(?:\xff\xfe\0\0)?\{\0\0\0[\t\n\r \"]\0\0\0|(?:\0\0\xfe\xff)?\0\0\0\{\0\0\0[\t\n\r \"]"
@@ -89,7 +87,7 @@ class Transcoder:
         """Finds the encoding of a container by its first bytes; returns the data without a byte order mark."""
         self._starts = False
         for mark, encoding in _MARKS:
-            # JSON goes on with a character of ASCII. Without one, these bytes are no mark but damage.
+            # JSON goes on with two characters of ASCII. Without them, these bytes are no mark but damage.
             if data.startswith(mark) and _BEGINS[encoding].match(data, len(mark)):
                 self._encoding = encoding
                 return data[len(mark) :]

@@ -654,6 +654,7 @@ ODD_LINES = st.one_of(
 
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @example(lines=[b"\xff\xfe\n"])
+@example(lines=[b"\xff\xfe\n", b"\0\0\0" + documents(1, hour=ERAS["A"])[0]])
 @example(lines=[b"\xff\xfe\n", documents(1, hour=ERAS["A"])[0]])
 @given(lines=st.lists(st.one_of(SOUND_LINES, SOUND_LINES, ODD_LINES), min_size=1, max_size=12))
 def test_every_byte_is_in_an_event_or_in_quarantine(

@@ -123,7 +123,7 @@ def test_nothing_else_in_the_tests_looks_for_tools() -> None:
         for word in looking
         if path not in {Path(__file__), ROOT / "tests/tools.py"} and word in path.read_text(encoding="utf-8")
     ]
-    assert found == ["tests/unit/test_memory.py: skipif("], "jemalloc is Arrow's own choice, no tool"
+    assert found == ["tests/unit/runtime/test_arrow_memory.py: skipif("], "jemalloc is Arrow's own choice, no tool"
 
 
 SKIPPING: Final = """\

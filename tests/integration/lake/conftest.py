@@ -1,35 +1,13 @@
-"""The two kinds of store, and the program that crashes on order."""
+"""The program that crashes on order."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
-from etl.lake.lake import Lake, store_at
-from etl.storage.store import Store
 from tests.orders import Orders, taking_orders
-
-
-@pytest.fixture(params=["folder", "gcs"])
-def address(request: pytest.FixtureRequest, tmp_path: Path) -> str:
-    """An empty lake's address: a folder that does not exist yet, or a prefix in the emulator."""
-    if request.param == "folder":
-        return str(tmp_path / "lake")
-    found: str = request.getfixturevalue("gcs_address")
-    return found
-
-
-@pytest.fixture
-def store(address: str) -> Store:
-    return store_at(address)
-
-
-@pytest.fixture
-def lake(store: Store) -> Lake:
-    return Lake(store)
 
 
 class Crasher:
