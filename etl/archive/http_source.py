@@ -263,7 +263,7 @@ class HttpBody(ClosingBody):
         return piece
 
     def close(self) -> None:
-        """Returns the connection back, or closes it when the body was not read to its end."""
+        """Releases the connection, or closes it when the body was not read to its end."""
         if self._left != 0:
             # A thread that still waits for bytes is woken; closing alone would wait for it, up to the timeout.
             with suppress(OSError, RuntimeError, ValueError):

@@ -190,7 +190,7 @@ def is_public_address(text: str) -> bool:
 
 
 def _bound(manager: urllib3.PoolManager, *, public_only: bool) -> None:
-    """Returns a manager's pools connections that make a ``BoundedResponse``."""
+    """Makes the pools of a manager use connections that make a ``BoundedResponse``."""
     manager.pool_classes_by_scheme = {
         scheme: _bounded_pool(pool, public_only=public_only) for scheme, pool in manager.pool_classes_by_scheme.items()
     }

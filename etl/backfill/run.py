@@ -53,7 +53,7 @@ class Executor(Protocol):
         """Whether an hour can be given now."""
 
     def submit(self, hour: Hour) -> None:
-        """Returns an hour; there has to be room."""
+        """Submits an hour; there must be room."""
 
     def poll(self, timeout: float | None = None) -> Iterator[WorkerEvent]:
         """Waits until one of them says something or dies, and yields what there is.
@@ -232,7 +232,7 @@ class _Backfill:
         self._count_in_a_row(report)
 
     def _count_in_a_row(self, report: HourReport) -> None:
-        """Returns up the rest when too many hours in a row failed with the same cause."""
+        """Stops the run when too many hours in a row failed for the same cause."""
         last, times = self._in_a_row
         cause = report.cause
         self._in_a_row = cause, times + 1 if cause == last else 1

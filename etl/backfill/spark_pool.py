@@ -101,7 +101,7 @@ class SparkExecutor:
         return len(self._given) < self._size
 
     def submit(self, hour: Hour) -> None:
-        """Returns an hour; there has to be room."""
+        """Submits an hour; there must be room."""
         self._given.add(hour)
         self._threads.submit(self._bring, hour)
 

@@ -97,7 +97,7 @@ class WorkerPool:
         return len(self._executors) < self._size or any(worker.hour is None for worker in self._executors)
 
     def submit(self, hour: Hour) -> None:
-        """Returns an hour to an idle worker, or to a new one; there has to be room."""
+        """Submits an hour to an idle worker, or to a new one; there must be room."""
         worker = next((worker for worker in self._executors if worker.hour is None), None)
         if worker is None:
             worker = WorkerProcess()

@@ -54,7 +54,7 @@ class Rate(click.ParamType):
 
 
 def _how(command: Callable[..., None]) -> Callable[..., None]:
-    """Returns a command the options that both have."""
+    """Adds the shared options to a command."""
     for option in reversed(
         (
             click.option(
@@ -253,7 +253,7 @@ def _done(session: Session, todo: Plan, job: Job, *, workers: int | None, max_ra
 
 @contextmanager
 def _executors(engine: str, job: Job) -> Iterator[tuple[Callable[[int, Job], Executor], int]]:
-    """Returns what makes those who bring hours, and how many hours they can bring at once."""
+    """Yields a factory of executors, and how many hours they can run at once."""
     if engine == "spark":
         from etl.backfill.spark_pool import spark_executor
 

@@ -235,7 +235,7 @@ class Session:
 
 
 def with_session(*settings: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
-    """Returns a command the flags of these settings and of those all commands have, and -q and -v.
+    """Adds the flags of these settings, and those that all commands have, to a command.
 
     The command is called with a ``Session`` in their place.
     """

@@ -60,7 +60,7 @@ class Property(click.ParamType):
 
 
 def _how(command: Callable[..., None]) -> Callable[..., None]:
-    """Returns a command the options that all batches have."""
+    """Adds the options of all batches to a command."""
     for option in reversed(
         (
             click.option("--name", metavar="NAME", help="The batch's name; without this, one that tells the time."),

@@ -56,7 +56,7 @@ def boolean(values: Iterable[int]) -> pa.Array[Any]:
 
 
 def places(present: Iterable[bool]) -> pa.Array[Any]:
-    """Returns each row its place among the rows that are present, null for the others (int32)."""
+    """Returns for each row its place among the rows that are present, null for the others (int32)."""
     flags = bytes(present)
     counted = array("i", accumulate(flags, initial=0))
     return pa.Array.from_buffers(pa.int32(), len(flags), [bits(flags), pa.py_buffer(counted)])

@@ -123,7 +123,7 @@ def _gather(arrays: Sequence[pa.Array[Any]], runs: Iterable[tuple[str, int, int,
 
 
 def _spread(values: pa.Array[Any], indices: pa.Array[Any]) -> pa.Array[Any]:
-    """Returns every row its value, text as a dictionary of what is different.
+    """Returns a column with one value in every row, text as a dictionary.
 
     The search for what is different is needed even where nearly all is: two repositories may have one name. The parquet
     writer (Arrow 25) makes room for every value of a dictionary, writes equal ones once, and leaves in the rest of the

@@ -241,7 +241,7 @@ class Decoder:
 
 
 def _spell_alike(row: Row) -> None:
-    """Returns the JSON of a record without an id its one spelling, by which the warehouse finds its copies."""
+    """Writes the JSON of a record without an id in its canonical spelling, by which the warehouse finds its copies."""
     for name in ("payload", "other"):
         if row[name] is not None:
             row[name] = canonical(str(row[name]))

@@ -50,7 +50,7 @@ _INT64: Final = range(-(2**63), 2**63)
 
 
 def row_of(document: Document) -> Row:
-    """Returns a document its row.
+    """Returns the row of a document.
 
     Args:
         document: A document with its members; of a key that comes twice the last one counts.

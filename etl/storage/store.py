@@ -116,7 +116,7 @@ class Store(Protocol):
 
 
 def checked(key: str) -> str:
-    """Returns the key back when it stays inside its store.
+    """Returns the key if it stays inside its store.
 
     Raises:
         StoreError: If it is absolute, climbs with ``..``, or is a folder's name rather than an object's.

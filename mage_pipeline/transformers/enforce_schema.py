@@ -1,4 +1,4 @@
-"""Returns the fetched hour the one schema, as parquet in the spool."""
+"""Decodes the fetched hour into the schema, as parquet in the staging folder."""
 
 from typing import Any
 
@@ -12,7 +12,7 @@ if "test" not in globals():
 
 @transformer
 def enforce_schema(result: dict[str, Any], *_: object, **variables: object) -> dict[str, Any]:
-    """Returns the fetched hour the one schema, as parquet in the spool."""
+    """Decodes the fetched hour into the schema, as parquet in the staging folder."""
     return blocks.enforce_schema(result, variables)
 
 

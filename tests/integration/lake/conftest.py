@@ -17,7 +17,7 @@ class Crasher:
         self._orders = orders
 
     def __call__(self, kind: str, address: str, number: int = 0, *, instant: int = -1) -> bool:
-        """Returns an order; whether its process was killed before it was through."""
+        """Sends an order; returns whether its process was killed before it was done."""
         order = [kind, address, number, instant, os.environ.get("STORAGE_EMULATOR_HOST")]
         answer = self._orders.give(order)
         assert answer in {"killed", "done"}, answer
