@@ -222,28 +222,28 @@ def test_another_source_has_another_library(monkeypatch: pytest.MonkeyPatch, tmp
 
 
 @pytest.fixture
-def watch(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[[Path], subprocess.CompletedProcess[str]]:
+def watch(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[[Path, int], subprocess.CompletedProcess[str]]:
     """Compiles a source so that every access is checked, and gives it changed texts to read."""
     compiler = str(tools.get("sanitizers"))
     runtime = subprocess.run([compiler, "-print-file-name=libasan.so"], check=True, capture_output=True, text=True)
     # Python lets go of little when it ends, which is no error here.
     watching = {"LD_PRELOAD": runtime.stdout.strip(), "ASAN_OPTIONS": "detect_leaks=0", "PYTHONMALLOC": "malloc"}
 
-    def fuzz(source: Path) -> subprocess.CompletedProcess[str]:
+    def fuzz(source: Path, rounds: int) -> subprocess.CompletedProcess[str]:
         with monkeypatch.context() as patch:
             patch.setattr(build, "SOURCE", source)
             patch.setattr(build, "_COMPILER", (compiler,))
             patch.setattr("sys.platform", "the compiler's own")
             watched = ("-fsanitize=address,undefined", "-fno-sanitize-recover=all", "-g")
             made = compile_scanner(*watched, target=tmp_path / "watched.so")
-        command = [sys.executable, "-m", "tests.unit.events.native.scanner_fuzz", str(made), "4000", "7"]
+        command = [sys.executable, "-m", "tests.unit.events.native.scanner_fuzz", str(made), str(rounds), "7"]
         return subprocess.run(command, check=False, capture_output=True, text=True, env=watching)
 
     return fuzz
 
 
-def test_no_access_is_out_of_bounds(watch: Callable[[Path], subprocess.CompletedProcess[str]]) -> None:
-    ended = watch(SOURCE)
+def test_no_access_is_out_of_bounds(watch: Callable[[Path, int], subprocess.CompletedProcess[str]]) -> None:
+    ended = watch(SOURCE, 4_000)
     assert ended.returncode == 0, ended.stderr[-3000:]
     read_, _, refused, _ = ended.stdout.split()
     assert int(read_) > 4_400
@@ -261,12 +261,12 @@ def test_no_access_is_out_of_bounds(watch: Callable[[Path], subprocess.Completed
     ],
 )
 def test_an_access_out_of_bounds_is_seen(
-    watch: Callable[[Path], subprocess.CompletedProcess[str]], tmp_path: Path, sound: str, broken: str
+    watch: Callable[[Path, int], subprocess.CompletedProcess[str]], tmp_path: Path, sound: str, broken: str
 ) -> None:
     text = SOURCE.read_text(encoding="utf-8")
     assert text.count(sound) == 1
     changed = tmp_path / SOURCE.name
     changed.write_text(text.replace(sound, broken), encoding="utf-8")
-    ended = watch(changed)
+    ended = watch(changed, 1_000)
     assert ended.returncode != 0
     assert "AddressSanitizer" in ended.stderr
