@@ -37,6 +37,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "needs(*tools): tools of tests/tools.py without which the test is skipped")
+    config.addinivalue_line(
+        "markers", "preconditions: a bucket must heed preconditions, as the emulator does since 1.56"
+    )
     tools.need_all = config.getoption("need_all_tools")
     tools.set_proxies_aside()
     _make_room()
@@ -89,8 +92,10 @@ def gcs_emulator() -> Iterator[GcsEmulator]:
 
 
 @pytest.fixture
-def gcs_address(gcs_emulator: GcsEmulator) -> str:
+def gcs_address(request: pytest.FixtureRequest, gcs_emulator: GcsEmulator) -> str:
     """An empty place in the emulator's bucket: ``gs://bucket/prefix``, another one for each test."""
+    if request.node.get_closest_marker("preconditions") is not None:
+        tools.get("fake-gcs-server-1.56")
     return f"gs://{gcs_emulator.bucket}/{uuid4().hex}"
 
 

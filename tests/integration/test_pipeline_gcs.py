@@ -135,6 +135,7 @@ def _at_once(*runs: Callable[[], HourResult]) -> tuple[list[HourResult], list[Et
     return done, failed
 
 
+@pytest.mark.preconditions
 @pytest.mark.parametrize("before", ["nothing", "an hour"])
 def test_of_two_runs_at_once_one_wins(before: str, place: str, tmp_path: Path) -> None:
     sources = [put(tmp_path / "one", DAMAGED), put(tmp_path / "two", OTHERWISE_DAMAGED)]

@@ -123,6 +123,7 @@ class TestPublishing:
         assert lake.manifest(HOUR) is None
 
 
+@pytest.mark.preconditions
 class TestTwoWriters:
     def test_the_second_to_finish_is_turned_away(self, lake: Lake, address: str) -> None:
         other = Lake(store_at(address))

@@ -130,6 +130,7 @@ def test_closing_the_stream_is_not_finishing(store: Store) -> None:
     assert store.stat(KEY) is None
 
 
+@pytest.mark.preconditions
 def test_absent_only_creates(store: Store) -> None:
     store.write(KEY, b"first", if_generation=ABSENT)
     with pytest.raises(ConflictError, match="another writer"):
@@ -140,6 +141,7 @@ def test_absent_only_creates(store: Store) -> None:
     assert store.read(KEY) == b"first"
 
 
+@pytest.mark.preconditions
 @pytest.mark.parametrize("size", [5, len(BIG)])
 def test_of_two_writers_the_second_is_turned_away(store: Store, size: int) -> None:
     seen = store.write(KEY, b"old").generation
@@ -226,6 +228,7 @@ def test_the_url_is_the_address_and_the_key(store: Store) -> None:
     assert store.url("events/x.parquet") == f"{store.address}/events/x.parquet"
 
 
+@pytest.mark.preconditions
 def test_no_update_is_lost_between_writers(store: Store) -> None:
     store.write(KEY, b"0")
 

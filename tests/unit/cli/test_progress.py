@@ -6,6 +6,7 @@ import io
 import threading
 from itertools import pairwise
 
+import pytest
 import structlog
 from hypothesis import given
 from hypothesis import strategies as st
@@ -29,6 +30,12 @@ from etl.cli.progress import (
 from etl.hours import Hour
 
 FIRST = Hour.of(2015, 1, 1, 0)
+
+
+@pytest.fixture(autouse=True)
+def terminal(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A terminal that can move its cursor, whatever the tests run in."""
+    monkeypatch.setenv("TERM", "xterm-256color")
 
 
 class Clock:
