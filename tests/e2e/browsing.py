@@ -55,7 +55,12 @@ def opened(browser: Browser, file: Path, anchor: str = "", options: Mapping[str,
         options: Of the window, as ``Browser.new_context`` takes them.
     """
     address = file.as_uri() + (f"#{anchor}" if anchor else "")
-    window: dict[str, Any] = {"viewport": {"width": 1280, "height": 900}, "offline": True, **(options or {})}
+    window: dict[str, Any] = {
+        "viewport": {"width": 1280, "height": 900},
+        "locale": "en-US",
+        "offline": True,
+        **(options or {}),
+    }
     context = browser.new_context(**window)
     try:
         tab = Tab(context.new_page())

@@ -125,7 +125,7 @@ def _make_pictures(folder: Path) -> None:
         serving(Path(scratch), archive.address) as server,
         chromium() as browser,
     ):
-        walk = Pages(browser.new_context(viewport=SIZE).new_page(), server.address)  # type: ignore[arg-type]  # a dict
+        walk = Pages(browser.new_context(viewport=SIZE, locale="en-US").new_page(), server.address)  # type: ignore[arg-type]  # a dict
         walk.sign_in()
         walk.pipelines("gharchive_hour", "gharchive_all")
         walk.page.screenshot(path=folder / "mage-pipelines.png")

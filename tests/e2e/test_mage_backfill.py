@@ -225,7 +225,9 @@ def test_secrets_are_neither_in_the_log_nor_on_other_addresses(server: Server) -
 
 def test_the_pages_show_the_pipelines_and_start_a_backfill(server: Server) -> None:
     with chromium() as browser:
-        walk = Pages(browser.new_context(viewport={"width": 1440, "height": 900}).new_page(), server.address)
+        walk = Pages(
+            browser.new_context(viewport={"width": 1440, "height": 900}, locale="en-US").new_page(), server.address
+        )
         walk.sign_in()
         walk.pipelines("gharchive_hour", "gharchive_catch_up", "gharchive_warehouse", "gharchive_all")
         walk.graph("gharchive_hour", "fetch_hour", "enforce_schema", "publish_hour")
