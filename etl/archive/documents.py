@@ -29,8 +29,7 @@ _LONGEST_RUN: Final = 1 << 20
 _EVENT_KEYS: Final = frozenset({"id", "type", "created_at", "payload", "actor", "repo", "repository"})
 _SURE_EVENT_KEYS: Final = frozenset({"type", "created_at"})
 _SPACE: Final = b" \t\r\n"
-_LINE_ENDS: Final = b"\n\0"
-_STRING_OR_SPACE: Final = re.compile(rb'("(?:[^"\\]++|\\.)*+")|[ \t\r\n]++', re.DOTALL)
+_STRING_OR_SPACE: Final = re.compile(rb'("(?:[^"\\]++|\\.)*")|[ \t\r\n]++', re.DOTALL)
 _NOT_SPACE_TEXT: Final = re.compile(r"[^ \t\r\n]")
 DamageCallback = Callable[[Damage], None]
 
@@ -93,8 +92,6 @@ class _Cutter:
         self._held = _Held()
         self._offset = 0
         self._recovering = False
-        self._goes_on = False
-        """Whether the last report ended in the middle of a line, so that damage which follows is the same."""
 
     def cut(self, text: Iterable[bytes]) -> Iterator[Block]:
         passing = False
@@ -154,10 +151,7 @@ class _Cutter:
         stop = resolved if first is None else first
         for part in found.parts:
             if part.reason is not None and part.end <= stop:
-                is_same = self._goes_on and part.begin == 0
-                report_part(part._replace(lost=0) if is_same else part, data, self._offset, self._report)
-        if stop:
-            self._goes_on = first is None and data[stop - 1] not in _LINE_ENDS
+                report_part(part, data, self._offset, self._report)
         self._offset += stop
         self._recovering = first is None and found.recovering
         return stop

@@ -34,8 +34,8 @@ _BITS: Final = {
     **dict.fromkeys((b'"id"', b'"payload"', b'"actor"', b'"repo"', b'"repository"'), _EVENT),
 }
 _SPACES: Final = re.compile(rb"[ \t\r\n]*+")
-_STRING: Final = re.compile(rb'"(?:[^"\\\x00-\x1f]++|\\(?:["\\/bfnrt]|u[0-9a-fA-F]{4}))*+')
-_SCALAR: Final = re.compile(rb"true|false|null|-?+(?:0|[1-9][0-9]*+)(?:\.[0-9]++)?+(?:[eE][+-]?+[0-9]++)?+")
+_STRING: Final = re.compile(rb'"(?:[^"\\\x00-\x1f]++|\\(?:["\\/bfnrt]|u[0-9a-fA-F]{4}))*')
+_SCALAR: Final = re.compile(rb"true|false|null|-?+(?:0|[1-9][0-9]*+)(?:\.[0-9]++)?(?:[eE][+-]?+[0-9]++)?")
 _OPEN_ESCAPE: Final = re.compile(rb"\\(?:u[0-9a-fA-F]{0,3})?\Z")
 _OPEN_SCALAR: Final = re.compile(rb"[0-9A-Za-z\[\\\]^_`.+-]*+\Z")
 _LONG_NULS: Final = re.compile(rb"\0{512,}+")

@@ -51,9 +51,10 @@ _BINARY_LOCAL: Final = bytes(_LOCAL_BYTES) + b"\0"
 # A host name with a top-level domain; not a version (pkg@1.2.3), not a picture for dense screens (logo@2x.png).
 # A letter beyond ASCII may be spelled as an escape.
 _SPELLED_LETTER: Final = re.compile(rb"\\u(?!00[0-7])[0-9a-fA-F]{4}")
-# Linear: a label's runs are never given back, and the count of labels is bounded, as it is in the DNS.
+# Linear: nothing that a label gives back can match what follows, and the count of labels is bounded, as in the DNS.
+# A group must not be possessive: Python before 3.11.5 then finds other matches (python/cpython#106052).
 _DOMAIN: Final = re.compile(
-    rb"(?!\d+\.\d|\dx\.)(?:(?:L|\d)++(?:-++(?:L|\d)++)*+\.){1,127}L{2,}+".replace(
+    rb"(?!\d+\.\d|\dx\.)(?:(?:L|\d)+(?:-++(?:L|\d)+)*\.){1,127}L{2,}".replace(
         b"L", rb"(?:[A-Za-z\x80-\xff]|" + _SPELLED_LETTER.pattern + rb")"
     )
 )
@@ -63,8 +64,8 @@ _ENCODED_AT: Final = re.compile(rb"%(?:25){0,4}40|(?:&|\\u0026)(?:#0{0,6}64|#[xX
 _SPELLED: Final = re.compile(rb"\\u00(2[5bdeBDE]|3[0-9]|[46][0-9a-fA-F]|5[0-9abdfABDF]|7[0-9a-eA-E])")
 _SHA1: Final = re.compile(rb"[0-9a-f]{40}")
 _HMAC: Final = re.compile(rb"[0-9a-f]{64}")
-_BARE_EMAIL: Final = re.compile(rb'("email"\s*:\s*)("(?:[^"@\\]++|\\.)*+")')
-_BARE_SHA: Final = re.compile(rb'(\[\s*"[0-9a-f]{40}"\s*,\s*)("(?:[^"@\\]++|\\.)*+")')
+_BARE_EMAIL: Final = re.compile(rb'("email"\s*:\s*)("(?:[^"@\\]++|\\.)*")')
+_BARE_SHA: Final = re.compile(rb'(\[\s*"[0-9a-f]{40}"\s*,\s*)("(?:[^"@\\]++|\\.)*")')
 # In bytes that are no sound JSON, anything around an @ may be the rest of an address; in UTF-16 NULs stand in between.
 _ANY_AT: Final = re.compile(
     rb"(@|%(?:\0{0,3}2\0{0,3}5){0,4}\0{0,3}4\0{0,3}0|(?:&|\\u0026)(?:#0{0,6}64|#[xX]0{0,6}40|commat);)"
@@ -73,7 +74,7 @@ _NO_SEPARATOR: Final = bytes(set(range(256)) - set(b" \t\n\r\f\v\"'<>\\:;,()[]{}
 _LOOSE_HOST: Final = re.compile(rb"[^\s\"'<>\\;,()\[\]{}]*+")
 # Each repetition takes what none behind it can, and gives nothing back, so that the search is linear.
 _CUT_FIELD: Final = re.compile(
-    rb'((?:mail"\s*+:\s*+|\[\s*+"[0-9a-f]{40}"\s*+,\s*+)")((?:[^"@\\\r\n\0]++|\\[^\r\n\0])++\\?)(?=[\r\n\0]|\Z)',
+    rb'((?:mail"\s*+:\s*+|\[\s*+"[0-9a-f]{40}"\s*+,\s*+)")((?:[^"@\\\r\n\0]++|\\[^\r\n\0])+\\?)(?=[\r\n\0]|\Z)',
     re.DOTALL,
 )
 # In bytes that are no text either: a name, an @, a host of two labels or more; of characters of one to four bytes.
@@ -264,18 +265,20 @@ class EmailPolicy:
         return b"".join([*hashed, host])
 
     def _binary_spans(self, data: bytes) -> Iterator[_Span]:
-        done, at = 0, data.find(b"@")
-        while at >= 0:
+        done = 0
+        for found in _ANY_AT.finditer(data):
+            at, behind = found.span()
+            if at < done:
+                continue
             low = max(done, at - _LONGEST_LOCAL)
             start = low + len(data[low:at].rstrip(_BINARY_LOCAL))
-            host = _BINARY_HOST.match(data, at + 1)
+            host = _BINARY_HOST.match(data, behind)
             local = data[start:at].replace(b"\0", b"")
-            done = at + 1
+            done = behind
             if local and host is not None:
                 done = host.end()
                 word = _DROPPED_WORD if self.mode is EmailMode.DROP else _digest(local, self.key) + data[at:done]
                 yield start, word, done
-            at = data.find(b"@", done)
 
 
 _Span = tuple[int, bytes, int]
