@@ -68,7 +68,7 @@ _BARE_EMAIL: Final = re.compile(rb'("email"\s*:\s*)("(?:[^"@\\]++|\\.)*")')
 _BARE_SHA: Final = re.compile(rb'(\[\s*"[0-9a-f]{40}"\s*,\s*)("(?:[^"@\\]++|\\.)*")')
 # In bytes that are no sound JSON, anything around an @ may be the rest of an address; in UTF-16 NULs stand in between.
 _ANY_AT: Final = re.compile(
-    rb"(@|%(?:\0{0,3}2\0{0,3}5){0,4}\0{0,3}4\0{0,3}0|(?:&|\\u0026)(?:#0{0,6}64|#[xX]0{0,6}40|commat);)"
+    rb"(@|%(?:\0{0,16}2\0{0,16}5){0,4}\0{0,16}4\0{0,16}0|(?:&|\\u0026)(?:#0{0,6}64|#[xX]0{0,6}40|commat);)"
 )
 _NO_SEPARATOR: Final = bytes(set(range(256)) - set(b" \t\n\r\f\v\"'<>\\:;,()[]{}@"))
 _LOOSE_HOST: Final = re.compile(rb"[^\s\"'<>\\;,()\[\]{}]*+")
@@ -77,8 +77,8 @@ _CUT_FIELD: Final = re.compile(
     rb'((?:mail"\s*+:\s*+|\[\s*+"[0-9a-f]{40}"\s*+,\s*+)")((?:[^"@\\\r\n\0]++|\\[^\r\n\0])+\\?)(?=[\r\n\0]|\Z)',
     re.DOTALL,
 )
-# In bytes that are no text either: a name, an @, a host of two labels or more; of characters of one to four bytes.
-_BINARY_HOST: Final = re.compile(rb"\0{0,3}(?:[\w-]\0{0,3}){1,63}(?:\.\0{0,3}(?:[\w-]\0{0,3}){1,63}){1,16}")
+# In bytes that are no text either: a name, an @, a host of two labels or more, with NULs in between.
+_BINARY_HOST: Final = re.compile(rb"\0{0,16}(?:[\w-]\0{0,16}){1,63}(?:\.\0{0,16}(?:[\w-]\0{0,16}){1,63}){1,16}")
 _CONTROLS: Final = bytes(set(range(0x20)) - set(b"\t\n\r\x1e")) + b"\x7f"
 _MOST_CONTROLS: Final = 1 / 32
 """Of text; one byte in nine of a compressed stream is one."""
