@@ -118,7 +118,7 @@ def fetch(hour: Hour, run: str, terms: StepOptions, *, wait_seconds: float = 0.0
 
 
 def shape(payload: TaskPayload, terms: StepOptions) -> TaskPayload:
-    """Returns a fetched hour the schema: parquet, quarantine and manifest, in the spool.
+    """Decodes a fetched hour into the schema: parquet, quarantine and manifest, in the spool.
 
     Args:
         payload: What ``fetch`` gave.
