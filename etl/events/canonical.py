@@ -1,7 +1,7 @@
-"""The canonical form of JSON, so that records without an id can be compared.
+"""One spelling for JSON that says the same, so that records without an id can be compared.
 
-Keys are sorted, white space is left out, characters stand for themselves where they may, and a number has one spelling:
-``1e2`` and ``100.0`` are ``100``.
+Keys are sorted, white space is left out, and characters stand for themselves where they may. Numbers stay as they are
+written: a record has to be given back from its row.
 """
 
 from __future__ import annotations
@@ -15,15 +15,13 @@ import msgspec
 
 _HALF: Final = re.compile("[\ud800-\udfff]")
 _LONGEST_INTEGER: Final = 18
-"""Digits of the longest number that is written without an exponent, unless it has no zeros to leave out."""
-_NUMBER: Final = re.compile(r"(-?)([0-9]+)(?:\.([0-9]+))?(?:[eE]([+-]?[0-9]{1,6}))?")
 
 
 def canonical(text: str) -> str:
-    """Returns JSON in its canonical form.
+    """Returns JSON in its one spelling.
 
-    Two texts have the same one if they are equal as JSON, the order of keys, white space, escapes and the spelling of
-    numbers aside. Keys that come twice in one object are kept in their order.
+    Two texts have the same one if they are equal as JSON, the order of keys, white space and escapes aside. Keys that
+    come twice in one object are kept in their order.
 
     Args:
         text: JSON that can be read.
@@ -84,7 +82,7 @@ _EXACT: Final = json.JSONDecoder(object_pairs_hook=_Pairs, parse_int=_Number, pa
 
 def _written(value: object) -> str:
     if isinstance(value, _Number):
-        return _number(value)
+        return str(value)
     if isinstance(value, str):
         return _quoted(value)
     if isinstance(value, _Pairs):
@@ -93,26 +91,6 @@ def _written(value: object) -> str:
     if isinstance(value, list):
         return f"[{','.join(map(_written, value))}]"
     return "null" if value is None else "true" if value else "false"
-
-
-def _number(text: str) -> str:
-    """Returns a number in its one spelling; one with an exponent of more than six digits stays as it is."""
-    found = _NUMBER.fullmatch(text)
-    if found is None:
-        return str(text)
-    sign, whole, fraction, exponent = found.groups(default="")
-    digits = (whole + fraction).lstrip("0")
-    if not digits:
-        return "0"
-    shift = int(exponent or 0) - len(fraction) + len(digits)
-    digits = digits.rstrip("0")
-    shift -= len(digits)
-    if shift == 0 or 0 < shift <= _LONGEST_INTEGER - len(digits):
-        return f"{sign}{digits}{'0' * shift}"
-    if -_LONGEST_INTEGER <= shift < 0:
-        digits = digits.rjust(1 - shift, "0")
-        return f"{sign}{digits[:shift]}.{digits[shift:]}"
-    return f"{sign}{digits}E{shift}"
 
 
 def _quoted(text: str) -> str:
