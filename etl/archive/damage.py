@@ -5,6 +5,7 @@ The kinds were all met in published hours: ``docs/facts.md`` lists them with the
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -62,3 +63,7 @@ class Damage:
     data: bytes
     kept: bool = False
     lost: int = 0
+
+
+DamageCallback = Callable[[Damage], None]
+"""Takes what is damaged, as it is met."""

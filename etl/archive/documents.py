@@ -9,14 +9,14 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from json.decoder import scanstring  # type: ignore[attr-defined]  # public in CPython, absent from typeshed
 from typing import Final, NoReturn
 
 import msgspec
 
-from etl.archive.damage import Damage, DamageReason, OffsetBase
+from etl.archive.damage import Damage, DamageCallback, DamageReason, OffsetBase
 from etl.archive.splitting import Part, Split, Splitter, split
 
 BLOCK_SIZE: Final = 2 << 20
@@ -31,7 +31,6 @@ _SURE_EVENT_KEYS: Final = frozenset({"type", "created_at"})
 _SPACE: Final = b" \t\r\n"
 _STRING_OR_SPACE: Final = re.compile(rb'("(?:[^"\\]++|\\.)*")|[ \t\r\n]++', re.DOTALL)
 _NOT_SPACE_TEXT: Final = re.compile(r"[^ \t\r\n]")
-DamageCallback = Callable[[Damage], None]
 
 
 @dataclass(frozen=True, slots=True)

@@ -35,7 +35,7 @@ from etl.archive.containers import (
     read_zstd,
     skip_zip_trailer,
 )
-from etl.archive.damage import Damage, DamageReason, OffsetBase
+from etl.archive.damage import Damage, DamageCallback, DamageReason, OffsetBase
 from etl.archive.encoding import Transcoder
 from etl.archive.peekable import Peekable
 from etl.errors import SourceUnreachableError
@@ -65,9 +65,6 @@ _HEADER_SEARCH: Final = 64
 
 _MOST_EMPTY: Final = 256
 """So many pieces in a row may hold no text. Members without text cost 20 bytes each, and more time than any others."""
-
-DamageCallback = Callable[[Damage], None]
-"""Takes what is broken, as it is met."""
 
 
 class BrokenStreamError(Exception):
@@ -314,7 +311,7 @@ def _inflate_to_the_last_byte(stream: zlib._Decompress, piece: bytes) -> tuple[i
 
 
 def _skip_to_next_start(source: Peekable, report: DamageCallback, reason: DamageReason) -> None:
-    """Executor everything up to where the next container or JSON may begin, but at least one byte, over as broken."""
+    """Reports everything up to where the next container or JSON may begin, but at least one byte, as broken."""
     start = 1
     while window := source.peek(_PIECE):
         found = find_start(window, start)

@@ -131,7 +131,7 @@ def work(pipe: Connection, job: Job) -> None:
     """Runs the hours that come through the pipe, until it is closed; what a worker process starts with.
 
     Ctrl-C reaches all processes of a terminal, so it is left to the parent, which then sends SIGTERM. That ends
-    the hour at worker as an error would, with everything put away. A parent that died does the same.
+    the current hour as an error would, with everything put away. A parent that died does the same.
     """
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, _stop)

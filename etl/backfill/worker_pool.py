@@ -70,7 +70,7 @@ class WorkerPool:
     def __init__(self, size: int, job: Job) -> None:
         self._size = size
         self._job = job
-        self._executors: list[WorkerProcess] = []
+        self._workers: list[WorkerProcess] = []
         self._stillborn = 0
 
     def __enter__(self) -> Self:
@@ -81,28 +81,28 @@ class WorkerPool:
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         """Ends all workers."""
-        for worker in self._executors:
+        for worker in self._workers:
             worker.let_go(at_once=error is not None)
-        for worker in self._executors:
+        for worker in self._workers:
             worker.await_end()
 
     @property
     def busy(self) -> bool:
         """Whether any worker has an hour."""
-        return any(worker.hour is not None for worker in self._executors)
+        return any(worker.hour is not None for worker in self._workers)
 
     @property
     def has_room(self) -> bool:
         """Whether an hour can be given now."""
-        return len(self._executors) < self._size or any(worker.hour is None for worker in self._executors)
+        return len(self._workers) < self._size or any(worker.hour is None for worker in self._workers)
 
     def submit(self, hour: Hour) -> None:
         """Submits an hour to an idle worker, or to a new one; there must be room."""
-        worker = next((worker for worker in self._executors if worker.hour is None), None)
+        worker = next((worker for worker in self._workers if worker.hour is None), None)
         if worker is None:
             worker = WorkerProcess()
             # Known before it runs, so that it is ended whatever happens next.
-            self._executors.append(worker)
+            self._workers.append(worker)
             worker.start(self._job)
         worker.submit(hour)
 
@@ -115,7 +115,7 @@ class WorkerPool:
         Raises:
             WorkerPoolError: If one worker after the other dies before it has begun.
         """
-        pipes = {worker.pipe: worker for worker in self._executors}
+        pipes = {worker.pipe: worker for worker in self._workers}
         for pipe in wait(list(pipes), timeout):
             if isinstance(pipe, Connection):
                 yield from self._handle_events(pipes[pipe])
@@ -140,7 +140,7 @@ class WorkerPool:
                 yield message
 
     def _reap(self, worker: WorkerProcess) -> Iterator[WorkerEvent]:
-        self._executors.remove(worker)
+        self._workers.remove(worker)
         # Its pipe has ended, so it is dead, or about to be; to be told to stop would change how it ended.
         worker.let_go(at_once=False)
         worker.await_end()

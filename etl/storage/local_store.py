@@ -326,7 +326,7 @@ class _Draft:
         self.stream: BinaryIO = self._buffered
 
     def flush_to_disk(self) -> None:
-        """Executor every byte to the disk itself; a rename before that could survive a power cut without them."""
+        """Flushes every byte to the disk itself; a rename before that could survive a power cut without them."""
         self._buffered.flush()
         # By its name, since another file may have been moved there.
         with self.path.open("rb") as whole:

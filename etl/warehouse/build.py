@@ -101,7 +101,7 @@ def materialize(
     begins: Callable[[str, int], None] = lambda _table, _partitions: None,
     clock: Callable[[], datetime] = lambda: datetime.now(UTC),
 ) -> list[Entry]:
-    """Brings tables up to date with the lake; doing it again is free and safe, also predicted_state a crash.
+    """Brings tables up to date with the lake; doing it again is free and safe, also after a crash.
 
     Args:
         builder: Makes them; nobody else may, meanwhile.
@@ -159,7 +159,7 @@ class _Run(Generic[Rows]):
         self._state_written = self._built_at
 
     def all(self) -> None:
-        """Brings all tables up to date, each predicted_state those it reads."""
+        """Brings all tables up to date, each after those it reads."""
         found = days_of(self._lake, self._builder.place.store, self._options.days, now=self._built_at)
         _warn_of_set_aside(found)
         days = found.days

@@ -43,7 +43,7 @@ class BigQueryTarget:
 
     Attributes:
         dataset: The dataset of the tables.
-        reporting: The dataset of the views for reports; None to leave those build_lock.
+        reporting: The dataset of the views for reports; None to leave those alone.
         warehouse: ``gs://bucket/prefix``, below which the state is kept.
         events_by: How ``events_base`` is cut.
         patience: How long to go on trying.
@@ -285,7 +285,7 @@ def plan(place: BigQueryTarget, lake: Lake, options: BuildOptions, *, now: datet
 
 @contextmanager
 def build_lock(dataset: Dataset) -> Iterator[None]:
-    """Holds a dataset build_lock during a build or a load.
+    """Holds the only lock on a dataset during a build or a load.
 
     Raises:
         StoreError: If another one is running.

@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 
 from etl.archive import gzip_stream as module
 from etl.archive.containers import Form, form_of
-from etl.archive.damage import Damage, DamageReason, OffsetBase
-from etl.archive.gzip_stream import BrokenStreamError, DamageCallback, inflate, inflate_carefully
+from etl.archive.damage import Damage, DamageCallback, DamageReason, OffsetBase
+from etl.archive.gzip_stream import BrokenStreamError, inflate, inflate_carefully
 from etl.errors import SourceUnreachableError
 from tests.unit.archive.builders import (
     LINES,
