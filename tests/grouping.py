@@ -34,7 +34,7 @@ def group_of(test: str) -> str:
 
 
 class GroupScheduling(LoadScopeScheduling):  # type: ignore[misc]  # xdist ships no types
-    """Gives each group to one worker."""
+    """Assigns each group to one worker."""
 
     @override
     def _split_scope(self, nodeid: str) -> str:

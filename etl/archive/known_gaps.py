@@ -1,6 +1,6 @@
 """What is known to be wrong with the archive's history: hours it does not have, and hours it has too little of.
 
-The list itself is data: ``known_gaps.toml`` beside this module, each entry with the place where it is told.
+The list itself is data: ``known_gaps.toml`` beside this module, each entry with its source.
 """
 
 from __future__ import annotations

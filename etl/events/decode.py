@@ -144,7 +144,7 @@ class Decoder:
         return self.rest() if self._group.full else None
 
     def rest(self) -> RowGroup:
-        """Returns what has come together so far, and begins anew."""
+        """Returns the row group collected so far, and starts a new one."""
         group, self._group = self._group, RowGroup()
         return group
 

@@ -68,7 +68,7 @@ class PartitionTask:
         reason: Why.
         fingerprint: What it will be made from; empty when it is to be removed.
         reads: For each table that it reads, the partitions.
-        incremental: For a merge, whether the rows that are there are read with them, or all is made anew.
+        incremental: For a merge, whether new rows are merged into the existing table; else all days are read again.
         bytes: Bytes of what it reads, as far as that is built.
     """
 
