@@ -172,7 +172,7 @@ def test_the_decision_on_row_groups_has_the_present_figures() -> None:
 
 
 def test_decisions_are_numbered_and_dated() -> None:
-    records = sorted((ROOT / "docs/decisions").glob("*.md"))
+    records = sorted((ROOT / "docs/decisions").glob("[0-9]*.md"))
     for number, record in enumerate(records, start=1):
         text = record.read_text(encoding="utf-8")
         assert record.name.startswith(f"{number:04}-")
