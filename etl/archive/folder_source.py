@@ -8,11 +8,13 @@ from email.utils import formatdate
 from pathlib import Path
 from typing import BinaryIO, Final
 
+from etl.archive.sidecar import parse_companion
 from etl.archive.source import (
     Body,
     ClosingBody,
     HourNotFound,
     NotModified,
+    Promise,
     check_companion_size,
     companion_name,
     file_name,
@@ -86,6 +88,20 @@ class FolderSource:
         except OSError as error:
             raise _unreadable(path, error) from error
 
+    def describe(self, hour: Hour, *, timeout: float) -> Promise | None:  # noqa: ARG002 -- a folder answers at once
+        """Looks at the file and the manifest beside it; see ``Source.describe``."""
+        path = self._path(hour)
+        try:
+            facts = path.stat()
+        except _ABSENT:
+            return None
+        except OSError as error:
+            raise _unreadable(path, error) from error
+        if not stat.S_ISREG(facts.st_mode):
+            return None
+        sidecar = parse_companion(self.companion(hour) or b"")
+        return Promise(facts.st_size, _version(facts), sidecar=sidecar, sidecar_asked=True)
+
     def _path(self, hour: Hour) -> Path:
         """The file of an hour; where there is none, the one that the archive's name would have."""
         named = self._folder / file_name(hour)
@@ -99,7 +115,7 @@ class FolderBody(ClosingBody):
     def __init__(self, path: Path, file: BinaryIO, start: int) -> None:
         # The open file is asked, not the path: that one may be another file by now.
         facts = os.fstat(file.fileno())
-        self.etag: str | None = f'"{facts.st_mtime_ns:x}-{facts.st_size:x}"'
+        self.etag: str | None = _version(facts)
         self.last_modified: str | None = formatdate(facts.st_mtime, usegmt=True)
         self.size: int | None = facts.st_size
         self.start = file.seek(start)
@@ -117,6 +133,10 @@ class FolderBody(ClosingBody):
     def close(self) -> None:
         """Closes the file."""
         self._file.close()
+
+
+def _version(facts: os.stat_result) -> str:
+    return f'"{facts.st_mtime_ns:x}-{facts.st_size:x}"'
 
 
 def _unreadable(path: Path, error: OSError) -> SourceUnreachableError:

@@ -7,11 +7,15 @@ from contextlib import contextmanager
 from email.utils import format_datetime
 from typing import TYPE_CHECKING, Final
 
+from typing_extensions import override
+
 from etl.archive.source import (
     Body,
     ClosingBody,
+    Describing,
     HourNotFound,
     NotModified,
+    Promise,
     SourceChangedError,
     TransientSourceError,
     check_companion_size,
@@ -29,7 +33,7 @@ _WINDOW: Final = 8 << 20
 """Bytes of one range request: large against its latency, small against memory."""
 
 
-class GcsSource:
+class GcsSource(Describing):
     """Hours as objects under ``gs://bucket/prefix``.
 
     The version of an object is its generation, and every range is pinned to it: an object that is replaced
@@ -73,25 +77,32 @@ class GcsSource:
             raise NotModified
         return body
 
-    def companion(self, hour: Hour) -> bytes | None:
-        """Reads the manifest beside the hour; None when there is none."""
+    @override
+    def _sidecar(self, hour: Hour, timeout: float | None) -> bytes | None:
         name = companion_name(hour)
-        blob = self._blob(name)
+        blob = self._blob(name, timeout)
         if blob is None:
             return None
         url = f"{self.address}/{name}"
         check_companion_size(url, blob.size)
-        with _in_words(url, self._timeout):
-            content: bytes = blob.download_as_bytes(retry=None, timeout=self._timeout)
+        seconds = self._timeout if timeout is None else timeout
+        with _in_words(url, seconds):
+            content: bytes = blob.download_as_bytes(retry=None, timeout=seconds)
         return content
+
+    @override
+    def _look(self, hour: Hour, timeout: float) -> Promise | None:
+        blob = self._blob(file_name(hour), timeout)
+        return None if blob is None else Promise(blob.size, str(blob.generation))
 
     def exists(self, hour: Hour) -> bool:
         """Returns whether there is an object of the hour's name."""
         return self._blob(file_name(hour)) is not None
 
-    def _blob(self, name: str) -> Blob | None:
-        with _in_words(f"{self.address}/{name}", self._timeout):
-            return self._bucket.get_blob(self._prefix + name, retry=None, timeout=self._timeout)
+    def _blob(self, name: str, timeout: float | None = None) -> Blob | None:
+        seconds = self._timeout if timeout is None else timeout
+        with _in_words(f"{self.address}/{name}", seconds):
+            return self._bucket.get_blob(self._prefix + name, retry=None, timeout=seconds)
 
 
 class GcsBody(ClosingBody):

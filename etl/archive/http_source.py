@@ -23,6 +23,7 @@ from urllib.parse import urljoin, urlsplit, urlunsplit
 
 import requests
 import urllib3
+from typing_extensions import override
 
 from etl import __version__
 from etl.archive.http_transport import (
@@ -35,8 +36,10 @@ from etl.archive.source import (
     COMPANION_MAX_BYTES,
     Body,
     ClosingBody,
+    Describing,
     HourNotFound,
     NotModified,
+    Promise,
     SourceChangedError,
     TransientSourceError,
     check_companion_size,
@@ -95,7 +98,7 @@ _WORDS: Final[tuple[tuple[type[BaseException], str], ...]] = (
 )
 
 
-class HttpSource:
+class HttpSource(Describing):
     """Hours under ``<address>/<hour>.json.gz``; proxy variables and ``REQUESTS_CA_BUNDLE`` are honoured.
 
     Args:
@@ -139,16 +142,17 @@ class HttpSource:
             body.redirected_to = _redirected_to(response, f"{self._base}/{name}")
             return body
 
-    def companion(self, hour: Hour) -> bytes | None:
+    @override
+    def _sidecar(self, hour: Hour, timeout: float | None) -> bytes | None:
         """Reads the manifest beside the hour; None when there is none, or none for everyone (401, 403)."""
-        name = companion_name(hour)
-        with self._send("GET", name, {}) as response:
+        name, timeouts = companion_name(hour), self._timeout if timeout is None else (timeout, timeout)
+        with self._send("GET", name, {}, timeouts) as response:
             # Stores that do not let everyone list them answer 403 for what does not exist.
             if response.status_code in _GONE | _DENIED:
                 return None
             url = f"{self.address}/{name}"
             self._check_status(response, name, resuming=False)
-            with _in_words(url, self._timeout):
+            with _in_words(url, timeouts):
                 # Not decoded: a compressed one was not asked for, and may expand to anything.
                 content: bytes = response.raw.read(COMPANION_MAX_BYTES + 1, decode_content=False)
             check_companion_size(url, len(content))
@@ -156,27 +160,38 @@ class HttpSource:
 
     def exists(self, hour: Hour) -> bool:
         """Asks with HEAD, or with a GET that is not read where the server knows no HEAD."""
+        return self._headers_of(hour, self._timeout) is not None
+
+    @override
+    def _look(self, hour: Hour, timeout: float) -> Promise | None:
+        return self._headers_of(hour, (timeout, timeout))
+
+    def _headers_of(self, hour: Hour, timeouts: tuple[float, float]) -> Promise | None:
         name = file_name(hour)
-        with self._send("HEAD", name, {}) as response:
+        with self._send("HEAD", name, {}, timeouts) as response:
             if response.status_code not in _NO_HEAD:
-                return self._says_yes(response, name)
-        with self._send("GET", name, {}) as response:
-            return self._says_yes(response, name)
+                return self._promise(response, name)
+        with self._send("GET", name, {}, timeouts) as response:
+            return self._promise(response, name)
 
-    def _says_yes(self, response: requests.Response, name: str) -> bool:
+    def _promise(self, response: requests.Response, name: str) -> Promise | None:
         if response.status_code in _GONE:
-            return False
+            return None
         self._check_status(response, name, resuming=False)
+        url = f"{self.address}/{name}"
         if is_html_type(response.headers.get("Content-Type")):
-            raise SourceUnreachableError(f"{self.address}/{name}: the server sends an HTML page instead of an hour")
-        return True
+            raise SourceUnreachableError(f"{url}: the server sends an HTML page instead of an hour")
+        return Promise(_content_length(response, url), _validator(response.headers.get("ETag")))
 
-    def _send(self, method: str, name: str, headers: dict[str, str]) -> requests.Response:
+    def _send(
+        self, method: str, name: str, headers: dict[str, str], timeouts: tuple[float, float] | None = None
+    ) -> requests.Response:
         """Sends a request and follows redirects. No body of a redirect is read: it might never end."""
         shown, url, session = f"{self.address}/{name}", f"{self._base}/{name}", self._session
+        timeouts = timeouts or self._timeout
         for _ in range(_MOST_REDIRECTS + 1):
-            with _in_words(shown, self._timeout):
-                response = session.request(method, url, headers=headers, timeout=self._timeout, stream=True)
+            with _in_words(shown, timeouts):
+                response = session.request(method, url, headers=headers, timeout=timeouts, stream=True)
             if not response.is_redirect:
                 return response
             response.close()

@@ -7,15 +7,58 @@ all kinds of sources (``etl.archive.fetch``); a source only says whether trying 
 from __future__ import annotations
 
 import re
+from contextlib import suppress
+from dataclasses import dataclass, replace
 from types import TracebackType
 from typing import Final, Protocol, Self
 
+from etl.archive.sidecar import Companion, parse_companion
 from etl.errors import NotPublishedError, SourceUnreachableError
 from etl.hours import Hour
 
 _USER: Final = re.compile(r"(?<=://)[^/?#]*@")
 COMPANION_MAX_BYTES: Final = 1 << 20
 """The largest ``*.manifest.json`` that is read; the mirror's are a few kilobytes."""
+
+
+@dataclass(frozen=True, slots=True)
+class Amount:
+    """How much of an hour there is somewhere; None for what is not known.
+
+    Attributes:
+        events: Documents.
+        bytes: Compressed bytes.
+    """
+
+    events: int | None
+    bytes: int | None
+
+    @property
+    def is_known(self) -> bool:
+        """Whether anything is known."""
+        return self.events is not None or self.bytes is not None
+
+
+@dataclass(frozen=True, slots=True)
+class Promise:
+    """What a source says that it has of an hour, before any of it is read.
+
+    Attributes:
+        bytes: Compressed bytes of the file; None if not said.
+        etag: The source's name for this version of the file; None if not said.
+        sidecar: The manifest beside the file; None if there is none or it was not asked for.
+        sidecar_asked: Whether it was asked for.
+    """
+
+    bytes: int | None
+    etag: str | None = None
+    sidecar: Companion | None = None
+    sidecar_asked: bool = False
+
+    @property
+    def amount(self) -> Amount:
+        """How much it is."""
+        return Amount(None if self.sidecar is None else self.sidecar.event_count, self.bytes)
 
 
 class Body(Protocol):
@@ -100,6 +143,51 @@ class Source(Protocol):
 
     def exists(self, hour: Hour) -> bool:
         """Asks whether the hour is there, without reading it."""
+
+    def describe(self, hour: Hour, *, timeout: float) -> Promise | None:
+        """Asks how much of the hour is there, without reading it; None if the source does not have it.
+
+        Args:
+            hour: Which hour.
+            timeout: Seconds to wait for a connection and for an answer, in place of the source's own.
+        """
+
+
+class Describing:
+    """The half of ``Source.describe`` that is the same for all sources behind a network.
+
+    The manifest beside an hour says how many events there are, and saves the question for the file. But most sources
+    have none, so it is asked for first only as long as the last question for one found it.
+    """
+
+    _expects_sidecar = True
+
+    def describe(self, hour: Hour, *, timeout: float) -> Promise | None:
+        """Asks how much of the hour is there; see ``Source.describe``."""
+        asked, sidecar = self._expects_sidecar, None
+        if asked:
+            with suppress(SourceUnreachableError):
+                sidecar = parse_companion(self._sidecar(hour, timeout) or b"")
+            if sidecar is not None and sidecar.event_count is not None:
+                return Promise(sidecar.compressed_bytes, sidecar=sidecar, sidecar_asked=True)
+            self._expects_sidecar = False
+        promise = self._look(hour, timeout)
+        return promise and replace(promise, sidecar=sidecar, sidecar_asked=asked)
+
+    def _sidecar(self, hour: Hour, timeout: float | None) -> bytes | None:
+        """Reads the manifest beside the hour; None when there is none."""
+        raise NotImplementedError
+
+    def _look(self, hour: Hour, timeout: float) -> Promise | None:
+        """Looks at the hour's file without reading it; None when there is none."""
+        raise NotImplementedError
+
+    def companion(self, hour: Hour) -> bytes | None:
+        """Reads the manifest beside the hour; see ``Source.companion``."""
+        content = self._sidecar(hour, None)
+        if content is not None:
+            self._expects_sidecar = True
+        return content
 
 
 class HourNotFound(NotPublishedError):  # noqa: N818 -- a signal between two modules; it seldom reaches a person

@@ -14,7 +14,8 @@ from pathlib import Path
 from typing import Final
 
 from etl.archive.folder_source import FolderBody
-from etl.archive.source import Body, HourNotFound, NotModified, file_name
+from etl.archive.sidecar import parse_companion
+from etl.archive.source import Body, HourNotFound, NotModified, Promise, file_name
 from etl.errors import SourceUnreachableError, StoreError
 from etl.hours import Hour
 from etl.mage.task_payload import Origin, TaskPayload
@@ -139,6 +140,13 @@ class SpooledSource:
     def exists(self, hour: Hour) -> bool:  # noqa: ARG002
         """Returns whether the file is there."""
         return self._file.is_file()
+
+    def describe(self, hour: Hour, *, timeout: float) -> Promise | None:  # noqa: ARG002 -- a file answers at once
+        """What the source said of the file; None if it is gone."""
+        sidecar = parse_companion(self.companion(hour) or b"")
+        return (
+            Promise(self._origin.bytes, self._origin.etag, sidecar, sidecar_asked=True) if self.exists(hour) else None
+        )
 
 
 class _SpooledBody(FolderBody):

@@ -24,7 +24,7 @@ import msgspec
 import structlog
 
 from etl.archive.fetch import Download, open_download, open_sources
-from etl.archive.source import Body, HourNotFound, Source
+from etl.archive.source import Body, HourNotFound, Promise, Source
 from etl.errors import ConflictError, DamagedError, NotPublishedError, SourceUnreachableError, StoreError
 from etl.events.schema import SCHEMA_VERSION
 from etl.hour_pipeline import RunOptions, run_hour
@@ -260,6 +260,9 @@ class _Refusal:
 
     def exists(self, hour: Hour) -> bool:  # noqa: ARG002
         return False
+
+    def describe(self, hour: Hour, *, timeout: float) -> Promise | None:  # noqa: ARG002
+        return None
 
 
 def _from_first_of(payload: TaskPayload, terms: StepOptions) -> _Answer:
