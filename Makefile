@@ -226,7 +226,7 @@ audit: $(STAMP)  ## Look up known vulnerabilities of what the images hold (needs
 	@echo "== known and excepted (requirements/audit-exceptions.txt says why)"
 	-$(AUDIT) -r build/audit-excepted.txt
 
-# The way into the cloud (docs/cloud.md): make bootstrap images deploy PROJECT=my-project REGION=europe-west1. What is
+# The way into the cloud (docs/how-to/cloud.md): make bootstrap images deploy PROJECT=my-project REGION=europe-west1. What is
 # given here comes to the commands by the environment, so that it is data to the shell.
 PREFIX  ?= gharchive
 bootstrap images deploy: export PREFIX := $(PREFIX)

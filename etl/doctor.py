@@ -208,7 +208,7 @@ def _described(credentials: Credentials) -> Finding:
             "credentials",
             State.WARN,
             f"a key file of {account}, which anybody who copies it can use until it is revoked",
-            "use an identity without a key: the machine's own, or workload identity federation (docs/cloud.md)",
+            "use an identity without a key: the machine's own, or workload identity federation (docs/how-to/cloud.md)",
         )
     kinds = (
         (compute_engine.Credentials, f"this machine's service account {account}"),
@@ -322,7 +322,7 @@ def _dataset(plan: DoctorOptions) -> Finding:
             check,
             State.WARN,
             f"{len(missing)} of {len(expected)} tables are not there yet: {', '.join(missing)}",
-            "make them with Terraform (docs/cloud.md), or let the first build do it",
+            "make them with Terraform (docs/how-to/cloud.md), or let the first build do it",
         )
     return Finding(check, State.OK, f"{name} in {found.location} has all {len(expected)} tables")
 

@@ -1,6 +1,6 @@
 """What cannot be read as it stands, kept byte for byte.
 
-The kinds were all met in published hours: ``docs/facts.md`` lists them with their hours.
+The kinds were all met in published hours: ``docs/explanation/facts.md`` lists them with their hours.
 """
 
 from __future__ import annotations

@@ -38,7 +38,7 @@ _BYTES_BY_YEAR: Final = {
     2025: 120_000_000,
 }
 """Compressed bytes of an hour. Known are 0.3 MB for 2011, 1.2 TB for all hours from 2011 to 2020, and 90 to 150 MB
-for 2024 and 2025 (docs/facts.md); the years between are drawn so that they agree with that."""
+for 2024 and 2025 (docs/explanation/facts.md); the years between are drawn so that they agree with that."""
 _AROUND: Final = timedelta(days=7)
 _NEIGHBOURS: Final = 12
 _PARQUET_A_BYTE: Final = 1.0

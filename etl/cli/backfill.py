@@ -328,8 +328,8 @@ def _cost_lines(session: Session, cost: Estimate, workers: int) -> Iterator[str]
         )
     if by_year:
         yield (
-            f"  {plural(by_year, 'hour')} by the usual size of their year and the rates of docs/backfill.md: at best"
-            " processing alone, at worst downloaded at 100 Mbit/s."
+            f"  {plural(by_year, 'hour')} by the usual size of their year and the rates of docs/how-to/backfill.md: at"
+            " best processing alone, at worst downloaded at 100 Mbit/s."
         )
     if cost.free_bytes is not None:
         yield f"Disk: about {size_text(cost.parquet_bytes)} needed, {size_text(cost.free_bytes)} free."

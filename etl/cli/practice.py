@@ -109,7 +109,7 @@ def serve(
     """Serve a practice archive on this machine, until Ctrl-C.
 
     With --faults it fails on order: 404s that end, errors, broken connections, files that are cut, shrunk or
-    changed. docs/practice.md describes the plan.
+    changed. docs/how-to/practice.md describes the plan.
     """
     from etl.practice.faults import FaultyServer, read_plan
     from etl.practice.server import Generated, PracticeServer

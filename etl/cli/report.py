@@ -71,8 +71,8 @@ def report(
 ) -> None:
     """Write the dashboard: one HTML file that needs no network, with filters by day, type, user and repository.
 
-    Run `build` first; with --lake, this says how much `build` has yet to do. docs/dashboard.md says how each figure is
-    counted.
+    Run `build` first; with --lake, this says how much `build` has yet to do. docs/how-to/dashboard.md says how
+    each figure is counted.
     """
     if looker_studio is not None:
         if out is not None or coverage is not None or days.first is not None:

@@ -2,7 +2,7 @@
 
 GitHub's traffic has the rhythm of a week and grows over years; the same hour of the same weekday a few weeks
 before and after shares both. Their median is the baseline of an hour, in all and for each large
-type. See docs/coverage.md for what that finds and what it takes for sound.
+type. See docs/explanation/coverage.md for what that finds and what it takes for sound.
 """
 
 from __future__ import annotations

@@ -51,7 +51,7 @@ from etl.practice.server import (
 COUNTS_PATH: Final = "/faults.json"
 """Where the server tells how many faults of each kind it has injected."""
 
-_HINT: Final = "docs/practice.md lists the kinds of faults and what may be said of each"
+_HINT: Final = "docs/how-to/practice.md lists the kinds of faults and what may be said of each"
 _MIB: Final = 1 << 20
 _SLOW_STEPS: Final = 20
 _GZIP_TYPE: Final = "application/gzip"

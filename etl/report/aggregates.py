@@ -297,7 +297,7 @@ def _small_enough(connection: duckdb.DuckDBPyConnection, days: tuple[date, date]
             return events
     raise UsageError(
         f"{days[0]} to {days[1]} has more to count than fits into a page ({max_rows:,} rows)",
-        hint="name fewer days, or chart the marts in Looker Studio (docs/dashboard.md)",
+        hint="name fewer days, or chart the marts in Looker Studio (docs/how-to/dashboard.md)",
     )
 
 

@@ -103,7 +103,7 @@ def test_a_full_disk_leaves_what_there_was(folder: Path) -> None:
 
 def test_the_example_for_analysts_runs_as_it_stands_on_the_page(folder: Path) -> None:
     assert etl(folder, "build", "-q").code == ExitCode.OK
-    page = (ROOT / "docs/warehouse.md").read_text(encoding="utf-8")
+    page = (ROOT / "docs/how-to/warehouse.md").read_text(encoding="utf-8")
     (example,) = re.findall(r"^```python\n(.*?)^```$", page, re.MULTILINE | re.DOTALL)
     done = subprocess.run(
         [sys.executable, "-c", example],

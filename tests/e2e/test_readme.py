@@ -86,7 +86,7 @@ def test_the_readme_shows_the_way_of_an_hour() -> None:
     assert [line.split()[2] for line in command_lines("README.md")] == ["--year=2015", "status", "show", "verify"]
 
 
-SQL_PAGES: Final = ("README.md", "docs/data-dictionary.md")
+SQL_PAGES: Final = ("README.md", "docs/reference/data-dictionary.md")
 
 
 def statements_of(page: str) -> list[str]:

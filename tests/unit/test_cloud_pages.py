@@ -22,7 +22,9 @@ ROOT: Final = Path(__file__).parents[2]
 DOCS: Final = ROOT / "docs"
 TERRAFORM: Final = ROOT / "terraform"
 PAGES: Final = [
-    *(DOCS / f"{name}.md" for name in ("cloud", "costs", "disaster-recovery", "threat-model", "upgrade")),
+    *(DOCS / f"how-to/{name}.md" for name in ("cloud", "disaster-recovery", "upgrade")),
+    DOCS / "reference/costs.md",
+    DOCS / "explanation/threat-model.md",
     *sorted((DOCS / "runbooks").glob("*.md")),
 ]
 RECORDER: Final = """#!/bin/sh
@@ -49,7 +51,7 @@ def rows(page: Path, header: str) -> list[list[str]]:
 
 def newcomers_commands() -> list[str]:
     block = re.search(
-        r"<!-- newcomer: begin.*?```bash\n(.*?)```\n<!-- newcomer: end -->", text(DOCS / "cloud.md"), re.DOTALL
+        r"<!-- newcomer: begin.*?```bash\n(.*?)```\n<!-- newcomer: end -->", text(DOCS / "how-to/cloud.md"), re.DOTALL
     )
     assert block is not None
     return block[1].strip().splitlines()
@@ -158,8 +160,8 @@ class TestNames:
         assert {"project_id", "region", "prefix"} <= set(re.findall(r'^variable "(\w+)"', first, re.MULTILINE))
 
     def test_the_knobs_of_the_pages_are_variables(self) -> None:
-        named = [row[0] for row in rows(DOCS / "cloud.md", "| variable | default | what else |")]
-        named += [row[0] for row in rows(DOCS / "costs.md", "| knob | default | effect |")]
+        named = [row[0] for row in rows(DOCS / "how-to/cloud.md", "| variable | default | what else |")]
+        named += [row[0] for row in rows(DOCS / "reference/costs.md", "| knob | default | effect |")]
         found = {name for cell in named for name in re.findall(r"`([a-z_]+)(?:\.[a-z_]+)*`", cell)}
         no_variable = {"cpu", "memory"}
         assert found - no_variable <= variables()
@@ -168,7 +170,7 @@ class TestNames:
     def test_the_threat_model_has_every_account(self) -> None:
         accounts = keys_of(TERRAFORM / "project.tf", "all_accounts") | {"images"}
         accounts |= keys_of(TERRAFORM / "bootstrap/modules/ci/main.tf", "purposes")
-        page = rows(DOCS / "threat-model.md", "| who | as | may | may not | held by |")
+        page = rows(DOCS / "explanation/threat-model.md", "| who | as | may | may not | held by |")
         described = {name for row in page for name in re.findall(r"^`([a-z]+)`$", row[1])}
         # Who may only start a batch has no row of its own: it is told with the batches.
         assert accounts - {"workflow"} == described - {"readers"}
@@ -176,10 +178,10 @@ class TestNames:
 
 class TestAlerts:
     def test_each_is_on_the_page_with_its_runbook(self) -> None:
-        page = {row[0].strip("`"): row[2] for row in rows(DOCS / "cloud.md", "| alert | means | page |")}
+        page = {row[0].strip("`"): row[2] for row in rows(DOCS / "how-to/cloud.md", "| alert | means | page |")}
         assert page.keys() == alerts().keys()
         for name, runbook in alerts().items():
-            assert f"(runbooks/{runbook}.md)" in page[name]
+            assert f"(../runbooks/{runbook}.md)" in page[name]
 
     def test_each_runbook_is_there_and_listed(self) -> None:
         listed = set(re.findall(r"\(([a-z-]+)\.md\)", text(DOCS / "runbooks/README.md")))
@@ -203,7 +205,7 @@ class TestCosts:
 
     def test_every_sum_is_right(self) -> None:
         total, totals = Decimal(0), 0
-        for resource, used, free, price, cost in rows(DOCS / "costs.md", self.HEADER):
+        for resource, used, free, price, cost in rows(DOCS / "reference/costs.md", self.HEADER):
             if resource == "**together**":
                 assert cost == f"**{total}**"
                 total, totals = Decimal(0), totals + 1
@@ -215,7 +217,7 @@ class TestCosts:
         assert totals == 3
 
     def test_every_service_that_costs_has_a_row(self) -> None:
-        resources = " ".join(row[0] for row in rows(DOCS / "costs.md", self.HEADER))
+        resources = " ".join(row[0] for row in rows(DOCS / "reference/costs.md", self.HEADER))
         for service in ("Cloud Run", "Cloud Scheduler", "Cloud SQL", "Spark", "BigQuery", "lake", "images", "alerts"):
             assert service in resources
 

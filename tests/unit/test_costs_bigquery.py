@@ -9,7 +9,7 @@ import pytest
 
 from etl.warehouse.models import models
 
-PAGE: Final = Path(__file__).parents[2] / "docs/costs-bigquery.md"
+PAGE: Final = Path(__file__).parents[2] / "docs/reference/costs-bigquery.md"
 DOLLARS_A_TIB: Final = 6.25
 LEAST_BYTES: Final = 10_000_000
 

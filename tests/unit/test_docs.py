@@ -22,6 +22,7 @@ from etl.settings import Settings
 
 ROOT: Final = Path(__file__).parents[2]
 README: Final = ROOT / "README.md"
+LAKE_PAGE: Final = ROOT / "docs/reference/lake.md"
 PAGES: Final = [
     README,
     *(ROOT / name for name in ("CHANGELOG.md", "CONTRIBUTING.md", "benchmarks/README.md")),
@@ -83,7 +84,7 @@ def relative_links() -> Iterator[tuple[str, str]]:
 @pytest.mark.parametrize(
     ("page", "name", "expected"),
     [
-        (ROOT / "docs/data-dictionary.md", "schema", markdown()),
+        (ROOT / "docs/reference/data-dictionary.md", "schema", markdown()),
         (README, "settings", settings_table()),
         (README, "exit codes", exit_codes_table()),
     ],
@@ -156,12 +157,12 @@ def test_every_make_target_that_pages_name_exists() -> None:
 
 
 def test_the_lake_page_has_every_field_status_and_exit_code() -> None:
-    page = (ROOT / "docs/lake.md").read_text(encoding="utf-8")
+    page = LAKE_PAGE.read_text(encoding="utf-8")
     fields = [*Manifest.__struct_fields__, *Content.__struct_fields__]
     fields += [f"source.{name}" for name in SourceFacts.__struct_fields__]
     fields.remove("source")
     assert [name for name in fields if f"`{name}`" not in page] == []
-    assert [status for status in Status if f"| `{status}` |" not in section(ROOT / "docs/lake.md", "Statuses")] == []
+    assert [status for status in Status if f"| `{status}` |" not in section(LAKE_PAGE, "Statuses")] == []
     assert [code for code in ExitCode if f"| {int(code)} |" not in page] == []
 
 

@@ -1,7 +1,7 @@
 """Every row equals what the official dataset's transformer makes of the record, less the differences on the list.
 
-The list is ``docs/differences.md``: its headings are the names of the rules here, and each rule says exactly when
-it applies. A difference that no rule explains fails, and so does a rule that explains nothing.
+The list is ``docs/reference/differences.md``: its headings are the names of the rules here, and each rule says exactly
+when it applies. A difference that no rule explains fails, and so does a rule that explains nothing.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from etl.events.record import ENTITY_FIELDS
 from tests.integration.events import reading
 from tests.integration.events.reading import Lines, Rows
 
-DOCUMENT: Final = Path(__file__).parents[3] / "docs/differences.md"
+DOCUMENT: Final = Path(__file__).parents[3] / "docs/reference/differences.md"
 GOLDEN_HOURS: Final = ("2011-02-15-0", "2013-02-15-0")
 
 LOCAL: Final = r"[A-Za-z0-9._%+\-\u0080-\U0010ffff]+"

@@ -378,5 +378,5 @@ def test_the_command_line_refuses_what_is_no_plan(tmp_path: Path) -> None:
     )
     assert done.returncode == 2
     assert "error: plan.yaml is no fault plan" in done.stderr
-    assert "hint: docs/practice.md" in done.stderr
+    assert "hint: docs/how-to/practice.md" in done.stderr
     assert "Traceback" not in done.stderr

@@ -16,7 +16,7 @@ from etl.hours import Hour
 from etl.practice.faults import KINDS, AnyFault, Fault, FaultPlan, NotFound, ServerError, Shrunk, parse_plan, read_plan
 
 HOUR: Final = Hour.of(2015, 1, 1, 15)
-PAGE: Final = Path(__file__).parents[3] / "docs/practice.md"
+PAGE: Final = Path(__file__).parents[3] / "docs/how-to/practice.md"
 
 hours: Final = st.integers(0, 120_000).map(lambda step: Hour.of(2011, 2, 12, 0) + step)
 plans: Final = st.builds(
@@ -93,7 +93,7 @@ def test_what_is_no_plan_is_refused_with_its_place(text: str, said: str) -> None
     with pytest.raises(UsageError, match=said) as error:
         parse_plan(text, "plan.yaml")
     assert error.value.message.startswith("plan.yaml")
-    assert "docs/practice.md" in str(error.value.hint)
+    assert "docs/how-to/practice.md" in str(error.value.hint)
     assert "\n" not in error.value.message
 
 

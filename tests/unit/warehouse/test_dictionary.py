@@ -7,7 +7,7 @@ from typing import Final
 from etl.warehouse.dictionary import markdown
 from etl.warehouse.models import models
 
-PAGE: Final = Path(__file__).parents[3] / "docs/tables.md"
+PAGE: Final = Path(__file__).parents[3] / "docs/reference/tables.md"
 
 
 def test_the_page_says_what_the_models_say() -> None:
