@@ -42,6 +42,8 @@ def pytest_configure(config: pytest.Config) -> None:
     )
     tools.need_all = config.getoption("need_all_tools")
     tools.set_proxies_aside()
+    # Starting OpenBLAS's threads costs each process a tenth of a second of CPU, and nothing here multiplies matrices.
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     _make_room()
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         # A shell starts background jobs so, and every program of the tests would inherit it.

@@ -25,7 +25,7 @@ from tests.e2e.killer import HOUR
 from tests.e2e.running import etl, start
 from tests.orders import Orders, taking_orders
 
-EVENTS: Final = {"one": 3_000, "two": 3_001}
+EVENTS: Final = {"one": 700, "two": 701}
 """Events of the hour at each of two sources; at both it is damaged, so that there is a quarantine to publish."""
 BY_TIME, BY_CALL, BY_HAND = 12, 14, 6
 

@@ -469,45 +469,29 @@ def test_a_build_killed_at_any_instant_is_finished_by_the_next(tmp_path: Path, l
 def test_a_build_that_stops_between_any_two_writes_is_finished_by_the_next(
     tmp_path: Path, lake: Lake, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """As a crash after the first, the second ... write to the warehouse, of all writes that a build does."""
+    """Copies the warehouse before the first, the second ... write of a build: what a crash there leaves."""
     stored(lake, tmp_path / "archive", FIRST, [event(1)])
-    earlier = Warehouse.at(str(tmp_path / "earlier"))
-    built(earlier, lake)
+    disturbed = Warehouse.at(str(tmp_path / "disturbed"))
+    built(disturbed, lake)
     stored(lake, tmp_path / "archive", FIRST, [event(2, actor={"id": 7, "login": "anna"})])
     undisturbed = other(tmp_path, lake)
-    survived = False
-    writes = 0
-    while not survived:
-        disturbed = Warehouse.at(str(shutil.copytree(earlier.address, tmp_path / f"disturbed-{writes}")))
-        with monkeypatch.context() as patch:
-            survived = _stopped_after(disturbed, writes, lake, patch)
-        built(disturbed, lake)
-        assert differences(disturbed, undisturbed) == {}, f"after {writes} writes"
-        writes += 1
-    assert writes > 20
-
-
-class _Stop(BaseException):
-    """As sudden as a crash: nobody catches it."""
-
-
-def _stopped_after(warehouse: Warehouse, writes: int, lake: Lake, patch: pytest.MonkeyPatch) -> bool:
-    left = writes
+    copies: list[Path] = []
     replace_file = Path.replace
 
-    def counted(path: Path, target: Path) -> Path:
-        nonlocal left
-        if left <= 0:
-            raise _Stop
-        left -= 1
+    def copy_and_replace(path: Path, target: Path) -> Path:
+        copies.append(tmp_path / f"after-{len(copies)}-writes")
+        shutil.copytree(disturbed.address, copies[-1])
         return replace_file(path, target)
 
-    patch.setattr(Path, "replace", counted)
-    try:
-        built(warehouse, lake)
-    except _Stop:
-        return False
-    return True
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "replace", copy_and_replace)
+        built(disturbed, lake)
+    assert len(copies) > 20
+    for copy in copies:
+        left = Warehouse.at(str(copy))
+        built(left, lake)
+        assert differences(left, undisturbed) == {}, copy.name
+        shutil.rmtree(copy)
 
 
 def test_a_warehouse_in_a_bucket_of_a_lake_in_a_bucket(tmp_path: Path, gcs_address: str) -> None:
