@@ -21,7 +21,10 @@ from tests.storage_emulator import GcsEmulator, running_emulator
 from tests.summary import write_summary
 
 _TEMPORARY_BYTES: Final = 2 << 30
-"""What the tests write at a time; where the folder for temporary files has less room, they use the checkout's."""
+"""Room for what the tests write at a time."""
+
+_IN_MEMORY: Final = Path("/dev/shm")  # noqa: S108 -- pytest makes a folder of its own in it
+"""Linux's folder in memory; other systems do not have it, and containers often have a small one."""
 
 _WORKER_BYTES: Final = 4 << 30
 """Memory for each worker, and for the servers and browsers that its tests start."""
@@ -44,7 +47,7 @@ def pytest_configure(config: pytest.Config) -> None:
     tools.set_proxies_aside()
     # Starting OpenBLAS's threads costs each process a tenth of a second of CPU, and nothing here multiplies matrices.
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
-    _make_room()
+    _choose_temporary_folder()
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         # A shell starts background jobs so, and every program of the tests would inherit it.
         signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -52,10 +55,7 @@ def pytest_configure(config: pytest.Config) -> None:
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_auto_num_workers() -> int:
-    """Returns one worker more than there are processors: some tests wait for a clock or a server."""
-    processors = os.cpu_count() or 1
-    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    return max(1, min(processors + 1, memory // _WORKER_BYTES))
+    return _workers()
 
 
 @pytest.hookimpl(optionalhook=True)
@@ -74,14 +74,39 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     write_summary(terminalreporter)
 
 
-def _make_room() -> None:
-    """Chooses a folder for temporary files that has room."""
-    if shutil.disk_usage(tempfile.gettempdir()).free >= _TEMPORARY_BYTES:
+def _choose_temporary_folder() -> None:
+    """Puts temporary files into memory if there is plenty of it, else on a disk with room.
+
+    The lake and the warehouse sync every file. On a busy disk these tests would take several times as long.
+    """
+    if "TMPDIR" in os.environ and _has_room(Path(tempfile.gettempdir())):
         return
-    folder = tools.ROOT / "build/tmp"
-    folder.mkdir(parents=True, exist_ok=True)
+    if _memory() >= _workers() * _WORKER_BYTES + 2 * _TEMPORARY_BYTES and _has_room(_IN_MEMORY):
+        folder = _IN_MEMORY
+    elif _has_room(Path(tempfile.gettempdir())):
+        return
+    else:
+        folder = tools.ROOT / "build/tmp"
+        folder.mkdir(parents=True, exist_ok=True)
     os.environ["TMPDIR"] = str(folder)
     tempfile.tempdir = None
+
+
+def _has_room(folder: Path) -> bool:
+    """Returns whether a folder can hold temporary files, and programs among them."""
+    if not os.access(folder, os.W_OK):
+        return False
+    allows_programs = not os.statvfs(folder).f_flag & getattr(os, "ST_NOEXEC", 0)
+    return allows_programs and shutil.disk_usage(folder).free >= _TEMPORARY_BYTES
+
+
+def _memory() -> int:
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+
+
+def _workers() -> int:
+    """Returns one worker more than there are processors: some tests wait for a clock or a server."""
+    return max(1, min((os.cpu_count() or 1) + 1, _memory() // _WORKER_BYTES))
 
 
 @pytest.fixture(scope="session")
