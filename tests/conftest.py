@@ -81,7 +81,7 @@ def _choose_temporary_folder() -> None:
     """
     if "TMPDIR" in os.environ and _has_room(Path(tempfile.gettempdir())):
         return
-    if _memory() >= _workers() * _WORKER_BYTES + 2 * _TEMPORARY_BYTES and _has_room(_IN_MEMORY):
+    if _memory() >= _workers() * _WORKER_BYTES + _TEMPORARY_BYTES and _has_room(_IN_MEMORY):
         folder = _IN_MEMORY
     elif _has_room(Path(tempfile.gettempdir())):
         return
@@ -105,8 +105,8 @@ def _memory() -> int:
 
 
 def _workers() -> int:
-    """Returns one worker more than there are processors: some tests wait for a clock or a server."""
-    return max(1, min((os.cpu_count() or 1) + 1, _memory() // _WORKER_BYTES))
+    """Returns two workers more than there are processors: many tests wait for a clock, a server or a browser."""
+    return max(1, min((os.cpu_count() or 1) + 2, _memory() // _WORKER_BYTES))
 
 
 @pytest.fixture(scope="session")

@@ -289,7 +289,7 @@ def test_a_stored_hour_that_was_tampered_with(program: Program) -> None:
     bad = program("verify", HOUR)
 
     assert bad.returncode == ExitCode.VERIFY_FAILED
-    assert "SHA-256 differs" in bad.stdout
+    assert "SHA-256 differs" in " ".join(bad.stdout.split())  # a long path breaks the line
     assert "1 of 1 hour does not match its manifest" in _last_words(bad)
 
 
