@@ -45,6 +45,8 @@ def objects(column: Column) -> list[Any]:
 
 def texts(column: Column) -> npt.NDArray[np.object_]:
     """Returns a column of texts as objects, with None for null; those that are equal are one object."""
+    if not len(column):  # for which Arrow would import pandas
+        return np.array([], dtype=np.object_)
     whole: Any = column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column
     encoded = whole.dictionary_encode()
     words = np.array([*encoded.dictionary.to_pylist(), None], dtype=np.object_)
