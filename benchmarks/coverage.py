@@ -86,7 +86,7 @@ def _manifest(hour: Hour, step: int) -> Manifest:
         last_modified=None,
         bytes=events * 500,
         sha256=sha256,
-        companion=False,
+        sidecar=False,
         interrupted=False,
     )
     content = Content(

@@ -33,7 +33,8 @@ from benchmarks.measuring import (
     provide_hours,
     write_page,
 )
-from etl.archive.fetch import FetchPolicy, open_sources
+from etl.archive.fetch import open_sources
+from etl.archive.retry import FetchPolicy
 from etl.events.emails import EmailPolicy
 from etl.hour_pipeline import RunOptions, run_hour
 from etl.hours import Hour, HourRange

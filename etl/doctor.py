@@ -23,7 +23,7 @@ from etl.archive.retry import FetchPolicy
 from etl.archive.source import Source, file_name, mask_credentials
 from etl.archive.sources import source_at
 from etl.coverage.index import facts
-from etl.coverage.policies import WHAT_TO_DO, describe, other_policies
+from etl.coverage.policies import REPROCESS_HINT, describe, other_policies
 from etl.errors import EtlError, ExitCode, NotPublishedError, StoreError, missing_extra
 from etl.events.emails import EmailPolicy
 from etl.events.native.scanner import load_scanner
@@ -231,7 +231,7 @@ def _lake(plan: DoctorOptions) -> Iterator[Finding]:
     hours = HourRange(FIRST_HOUR, newest_finished_hour(plan.clock()))
     stored = facts(_store_at(settings.lake), hours, columns=["emails"], write=False)
     if others := other_policies(stored["emails"], policy):
-        yield Finding("stored e-mails", State.WARN, describe(others, policy), WHAT_TO_DO)
+        yield Finding("stored e-mails", State.WARN, describe(others, policy), REPROCESS_HINT)
 
 
 def _place(name: str, address: str, *, read_only: bool) -> Finding:

@@ -32,7 +32,7 @@ class ExitCode(IntEnum):
     VERIFY_FAILED = 8
     """A stored hour does not match its manifest."""
     INCOMPLETE = 9
-    """Some hours of a range are neither complete nor known holes of the archive."""
+    """Some hours of a range are neither complete nor known gaps in the archive."""
     CHECKS_FAILED = 10
     """A check of a model did not hold; the partitions concerned stayed as they were."""
     BATCH_FAILED = 11

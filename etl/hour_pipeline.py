@@ -1,7 +1,7 @@
-"""One hour, from the archive to the lake.
+"""Processes one hour, from the archive to the lake.
 
-The way is a line: download, inflate, cut into blocks, decode to the one schema, write parquet, publish. Three
-threads share it: one downloads, inflates and parses ahead, one gathers row groups, one writes behind.
+The stages: download, decompress, split into blocks, decode to the common schema, write Parquet, publish. They run in
+three threads: one downloads, decompresses and parses ahead, one collects row groups, one writes them.
 """
 
 from __future__ import annotations
@@ -22,9 +22,10 @@ from tenacity import Retrying, retry_if_exception_type, stop_after_attempt
 from etl import __version__
 from etl.archive.damage import Damage, DamageReason
 from etl.archive.documents import blocks
-from etl.archive.fetch import Download, FetchPolicy, open_download
-from etl.archive.gzip_stream import BrokenStreamError, inflate, inflate_carefully
-from etl.archive.known_gaps import HoleKind, known_hole
+from etl.archive.fetch import Download, open_download
+from etl.archive.gzip_stream import BrokenStreamError, inflate, inflate_damaged
+from etl.archive.known_gaps import GapKind, known_gap
+from etl.archive.retry import FetchPolicy
 from etl.archive.source import HourNotFound, Source, SourceChangedError
 from etl.errors import DamagedError, NotPublishedError, ShrinkRefusedError, SourceUnreachableError
 from etl.events.decode import Decoder, HourCounts, ReadBlock, splitter
@@ -37,15 +38,15 @@ from etl.lake.parquet import EventsWriter, Quarantine
 from etl.runtime.prefetch import read_ahead
 
 _SOFTWARE: Final = f"gharchive-etl {__version__}"
-_CHANGES_BORNE: Final = 3
-"""How often a download is begun again because the file changed under it."""
+_MAX_DOWNLOAD_ATTEMPTS: Final = 3
+"""Attempts at a download whose file is replaced while it is read."""
 _BROKEN_STREAM: Final = (DamageReason.TRUNCATED_GZIP, DamageReason.BROKEN_GZIP, DamageReason.WRONG_CHECKSUM)
 
 _log: structlog.stdlib.BoundLogger = structlog.get_logger()
 
 
 class Outcome(StrEnum):
-    """What a run did."""
+    """Result of a run that succeeded."""
 
     STORED = "stored"
     REPLACED = "replaced"
@@ -53,16 +54,16 @@ class Outcome(StrEnum):
 
 
 class ProgressCallback(Protocol):
-    """Progress callback of a run; called from more than one thread."""
+    """Progress callback of a run. It is called from more than one thread."""
 
     def source(self, address: str, size: int | None) -> None:
-        """A download of so many compressed bytes begins, perhaps again."""
+        """Reports that a download starts or restarts; ``size`` is in compressed bytes."""
 
     def received(self, count: int) -> None:
-        """More compressed bytes have come."""
+        """Reports ``count`` more compressed bytes."""
 
     def events(self, count: int) -> None:
-        """More events were decoded."""
+        """Reports ``count`` more decoded events."""
 
 
 class _NullProgress:
@@ -80,39 +81,39 @@ class _NullProgress:
 
 @dataclass(frozen=True, kw_only=True)
 class RunOptions:
-    """How to run an hour.
+    """Options for processing an hour.
 
     Attributes:
-        emails: What becomes of e-mail addresses.
-        max_damage: The part of an hour's documents, 0 to 1, that may be unreadable before it is ``partial``.
-        max_expanded: Most bytes of text an hour may inflate to.
-        young: How long after an hour a 404 means "not yet"; later it means "missing".
-        refresh: Ask the source for a newer version of a complete hour.
-        anew: Make a complete hour anew whatever is stored, unless it shrinks.
-        force: The same, even if it shrinks.
-        fetch: How patient to be with sources.
-        pace: Called with the count of each run of bytes that came, to wait as long as it wants; None for no wait.
+        emails: How e-mail addresses are handled.
+        max_damage: Share of an hour's documents, 0 to 1, that may be unreadable before the hour is ``partial``.
+        max_expanded: Maximum size of the decompressed text, in bytes.
+        pending_period: How long after the end of an hour a 404 means ``pending``; after that it means ``missing``.
+        refresh: Check the source for a newer version of a complete hour.
+        reprocess: Process a complete hour again regardless of what is stored, unless it would shrink.
+        force: Like ``reprocess``, but also store an hour that shrinks.
+        fetch: Timeouts, retries and limits of downloads.
+        rate_limiter: Called with the number of bytes after each chunk; it blocks as long as needed. None for no limit.
     """
 
     emails: EmailPolicy
     max_damage: float = 0.01
     max_expanded: int = 64 << 30
-    young: timedelta = timedelta(days=7)
+    pending_period: timedelta = timedelta(days=7)
     refresh: bool = False
-    anew: bool = False
+    reprocess: bool = False
     force: bool = False
     fetch: FetchPolicy = field(default_factory=FetchPolicy)
-    pace: Callable[[int], None] | None = None
+    rate_limiter: Callable[[int], None] | None = None
 
 
 @dataclass(frozen=True)
 class HourResult:
-    """What came of a run.
+    """Result of processing an hour.
 
     Attributes:
-        hour: Which hour.
-        outcome: What was done.
-        manifest: The hour's manifest as it now stands.
+        hour: The hour.
+        outcome: What the run did.
+        manifest: The hour's current manifest.
     """
 
     hour: Hour
@@ -126,42 +127,46 @@ def run_hour(
     lake: Lake,
     sources: Sequence[Source],
     options: RunOptions,
-    watch: ProgressCallback | None = None,
+    progress: ProgressCallback | None = None,
     clock: Callable[[], datetime] = lambda: datetime.now(UTC),
 ) -> HourResult:
-    """Brings one hour into the lake; doing it again is free and safe.
+    """Stores one hour in the lake. It is idempotent: running it again for a complete hour does nothing.
 
     Args:
-        hour: Which hour.
-        lake: Where to.
-        sources: Where from: the first that has it.
-        options: How.
-        watch: Told of progress.
-        clock: Tells the time (aware, UTC).
+        hour: The hour to process.
+        lake: The lake to write to.
+        sources: The sources to try, in order; the first one that has the hour is used.
+        options: Options of the run.
+        progress: Progress callback.
+        clock: Returns the current time (aware, UTC).
 
     Raises:
-        NotPublishedError: If every source says that it is not there; noted in the lake.
-        SourceUnreachableError: If no source gave it, and not all of them said 404; noted in the lake.
-        ShrinkRefusedError: If it holds fewer events now than the lake has; the lake keeps what it has.
-        DamagedError: If it was stored as ``partial``.
+        NotPublishedError: If every source answers that it does not have the hour. Recorded in the lake.
+        SourceUnreachableError: If no source delivered it and at least one did not answer 404. Recorded in the lake.
+        ShrinkRefusedError: If the source has fewer events than the lake; the lake keeps its version.
+        DamagedError: If the hour was stored as ``partial``.
         StoreError: If the lake cannot be read or written.
     """
     present = lake.recover(hour)
-    if present is not None and present.status.has_events and not (options.refresh or options.anew or options.force):
-        _warn_of_other_terms(present, options)
+    if (
+        present is not None
+        and present.status.has_events
+        and not (options.refresh or options.reprocess or options.force)
+    ):
+        _warn_if_processed_differently(present, options)
         if present.status is not Status.PARTIAL:
             return HourResult(hour, Outcome.UNCHANGED, present)
-    run = _Run(hour, lake, options, watch or _NullProgress(), clock, present)
-    result = run.from_first_of(sources)
+    run = _HourRun(hour, lake, options, progress or _NullProgress(), clock, present)
+    result = run.fetch_from_first(sources)
     if result.manifest.status is Status.PARTIAL:
         raise DamagedError(
-            f"{hour} is stored as partial: {result.manifest.reason}",
-            hint=f"look at what could not be read with: show {hour} --quarantine 10",
+            f"{hour} was stored as partial: {result.manifest.reason}",
+            hint=f"inspect the unreadable data with `show {hour} --quarantine 10`",
         )
     return result
 
 
-class _Run:
+class _HourRun:
     """One run of one hour."""
 
     def __init__(
@@ -169,104 +174,112 @@ class _Run:
         hour: Hour,
         lake: Lake,
         options: RunOptions,
-        watch: ProgressCallback,
+        progress: ProgressCallback,
         clock: Callable[[], datetime],
         present: Manifest | None,
     ) -> None:
         self._hour = hour
         self._lake = lake
         self._options = options
-        self._watch = watch
+        self._progress = progress
         self._clock = clock
         self._present = present
         self._started_at = clock()
 
-    def from_first_of(self, sources: Sequence[Source]) -> HourResult:
-        """Takes the hour from the first source that has it, and notes it when none has."""
+    def fetch_from_first(self, sources: Sequence[Source]) -> HourResult:
+        """Fetches the hour from the first source that has it; records the failure if none has."""
         absent: list[str] = []
         unreachable: list[SourceUnreachableError] = []
         for source in sources:
             try:
-                return self._from(source)
+                return self._fetch_from(source)
             except HourNotFound:
                 absent.append(source.url(self._hour))
             except SourceUnreachableError as error:
-                _log.warning("source given up", hour=str(self._hour), source=source.address, cause=error.message)
+                _log.warning(
+                    "source failed",
+                    hour=str(self._hour),
+                    source=source.address,
+                    cause=error.message,
+                )
                 unreachable.append(error)
         if unreachable:
             reason = "; ".join(error.message for error in unreachable)
-            self._note(Status.FAILED, reason)
+            self._record(Status.FAILED, reason)
             raise SourceUnreachableError(
                 f"{self._hour} could not be fetched: {reason}",
-                hint=unreachable[-1].hint or "run it again later, or name another --source",
+                hint=unreachable[-1].hint or "try again later, or use another --source",
             )
         raise self._not_published(absent)
 
-    def _from(self, source: Source) -> HourResult:
+    def _fetch_from(self, source: Source) -> HourResult:
         again = Retrying(
             retry=retry_if_exception_type(SourceChangedError),
-            stop=stop_after_attempt(_CHANGES_BORNE),
+            stop=stop_after_attempt(_MAX_DOWNLOAD_ATTEMPTS),
             reraise=True,
         )
         try:
-            return again(self._download, source, careful=False)
+            return again(self._download, source, tolerant=False)
         except BrokenStreamError:
-            _log.warning("gzip is broken, reading what can be read", hour=str(self._hour), source=source.address)
-            return again(self._download, source, careful=True)
+            _log.warning("corrupt gzip stream, recovering data", hour=str(self._hour), source=source.address)
+            return again(self._download, source, tolerant=True)
 
-    def _download(self, source: Source, *, careful: bool) -> HourResult:
+    def _download(self, source: Source, *, tolerant: bool) -> HourResult:
         download = open_download(source, self._hour, self._options.fetch, unless_etag=self._known_etag(source))
         if download is None:
             if self._present is None:
-                raise SourceUnreachableError(f"{source.url(self._hour)} says 304 to a plain request")
+                raise SourceUnreachableError(f"{source.url(self._hour)}: HTTP 304 for an unconditional request")
             return HourResult(self._hour, Outcome.UNCHANGED, self._present)
-        with download, self._lake.publish(self._hour) as publication, _collector_off(), _memory_kept():
-            self._watch.source(download.address, download.size)
-            manifest = self._store(download, publication, careful=careful)
+        with download, self._lake.publish(self._hour) as publication, _garbage_collector_disabled(), _jemalloc_pool():
+            self._progress.source(download.address, download.size)
+            manifest = self._store(download, publication, tolerant=tolerant)
         stored = self._present is None or not self._present.status.has_events
         return HourResult(self._hour, Outcome.STORED if stored else Outcome.REPLACED, manifest)
 
     def _known_etag(self, source: Source) -> str | None:
-        """The version in the lake, if it came from this very address, on the same terms, and need not be made anew."""
+        """Returns the ETag of the stored hour if this source's unchanged file would give the same result; else None."""
         content = None if self._present is None else self._present.content
-        if content is None or self._options.anew or self._options.force:
+        if content is None or self._options.reprocess or self._options.force:
             return None
-        # What broke off may have been broken on its way, under the etag of the sound file; a companion would tell.
-        if content.source.interrupted and not content.source.companion:
+        # A stream that ended early may have been damaged in transit, with the ETag of an intact file. Only a sidecar
+        # manifest rules that out.
+        if content.source.interrupted and not content.source.sidecar:
             return None
-        if not _on_same_terms(content, self._options):
+        if not _is_processed_alike(content, self._options):
             return None
         return content.source.etag if content.source.address == source.url(self._hour) else None
 
-    def _store(self, download: Download, publication: Publication, *, careful: bool) -> Manifest:
-        """Decodes a download into a publication, and finishes it if it may replace what is there."""
+    def _store(self, download: Download, publication: Publication, *, tolerant: bool) -> Manifest:
+        """Decodes a download into a publication and commits it, unless the hour would shrink."""
         with (
             closing(Quarantine(self._options.emails)) as quarantine,
             closing(EventsWriter(publication.events)) as writer,
         ):
-            tally = self._decode(download, quarantine, writer, careful=careful)
-            self._refuse_shrinking(publication, tally)
+            counts = self._decode(download, quarantine, writer, tolerant=tolerant)
+            self._refuse_shrinking(publication, counts)
             unreadable = quarantine.finish()
             kept = None if unreadable is None else publication.quarantine(unreadable, quarantine.rows)
-            content = self._content(download, tally, quarantine, kept)
+            content = self._content(download, counts, quarantine, kept)
             writer.finish(content)
         return publication.finish(content, started_at=self._started_at)
 
-    def _decode(self, download: Download, quarantine: Quarantine, writer: EventsWriter, *, careful: bool) -> HourCounts:
-        """Takes all of a download in, and counts it."""
+    def _decode(
+        self, download: Download, quarantine: Quarantine, writer: EventsWriter, *, tolerant: bool
+    ) -> HourCounts:
+        """Decodes a whole download and returns its counts."""
         decoder = Decoder(self._options.emails, quarantine.add)
-        for found in read_ahead(partial(self._read, download, decoder, careful=careful)):
+        for found in read_ahead(partial(self._read, download, decoder, tolerant=tolerant)):
             if isinstance(found, Damage):
                 quarantine.add(found)
                 continue
-            before = decoder.tally.events
+            before = decoder.counts.events
             group = decoder.add(found)
-            self._watch.events(decoder.tally.events - before)
+            self._progress.events(decoder.counts.events - before)
             if group is not None:
                 writer.write(group)
         if len(rest := decoder.rest()):
             writer.write(rest)
-        return decoder.tally
+        return decoder.counts
 
     def _read(
         self,
@@ -274,60 +287,60 @@ class _Run:
         decoder: Decoder,
         put: Callable[[ReadBlock | Damage], None],
         *,
-        careful: bool,
+        tolerant: bool,
     ) -> None:
-        """Runs ahead: downloads, inflates, cuts and parses; damage goes the way of the blocks, in its place."""
-        way = inflate_carefully if careful else inflate
-        text = way(self._received(download), put, max_expanded=self._options.max_expanded)
-        for block in blocks(download.watching(text), put, split=splitter()):
+        """Downloads, decompresses, splits and parses ahead; damage is put between the blocks in file order."""
+        decompress = inflate_damaged if tolerant else inflate
+        text = decompress(self._received(download), put, max_expanded=self._options.max_expanded)
+        for block in blocks(download.with_progress_check(text), put, split=splitter()):
             put(decoder.read(block))
 
     def _received(self, download: Download) -> Iterator[bytes]:
         for chunk in download:
-            self._watch.received(len(chunk))
-            if self._options.pace is not None:
-                self._options.pace(len(chunk))
+            self._progress.received(len(chunk))
+            if self._options.rate_limiter is not None:
+                self._options.rate_limiter(len(chunk))
             yield chunk
 
-    def _refuse_shrinking(self, publication: Publication, tally: HourCounts) -> None:
+    def _refuse_shrinking(self, publication: Publication, counts: HourCounts) -> None:
         content = None if publication.current is None else publication.current.content
-        if content is None or tally.events >= content.events or self._options.force:
+        if content is None or counts.events >= content.events or self._options.force:
             return
         raise ShrinkRefusedError(
-            f"{self._hour} now holds {tally.events:,} events at its source, the lake has {content.events:,}; "
-            "the lake keeps its own",
-            hint="to take the smaller one all the same, run it with --force",
+            f"{self._hour} has {counts.events:,} events at the source but {content.events:,} in the lake; "
+            "the lake was not changed",
+            hint="use --force to store the smaller version",
         )
 
     def _content(
-        self, download: Download, tally: HourCounts, quarantine: Quarantine, kept: FileFacts | None
+        self, download: Download, counts: HourCounts, quarantine: Quarantine, kept: FileFacts | None
     ) -> Content:
         broken = [reason for reason in _BROKEN_STREAM if quarantine.count[reason]]
-        documents = tally.events + quarantine.unreadable
-        status, reason = self._judge(documents, quarantine, broken, download)
+        documents = counts.events + quarantine.unreadable
+        status, reason = self._assess(documents, quarantine, broken, download)
         return Content(
             hour=str(self._hour),
             status=status,
             reason=reason,
-            era="".join(sorted(tally.eras)),
+            era="".join(sorted(counts.eras)),
             source=SourceFacts(
                 address=download.address,
                 etag=download.etag,
                 last_modified=download.last_modified,
                 bytes=download.received,
                 sha256=download.sha256,
-                companion=download.companion is not None,
+                sidecar=download.sidecar is not None,
                 interrupted=bool(broken),
                 redirected_to=download.redirected_to,
             ),
             documents=documents,
-            events=tally.events,
+            events=counts.events,
             unreadable=quarantine.unreadable,
             repaired=quarantine.repaired,
-            duplicates=tally.duplicates,
-            types=dict(sorted(tally.types.items(), key=lambda item: (-item[1], item[0]))),
-            first_created_at=tally.first,
-            last_created_at=tally.last,
+            duplicates=counts.duplicates,
+            types=dict(sorted(counts.types.items(), key=lambda item: (-item[1], item[0]))),
+            first_created_at=counts.first,
+            last_created_at=counts.last,
             damage=[
                 DamageCounts(reason=str(reason), count=count, bytes=quarantine.bytes[reason])
                 for reason, count in sorted(quarantine.count.items())
@@ -338,57 +351,57 @@ class _Run:
             software=_SOFTWARE,
         )
 
-    def _judge(
+    def _assess(
         self, documents: int, quarantine: Quarantine, broken: list[DamageReason], download: Download
     ) -> tuple[Status, str | None]:
-        """Returns whether the hour is whole, and if not, why."""
+        """Returns the status of the hour, and the reason if it is not complete."""
         if broken:
             return Status.PARTIAL, "; ".join(broken)
-        announced = None if download.companion is None else download.companion.event_count
+        announced = None if download.sidecar is None else download.sidecar.event_count
         if announced not in {None, documents}:
-            return Status.PARTIAL, f"the source announces {announced:,} events, {documents:,} were found"
+            return Status.PARTIAL, f"the sidecar manifest announces {announced:,} events, but {documents:,} were found"
         if quarantine.unreadable > self._options.max_damage * documents:
             return Status.PARTIAL, f"{quarantine.unreadable:,} of {documents:,} documents could not be read"
         if documents == 0:
-            return Status.SUSPECT, "the file holds no events"
+            return Status.SUSPECT, "the file contains no events"
         return Status.COMPLETE, None
 
     def _not_published(self, absent: Sequence[str]) -> NotPublishedError:
-        """Notes that every source says 404, and says what that means at the hour's age."""
+        """Records that every source answered 404, and returns the error for the hour's age."""
         _, end = self._hour.window
         where = ", ".join(absent)
-        if (hole := known_hole(self._hour)) is not None:
-            self._note(Status.MISSING, hole.reason)
+        if (gap := known_gap(self._hour)) is not None:
+            self._record(Status.MISSING, gap.reason)
             return NotPublishedError(
-                f"{self._hour} is missing: {hole.reason} (404 at {where})",
-                hint="another --source may have it" if hole.kind is not HoleKind.NEVER else None,
+                f"{self._hour} is missing: {gap.reason} (404 at {where})",
+                hint="another --source may have it" if gap.kind is not GapKind.NEVER else None,
             )
-        if self._clock() < end + self._options.young:
-            self._note(Status.PENDING, "404 at every source")
+        if self._clock() < end + self._options.pending_period:
+            self._record(Status.PENDING, "404 at every source")
             return NotPublishedError(
                 f"{self._hour} is not published yet (404 at {where})",
-                hint="an hour appears a few minutes after it ends, sometimes days later; run it again then",
+                hint="hours are published a few minutes after they end, sometimes days later; try again then",
             )
-        self._note(Status.MISSING, "404 at every source")
+        self._record(Status.MISSING, "404 at every source")
         return NotPublishedError(
             f"{self._hour} is missing from the archive (404 at {where})",
-            hint="it is too old to come by itself; another --source may have it",
+            hint="it is too old to be published later; another --source may have it",
         )
 
-    def _note(self, status: Status, reason: str) -> None:
+    def _record(self, status: Status, reason: str) -> None:
         self._lake.record(self._hour, status, reason, started_at=self._started_at, finished_at=self._clock())
 
 
-def _on_same_terms(content: Content, options: RunOptions) -> bool:
+def _is_processed_alike(content: Content, options: RunOptions) -> bool:
     return (content.emails, content.schema_version) == (options.emails.name, SCHEMA_VERSION)
 
 
-def _warn_of_other_terms(present: Manifest, options: RunOptions) -> None:
-    """Says so when a stored hour is not what a run with these options would make."""
+def _warn_if_processed_differently(present: Manifest, options: RunOptions) -> None:
+    """Logs a warning if a run with these options would produce something else than the stored hour."""
     content = present.content
-    if content is not None and not _on_same_terms(content, options):
+    if content is not None and not _is_processed_alike(content, options):
         _log.warning(
-            "the stored hour was made on other terms; --force makes it anew",
+            "the stored hour was processed with other options; use --force to process it again",
             hour=present.hour,
             emails=content.emails,
             asked_emails=options.emails.name,
@@ -397,8 +410,8 @@ def _warn_of_other_terms(present: Manifest, options: RunOptions) -> None:
 
 
 @contextmanager
-def _collector_off() -> Iterator[None]:
-    """Stops the cyclic garbage collector, which would look at millions of objects that form no cycle."""
+def _garbage_collector_disabled() -> Iterator[None]:
+    """Disables the cyclic garbage collector, which would scan millions of objects that form no cycles."""
     if not gc.isenabled():
         yield
         return
@@ -410,11 +423,12 @@ def _collector_off() -> Iterator[None]:
 
 
 @contextmanager
-def _memory_kept() -> Iterator[None]:
-    """Has Arrow take its memory by jemalloc, which keeps what a row group gave back for the next one.
+def _jemalloc_pool() -> Iterator[None]:
+    """Makes Arrow allocate with jemalloc, which reuses the memory of one row group for the next.
 
-    Its own choice, mimalloc, gives pages back to the system and takes them anew: measured on an hour of 300,000 events
-    (Arrow 25), that is twice the time in the kernel, and a peak a tenth higher. Whoever chose another is left in peace.
+    Arrow's default, mimalloc, returns pages to the system and requests them again. Measured on an hour of 300,000
+    events (Arrow 25), this doubles the time in the kernel and raises peak memory by a tenth. An allocator that was
+    chosen explicitly is kept.
     """
     before = pa.default_memory_pool()
     if before.backend_name != "mimalloc" or "jemalloc" not in pa.supported_memory_backends():

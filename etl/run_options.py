@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import Final
 
-from etl.archive.fetch import FetchPolicy
+from etl.archive.retry import FetchPolicy
 from etl.events.emails import EmailPolicy
 from etl.hour_pipeline import RunOptions
 from etl.settings import Settings
@@ -31,7 +31,7 @@ def run_options(settings: Settings, *, refresh: bool = False, force: bool = Fals
         emails=EmailPolicy.of(settings.emails, settings.email_key_bytes),
         max_damage=settings.max_damage,
         max_expanded=int(settings.max_expanded_gib * _GIB),
-        young=timedelta(hours=settings.young_hours),
+        pending_period=timedelta(hours=settings.young_hours),
         refresh=refresh,
         force=force,
         fetch=fetch_policy(settings),

@@ -11,7 +11,8 @@ import hashlib
 import sys
 from typing import Final
 
-from etl.archive.fetch import FetchPolicy, open_download
+from etl.archive.fetch import open_download
+from etl.archive.retry import FetchPolicy
 from etl.archive.sources import source_at
 from etl.errors import EtlError
 from etl.hours import Hour

@@ -32,27 +32,27 @@ _ZIP_TRAILERS: Final = {
 _ZIP_DESCRIPTOR: Final = b"PK\x07\x08"
 _ZIP_HEADER: Final = 30
 _BLOCK_HEADER: Final = 3
-_RESERVED: Final = 3
+_RESERVED_BLOCK_TYPE: Final = 3
 """The kind of a block of zstd that there is not."""
 _STEP: Final = 1 << 20
 _ZSTD_STEP: Final = 1 << 16
 """A read that meets the end of a broken frame gives nothing of what it had decoded."""
 _SAMPLE: Final = 48
 """Bytes by which text is told from compressed bytes; by chance these look like text once in 10^15 times."""
-_JSON_BEGINS: Final = re.compile(
+_JSON_START: Final = re.compile(
     # A NUL may stand around every character: that is UTF-16 or UTF-32. Each run is bounded, so a match is as well.
     rb'(?:\xef\xbb\xbf|\xff\xfe|\0\0\xfe\xff|\xfe\xff)?[\0 \t\r\n\x1e\[,]{0,4096}\{[\0 \t\r\n]{0,4096}"'
 )
-_UNREADABLE: Final = re.compile(rb"[\x01-\x08\x0b\x0c\x0e-\x1d\x1f\x7f]")
+_CONTROL_CHARACTERS: Final = re.compile(rb"[\x01-\x08\x0b\x0c\x0e-\x1d\x1f\x7f]")
 _WIDE_TEXT: Final = re.compile(rb"(?:\0{0,3}[\t\n\r\x20-\x7e]\0{1,3}){6,}")
 """ASCII in UTF-16 or UTF-32."""
 # The start of a container, or of JSON. No two starts share the run of white space, so a search is linear.
 _STARTS: Final = re.compile(rb'\x1f\x8b\x08|\x28\xb5\x2f\xfd|PK\x03\x04|\{[\0 \t\r\n]*"|\xff\xfe\{\0|\xfe\xff\0\{')
 _CONTAINER_STARTS: Final = re.compile(rb"\x1f\x8b\x08|\x28\xb5\x2f\xfd|PK\x03\x04")
-_LONGEST_HEADER: Final = 64
+_MAX_HEADER_BYTES: Final = 64
 
 
-class UnsoundContainerError(Exception):
+class BrokenContainerError(Exception):
     """The container cannot be read on; all that could be read was yielded."""
 
 
@@ -80,13 +80,13 @@ def form_of(window: bytes) -> Form | None:
     """
     if window.startswith(GZIP_MAGIC):
         return Form.GZIP
-    if _ZSTD_SKIPPABLE.match(window) or (window.startswith(_ZSTD_MAGIC) and _may_be_container(window)):
+    if _ZSTD_SKIPPABLE.match(window) or (window.startswith(_ZSTD_MAGIC) and _is_plausible_header(window)):
         return Form.ZSTD
-    if window.startswith(_ZIP_MAGIC) and len(window) >= _ZIP_HEADER and _may_be_container(window):
+    if window.startswith(_ZIP_MAGIC) and len(window) >= _ZIP_HEADER and _is_plausible_header(window):
         return Form.ZIP
     if _is_zip_trailer(window):
         return Form.ZIP_TRAILER
-    return Form.TEXT if begins_json(window) else None
+    return Form.TEXT if starts_with_json(window) else None
 
 
 def _is_zip_trailer(window: bytes) -> bool:
@@ -94,16 +94,16 @@ def _is_zip_trailer(window: bytes) -> bool:
     return 0 < size <= len(window) and not window[disks].strip(b"\0")
 
 
-def begins_json(window: bytes) -> bool:
+def starts_with_json(window: bytes) -> bool:
     """Whether JSON objects, or an array of them, begin here, in any Unicode encoding."""
-    found = _JSON_BEGINS.match(window)
+    found = _JSON_START.match(window)
     if found is None:
         return False
     sample = window[found.end() : found.end() + _SAMPLE]
     if b"\0" in sample:
         return _WIDE_TEXT.match(sample) is not None
     readable = len(sample.decode(errors="ignore").encode())
-    return not _UNREADABLE.search(sample) and readable >= 0.9 * len(sample) - 3
+    return not _CONTROL_CHARACTERS.search(sample) and readable >= 0.9 * len(sample) - 3
 
 
 def find_start(window: bytes, at: int) -> int:
@@ -116,7 +116,7 @@ def find_start(window: bytes, at: int) -> int:
     for found in _STARTS.finditer(window, at):
         if found[0].startswith((GZIP_MAGIC, _ZSTD_MAGIC, _ZIP_MAGIC)):
             return found.start()
-        if begins_json(window[found.start() : found.end() + 4 * _SAMPLE]):
+        if starts_with_json(window[found.start() : found.end() + 4 * _SAMPLE]):
             # In UTF-16 and UTF-32 with the high byte first, NULs stand before the brace.
             return found.start()
     return -1
@@ -127,12 +127,12 @@ def read_zstd(source: Peekable) -> Iterator[bytes]:
 
     Raises:
         TruncatedContainerError: If it ends early.
-        UnsoundContainerError: If it is broken.
+        BrokenContainerError: If it is broken.
     """
     if not source.peek(4).startswith(_ZSTD_MAGIC):
-        yield from _skip_frame(source)
+        yield from _skip_zstd_frame(source)
         return
-    frame = _Frame(source)
+    frame = _ZstdFrame(source)
     try:
         with pa.CompressedInputStream(pa.PythonFile(cast("io.IOBase", frame), mode="r"), "zstd") as stream:
             while text := stream.read(_ZSTD_STEP):
@@ -140,16 +140,16 @@ def read_zstd(source: Peekable) -> Iterator[bytes]:
     except OSError as error:
         if frame.truncated:
             raise TruncatedContainerError from error
-        raise UnsoundContainerError from error
+        raise BrokenContainerError from error
     for _ in iter(lambda: frame.read(_STEP), b""):
         pass
     if frame.truncated:
         raise TruncatedContainerError
-    if frame.unsound:
-        raise UnsoundContainerError
+    if frame.broken:
+        raise BrokenContainerError
 
 
-def _skip_frame(source: Peekable) -> Iterator[bytes]:
+def _skip_zstd_frame(source: Peekable) -> Iterator[bytes]:
     """Passes over a frame of zstd that holds no text (RFC 8878, section 3.1.2)."""
     left = 8 + int.from_bytes(source.peek(8)[4:], "little")
     while left and (passed := len(source.peek(min(left, _STEP)))):
@@ -160,7 +160,7 @@ def _skip_frame(source: Peekable) -> Iterator[bytes]:
     yield from ()
 
 
-class _Frame(io.RawIOBase):
+class _ZstdFrame(io.RawIOBase):
     """The bytes of one frame of zstd, and none of what stands behind it (RFC 8878, section 3.1.1)."""
 
     def __init__(self, source: Peekable) -> None:
@@ -174,7 +174,7 @@ class _Frame(io.RawIOBase):
         self._last = False
         self._ended = False
         self.truncated = False
-        self.unsound = False
+        self.broken = False
 
     def readable(self) -> bool:
         return True
@@ -208,8 +208,8 @@ class _Frame(io.RawIOBase):
         self._part = _BLOCK_HEADER + (1 if kind == 1 else size)
         if len(header) < _BLOCK_HEADER:
             self._ended = self.truncated = True
-        elif kind == _RESERVED:
-            self._ended = self.unsound = True
+        elif kind == _RESERVED_BLOCK_TYPE:
+            self._ended = self.broken = True
 
 
 def read_zip(source: Peekable) -> Iterator[bytes]:
@@ -217,7 +217,7 @@ def read_zip(source: Peekable) -> Iterator[bytes]:
 
     Raises:
         TruncatedContainerError: If it ends early.
-        UnsoundContainerError: If it is broken, encrypted, or packed in another way.
+        BrokenContainerError: If it is broken, encrypted, or packed in another way.
     """
     header = source.peek(_ZIP_HEADER)
     if len(header) < _ZIP_HEADER:
@@ -225,7 +225,7 @@ def read_zip(source: Peekable) -> Iterator[bytes]:
     flags, method = struct.unpack_from("<HH", header, 6)
     checksum, packed, _, name, extra = struct.unpack_from("<IIIHH", header, 14)
     if flags & 1 or method not in {0, 8} or (method == 0 and flags & 8):
-        raise UnsoundContainerError
+        raise BrokenContainerError
     size = _ZIP_HEADER + name + extra
     if len(source.peek(size)) < size:
         raise TruncatedContainerError
@@ -237,7 +237,7 @@ def read_zip(source: Peekable) -> Iterator[bytes]:
     if flags & 8:
         checksum = _take_descriptor(source, found)
     if found != checksum:
-        raise UnsoundContainerError
+        raise BrokenContainerError
 
 
 def _stored(source: Peekable, size: int) -> Iterator[bytes]:
@@ -259,7 +259,7 @@ def _deflated(source: Peekable) -> Iterator[bytes]:
         try:
             text = stream.decompress(piece, _STEP)
         except zlib.error as error:
-            raise UnsoundContainerError from error
+            raise BrokenContainerError from error
         source.take(len(piece) - len(stream.unused_data or stream.unconsumed_tail))
         yield text
 
@@ -297,7 +297,7 @@ def read_text(source: Peekable) -> Iterator[bytes]:
         found = end >= 0
         if not found:
             # The first bytes of a container may stand at the end of the window.
-            end = len(window) if len(window) < _STEP else len(window) - _LONGEST_HEADER
+            end = len(window) if len(window) < _STEP else len(window) - _MAX_HEADER_BYTES
         source.take(end)
         yield window[:end]
         if found:
@@ -306,12 +306,12 @@ def read_text(source: Peekable) -> Iterator[bytes]:
 
 def _find_container(window: bytes) -> int:
     for found in _CONTAINER_STARTS.finditer(window, 1):
-        if _may_be_container(window[found.start() : found.start() + _LONGEST_HEADER]):
+        if _is_plausible_header(window[found.start() : found.start() + _MAX_HEADER_BYTES]):
             return found.start()
     return -1
 
 
-def _may_be_container(header: bytes) -> bool:
+def _is_plausible_header(header: bytes) -> bool:
     """Whether a header that stands within text says what a header can say."""
     if header.startswith(GZIP_MAGIC):
         flags = header[3:4]

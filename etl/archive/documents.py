@@ -21,13 +21,13 @@ from etl.archive.splitting import Part, Split, Splitter, split
 
 BLOCK_SIZE: Final = 2 << 20
 """Half of it takes a tenth more CPU time for an hour, in more steps; twice as much takes more time in the kernel."""
-LONGEST_DOCUMENT: Final = 64 << 20
+MAX_DOCUMENT_BYTES: Final = 64 << 20
 """A longer one is set aside unread, so that memory stays bounded; the longest known has 211,240 bytes."""
-_LONGEST_RUN: Final = 1 << 20
+_MAX_RUN_BYTES: Final = 1 << 20
 """Most bytes of one report."""
 
 _EVENT_KEYS: Final = frozenset({"id", "type", "created_at", "payload", "actor", "repo", "repository"})
-_SURE_EVENT_KEYS: Final = frozenset({"type", "created_at"})
+_REQUIRED_EVENT_KEYS: Final = frozenset({"type", "created_at"})
 _SPACE: Final = b" \t\r\n"
 _STRING_OR_SPACE: Final = re.compile(rb'("(?:[^"\\]++|\\.)*")|[ \t\r\n]++', re.DOTALL)
 _NOT_SPACE_TEXT: Final = re.compile(r"[^ \t\r\n]")
@@ -67,7 +67,7 @@ def blocks(
     *,
     split: Splitter = split,
     size: int = BLOCK_SIZE,
-    longest: int = LONGEST_DOCUMENT,
+    longest: int = MAX_DOCUMENT_BYTES,
 ) -> Iterator[Block]:
     """Cuts text into blocks of whole documents, of ``size`` bytes and what the last document needs more.
 
@@ -88,7 +88,7 @@ class _Cutter:
         self._split = split
         self._size = size
         self._longest = longest
-        self._held = _Held()
+        self._held = _LineBuffer()
         self._offset = 0
         self._recovering = False
 
@@ -102,7 +102,7 @@ class _Cutter:
                 end = piece.find(b"\n") + 1
                 passed, piece = (piece[:end], piece[end:]) if end else (piece, b"")
                 passing = not end
-                self._set_aside(DamageReason.TOO_LONG, passed)
+                self._quarantine(DamageReason.TOO_LONG, passed)
             self._held.add(piece)
             if self._held.length < enough:
                 continue
@@ -111,7 +111,7 @@ class _Cutter:
                 yield block
             elif self._held.length > self._longest:
                 passing = True
-                self._set_aside(DamageReason.TOO_LONG, b"".join(self._held.take_pieces()), lost=1)
+                self._quarantine(DamageReason.TOO_LONG, b"".join(self._held.take_pieces()), lost=1)
             # What is left is looked at again when it has doubled: so the work is linear.
             enough = max(self._size, min(2 * self._held.length, self._longest + 1))
         if self._held.length and (last := self._last()).data:
@@ -122,7 +122,7 @@ class _Cutter:
         if self._recovering or not self._held.whole:
             return None
         found = members(self._held.last_line())
-        if found is None or not _SURE_EVENT_KEYS.issubset(key for key, _ in found):
+        if found is None or not _REQUIRED_EVENT_KEYS.issubset(key for key, _ in found):
             return None
         return self._block(self._held.take_whole())
 
@@ -160,7 +160,7 @@ class _Cutter:
         self._offset += len(data)
         return block
 
-    def _set_aside(self, reason: DamageReason, data: bytes, *, lost: int = 0) -> None:
+    def _quarantine(self, reason: DamageReason, data: bytes, *, lost: int = 0) -> None:
         report_part(Part(0, len(data), reason, lost), data, self._offset, self._report)
         self._offset += len(data)
 
@@ -176,13 +176,13 @@ def report_part(part: Part, data: bytes, offset: int, report: DamageCallback) ->
     """
     if part.reason is None:
         raise AssertionError("a document is no damage")  # a defect here
-    for begin in range(part.begin, part.end, _LONGEST_RUN):
-        run = data[begin : min(begin + _LONGEST_RUN, part.end)]
+    for begin in range(part.begin, part.end, _MAX_RUN_BYTES):
+        run = data[begin : min(begin + _MAX_RUN_BYTES, part.end)]
         lost = part.lost if begin == part.begin else 0
         report(Damage(part.reason, OffsetBase.TEXT, offset + begin, run, lost=lost))
 
 
-class _Held:
+class _LineBuffer:
     """Text that waits for the end of its last line.
 
     Attributes:
@@ -340,10 +340,10 @@ def _skip_space_text(text: str, at: int) -> int:
     return found.start()
 
 
-def _refuse(constant: str) -> NoReturn:
+def _reject_constant(constant: str) -> NoReturn:
     raise ValueError(constant)
 
 
 # Numbers stay text: nothing is made of them here, and Python refuses to make an int of very many digits.
-_JSON: Final = json.JSONDecoder(parse_int=str, parse_float=str, parse_constant=_refuse)
+_JSON: Final = json.JSONDecoder(parse_int=str, parse_float=str, parse_constant=_reject_constant)
 _SPLIT: Final = msgspec.json.Decoder(dict[str, msgspec.Raw])

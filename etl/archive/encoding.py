@@ -11,7 +11,7 @@ import re
 from collections.abc import Iterator
 from typing import Final
 
-_MARKS: Final = (
+_BYTE_ORDER_MARKS: Final = (
     # UTF-32 first: its mark begins with that of UTF-16.
     (codecs.BOM_UTF32_LE, "utf-32-le"),
     (codecs.BOM_UTF32_BE, "utf-32-be"),
@@ -19,28 +19,30 @@ _MARKS: Final = (
     (codecs.BOM_UTF16_LE, "utf-16-le"),
     (codecs.BOM_UTF16_BE, "utf-16-be"),
 )
-_PLAIN: Final = rb"[\t\n\r\x1e\x20-\x7e]"
+_ASCII_CHARACTER: Final = rb"[\t\n\r\x1e\x20-\x7e]"
 # JSON begins with characters of ASCII (RFC 4627, section 3): where their NULs are tells the encoding.
 _ASCII: Final = {
-    "utf-32-le": rb"%s\0\0\0" % _PLAIN,
-    "utf-32-be": rb"\0\0\0%s" % _PLAIN,
-    "utf-16-le": rb"%s\0" % _PLAIN,
-    "utf-16-be": rb"\0%s" % _PLAIN,
+    "utf-32-le": rb"%s\0\0\0" % _ASCII_CHARACTER,
+    "utf-32-be": rb"\0\0\0%s" % _ASCII_CHARACTER,
+    "utf-16-le": rb"%s\0" % _ASCII_CHARACTER,
+    "utf-16-be": rb"\0%s" % _ASCII_CHARACTER,
 }
-_FOUND: Final = tuple((re.compile(rb"(?:%s){2}" % character), encoding) for encoding, character in _ASCII.items())
-_BEGINS: Final = {"utf-8": re.compile(b"")} | {encoding: form for form, encoding in _FOUND}
+_ENCODING_PATTERNS: Final = tuple(
+    (re.compile(rb"(?:%s){2}" % character), encoding) for encoding, character in _ASCII.items()
+)
+_PATTERN_BY_ENCODING: Final = {"utf-8": re.compile(b"")} | {encoding: form for form, encoding in _ENCODING_PATTERNS}
 _WIDE_STARTS: Final = re.compile(
     rb"(?:\xff\xfe)?\{\0[\t\n\r \"]\0|(?:\xfe\xff)?\0\{\0[\t\n\r \"]"
     rb"|(?:\xff\xfe\0\0)?\{\0\0\0[\t\n\r \"]\0\0\0|(?:\0\0\xfe\xff)?\0\0\0\{\0\0\0[\t\n\r \"]"
 )
 """How an object begins in UTF-16 or UTF-32."""
-_NARROW: Final = re.compile(rb"[\t\n\r\x20-\x7e]+")
-_FIRST_OF_A_PAIR: Final = range(0xD8, 0xDC)
+_ASCII_RUN: Final = re.compile(rb"[\t\n\r\x20-\x7e]+")
+_HIGH_SURROGATES: Final = range(0xD8, 0xDC)
 """The high byte of the first half of a character beyond 16 bits."""
-_SNIFF: Final = 8
+_SNIFF_SIZE: Final = 8
 _STEP: Final = 4096
 """Bytes whose alignment is looked at together."""
-_FINE_STEP: Final = 64
+_SAMPLE_SIZE: Final = 64
 
 
 class Transcoder:
@@ -48,35 +50,35 @@ class Transcoder:
 
     def __init__(self) -> None:
         self._encoding = "utf-8"
-        self._held = b""
-        self._starts = True
+        self._pending = b""
+        self._at_start = True
 
     def begin(self) -> Iterator[bytes]:
         """Says that a container begins, which may hold another encoding; yields what was still held."""
         yield from self.finish()
-        self._starts = True
+        self._at_start = True
 
     def feed(self, piece: bytes) -> bytes:
         """Returns the text of a piece, and of what was held back before, in UTF-8."""
-        if not self._starts and self._encoding == "utf-8" and b"\0" not in piece:
+        if not self._at_start and self._encoding == "utf-8" and b"\0" not in piece:
             return piece
-        data = self._held + piece
-        self._held = b""
-        if self._starts:
-            if len(data) < _SNIFF:
-                self._held = data
+        data = self._pending + piece
+        self._pending = b""
+        if self._at_start:
+            if len(data) < _SNIFF_SIZE:
+                self._pending = data
                 return b""
             data = self._sniff(data)
         texts = []
         while data:
-            text, data = self._narrow(data) if self._encoding == "utf-8" else self._decode(data)
+            text, data = self._split_utf8(data) if self._encoding == "utf-8" else self._decode(data)
             texts.append(text)
         return b"".join(texts)
 
     def finish(self) -> Iterator[bytes]:
         """Yields what was held back, at the end of a container."""
-        data, self._held = self._held, b""
-        if self._starts and data:
+        data, self._pending = self._pending, b""
+        if self._at_start and data:
             data = self._sniff(data)
         if data and self._encoding != "utf-8":
             data = data.decode(self._encoding, errors="replace").encode()
@@ -85,21 +87,21 @@ class Transcoder:
 
     def _sniff(self, data: bytes) -> bytes:
         """Finds the encoding of a container by its first bytes; returns the data without a byte order mark."""
-        self._starts = False
-        for mark, encoding in _MARKS:
+        self._at_start = False
+        for mark, encoding in _BYTE_ORDER_MARKS:
             # JSON goes on with two characters of ASCII. Without them, these bytes are no mark but damage.
-            if data.startswith(mark) and _BEGINS[encoding].match(data, len(mark)):
+            if data.startswith(mark) and _PATTERN_BY_ENCODING[encoding].match(data, len(mark)):
                 self._encoding = encoding
                 return data[len(mark) :]
-        for form, encoding in _FOUND:
+        for form, encoding in _ENCODING_PATTERNS:
             if form.match(data):
                 self._encoding = encoding
                 return data
-        if b"\0" not in data[:_SNIFF]:
+        if b"\0" not in data[:_SNIFF_SIZE]:
             self._encoding = "utf-8"
         return data
 
-    def _narrow(self, data: bytes) -> tuple[bytes, bytes]:
+    def _split_utf8(self, data: bytes) -> tuple[bytes, bytes]:
         """Splits UTF-8 from text in another encoding that begins in the middle of it."""
         # No text in another encoding is without a NUL, and to look for one is a hundred times as fast.
         found = _WIDE_STARTS.search(data) if b"\0" in data else None
@@ -112,34 +114,34 @@ class Transcoder:
         """Decodes whole characters of UTF-16 or UTF-32; the rest is held back, or begins another encoding."""
         texts: list[str] = []
         at = 0
-        while len(data) - at >= 2 * _FINE_STEP and self._encoding != "utf-8":
+        while len(data) - at >= 2 * _SAMPLE_SIZE and self._encoding != "utf-8":
             step = data[at : at + _STEP]
-            if 0 not in step[:_FINE_STEP] and _NARROW.fullmatch(step, 0, _FINE_STEP):
+            if 0 not in step[:_SAMPLE_SIZE] and _ASCII_RUN.fullmatch(step, 0, _SAMPLE_SIZE):
                 self._encoding = "utf-8"
                 continue
-            if self._shift(step) or 0 not in step[-_FINE_STEP:]:
-                step = step[:_FINE_STEP]
+            if self._shift(step) or 0 not in step[-_SAMPLE_SIZE:]:
+                step = step[:_SAMPLE_SIZE]
                 if shift := self._shift(step):
                     # A byte was lost or put in before: one character is, and the next ones are read again.
                     texts.append("\ufffd")
                     at += shift
                     continue
-            size = self._whole(step)
-            texts.append(_text(step[:size], self._encoding))
+            size = self._complete_size(step)
+            texts.append(_decode_leniently(step[:size], self._encoding))
             at += size
         rest = data[at:]
         if self._encoding != "utf-8":
-            self._held, rest = rest, b""
+            self._pending, rest = rest, b""
         return "".join(texts).encode(errors="surrogatepass"), rest
 
-    def _whole(self, step: bytes) -> int:
+    def _complete_size(self, step: bytes) -> int:
         """Tells how many bytes of a step hold whole characters."""
         width = 4 if "32" in self._encoding else 2
         size = len(step) - len(step) % width
         if width > 2:  # noqa: PLR2004 -- UTF-32 has no pairs
             return size
         high = step[size - 1 if self._encoding.endswith("le") else size - 2]
-        return size - 2 if high in _FIRST_OF_A_PAIR else size
+        return size - 2 if high in _HIGH_SURROGATES else size
 
     def _shift(self, step: bytes) -> int:
         """Tells by how many bytes characters begin later than they should; 0 when they are in their places."""
@@ -153,7 +155,7 @@ class Transcoder:
         return (said - expected) % width
 
 
-def _text(data: bytes, encoding: str) -> str:
+def _decode_leniently(data: bytes, encoding: str) -> str:
     try:
         return data.decode(encoding, errors="surrogatepass")
     except UnicodeDecodeError:

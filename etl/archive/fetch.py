@@ -1,8 +1,7 @@
-"""Downloading an hour: a stream of exactly the bytes of one version of the file, whatever the wire does.
+"""Downloads an hour as a stream of exactly the bytes of one version of the file.
 
-A stream that breaks off is taken up again where it stopped. What arrives is checked for length, and
-against the manifest that some mirrors publish beside the hour; the gzip's own checksum is checked by the
-one who inflates it.
+An interrupted download resumes where it stopped. The received bytes are checked against the announced length and
+against the sidecar manifest that some mirrors publish. The gzip checksum is checked on decompression.
 """
 
 from __future__ import annotations
@@ -18,7 +17,7 @@ from typing import Final, Self
 import structlog
 
 from etl.archive.retry import FetchPolicy, retrying
-from etl.archive.sidecar import Companion, parse_companion
+from etl.archive.sidecar import SidecarManifest, parse_sidecar
 from etl.archive.source import (
     Body,
     HourNotFound,
@@ -32,35 +31,25 @@ from etl.archive.sources import source_at
 from etl.errors import NotPublishedError, SourceUnreachableError
 from etl.hours import FIRST_HOUR, Hour, newest_finished_hour
 
-__all__ = [
-    "Companion",
-    "Download",
-    "FetchPolicy",
-    "HourNotFound",
-    "SourceChangedError",
-    "newest_published",
-    "open_download",
-    "open_sources",
-]
-
 CHUNK_BYTES: Final = 1 << 16
 _STRETCH_BYTES: Final = 1 << 16
-_MOST_TRANSFERS: Final = 4
-"""So many times ``FetchPolicy.max_bytes`` may come, counting what a server without ranges sends again."""
-_MOST_IDLE_BYTES: Final = 64 << 20
-"""Most bytes without any text in them, of a file whose size the source does not say. A damaged hour, which may lack
-text from its first byte to its last, comes with a size from every source that is known."""
+_MAX_TRANSFER_FACTOR: Final = 4
+"""Limit of all bytes transferred for a file, as a multiple of ``FetchPolicy.max_bytes``. It includes what a server
+without range support sends again."""
+_MAX_IDLE_BYTES: Final = 64 << 20
+"""Maximum number of consecutive bytes that yield no text, for a file of unknown size. A damaged hour may yield no text
+at all, but every known source sends the size of its files."""
 _GZIP_MAGIC: Final = b"\x1f\x8b"
 
 _log: structlog.stdlib.BoundLogger = structlog.get_logger()
 
 
 def open_sources(addresses: Iterable[str], policy: FetchPolicy) -> tuple[Source, ...]:
-    """Makes sources of addresses, in their order, with the policy's timeouts.
+    """Returns a source for each address, in the same order, with the policy's timeouts.
 
     Raises:
-        UsageError: If an address cannot be a source.
-        StoreError: If a bucket is named and there are no credentials.
+        UsageError: If an address is not that of a source.
+        StoreError: If an address is a bucket and there are no credentials.
     """
     return tuple(
         source_at(address, connect_timeout=policy.connect_timeout, read_timeout=policy.read_timeout)
@@ -71,20 +60,20 @@ def open_sources(addresses: Iterable[str], policy: FetchPolicy) -> tuple[Source,
 def open_download(
     source: Source, hour: Hour, policy: FetchPolicy, *, unless_etag: str | None = None
 ) -> Download | None:
-    """Opens the download of one hour; its first bytes have arrived and look like an hour.
+    """Starts downloading one hour: receives the first bytes and checks that they are not a web page.
 
     Args:
-        source: Where from.
-        hour: Which hour.
-        policy: How patient to be.
-        unless_etag: The version the caller has; that one is not downloaded again.
+        source: The source to download from.
+        hour: The hour to download.
+        policy: Timeouts, retries and limits.
+        unless_etag: ETag of the version the caller has; that version is not downloaded again.
 
     Returns:
-        The download, to be closed by the caller; None if the source still has ``unless_etag``.
+        The download, which the caller closes; None if the source's version still is ``unless_etag``.
 
     Raises:
-        HourNotFound: If the source says that it does not have the hour.
-        SourceUnreachableError: If it is down, or what it sends is no hour.
+        HourNotFound: If the source answers that it does not have the hour.
+        SourceUnreachableError: If the source is down or does not send an hour.
     """
     download = Download(source, hour, policy, unless_etag=unless_etag)
     with ExitStack() as stack:
@@ -98,21 +87,20 @@ def open_download(
 
 
 class Download:
-    """One hour on its way here: iterate it once for its bytes, in chunks of about 1 MiB.
+    """Download of one hour. Iterate over it once to get the bytes in chunks of at least 64 KiB (the last is shorter).
 
-    Made by ``open_download``; a context manager that frees the connection.
+    Created by ``open_download``. It is a context manager that releases the connection.
 
     Attributes:
-        address: URL or path of the file, without a password.
-        etag: The source's name for this version of the file; None if it gives none.
-        last_modified: When this version was made, as an HTTP date; None if not said.
-        size: Bytes of the file; None if not said.
-        received: Bytes that have arrived so far, including those not handed on yet.
+        address: URL or path of the file, without credentials.
+        etag: Version of the file as reported by the source; None if there is none.
+        last_modified: Modification time of this version, as an HTTP date; None if unknown.
+        size: Size of the file in bytes; None if unknown.
+        received: Bytes received so far, including those not yet yielded.
         attempts: Requests for the file so far.
-        resumed: How many of them went on in the middle of the file.
-        redirected_to: The address that sent the file, when a redirect led to another one; None if none did.
-        companion: What the mirror's manifest says of the hour, checked against what arrived; known at the
-            end, None when there is none.
+        resumed: Number of these requests that resumed in the middle of the file.
+        redirected_to: The final URL if the request was redirected; None otherwise.
+        sidecar: The hour's sidecar manifest, once it was verified against the file at the end; None if there is none.
     """
 
     def __init__(self, source: Source, hour: Hour, policy: FetchPolicy, *, unless_etag: str | None = None) -> None:
@@ -124,7 +112,7 @@ class Download:
         self.attempts = 0
         self.resumed = 0
         self.redirected_to: str | None = None
-        self.companion: Companion | None = None
+        self.sidecar: SidecarManifest | None = None
         self._source = source
         self._hour = hour
         self._unless_etag = unless_etag
@@ -140,34 +128,34 @@ class Download:
 
     @property
     def sha256(self) -> str:
-        """Hex digest of the ``received`` bytes; at the end, of the file."""
+        """Hex digest of the ``received`` bytes; of the whole file at the end."""
         return self._sha256.hexdigest()
 
     def begin(self) -> None:
         """Requests the file and reads its first bytes.
 
         Raises:
-            HourNotFound: If the source says that it does not have the hour.
-            NotModified: If it still has the version that is not wanted.
-            SourceUnreachableError: If it is down, or what it sends is no hour.
+            HourNotFound: If the source answers that it does not have the hour.
+            NotModified: If its version still is ``unless_etag``.
+            SourceUnreachableError: If the source is down or does not send an hour.
         """
         self._fill(_STRETCH_BYTES)
         if not self._pending:
             raise SourceUnreachableError(f"{self.address} is empty")
         content_type = None if self._body is None else self._body.content_type
-        if _is_page(self._pending, content_type):
+        if _is_html_page(self._pending, content_type):
             raise SourceUnreachableError(
-                f"{self.address}: the server sends an HTML page instead of an hour",
-                hint="a proxy or a sign-in page may stand between; open the address in a browser",
+                f"{self.address}: the server sent an HTML page instead of an hour",
+                hint="a proxy or sign-in page may be in the way; open the address in a browser",
             )
 
     def __iter__(self) -> Iterator[bytes]:
         """Yields the file's bytes.
 
         Raises:
-            SourceChangedError: If the file is replaced while it is read; a new download may succeed.
-            SourceUnreachableError: If the source is given up, or what arrived is not what was announced.
-                Everything that had arrived was yielded before.
+            SourceChangedError: If the file is replaced during the download; a new download may succeed.
+            SourceUnreachableError: If all attempts failed or the file is not as announced. All bytes received
+                until then have been yielded.
         """
         while not self._ended:
             try:
@@ -182,8 +170,8 @@ class Download:
             yield self._take()
         self._check()
 
-    def watching(self, text: Iterable[bytes]) -> Iterator[bytes]:
-        """Yields what is inflated from the bytes; a file of unknown size is given up when it yields no more text."""
+    def with_progress_check(self, text: Iterable[bytes]) -> Iterator[bytes]:
+        """Yields the text decompressed from the bytes; lets a file of unknown size fail once it yields no more text."""
         self._text_at = 0
         for piece in text:
             if piece:
@@ -191,9 +179,9 @@ class Download:
             yield piece
 
     def close(self) -> None:
-        """Frees the connection; bytes that have not arrived are not waited for, nor asked for again."""
+        """Releases the connection and stops waiting for bytes and retrying."""
         self._closed.set()
-        self._hang_up()
+        self._disconnect()
 
     def __enter__(self) -> Self:
         """Returns the download itself."""
@@ -205,7 +193,7 @@ class Download:
         """Closes the download."""
         self.close()
 
-    def _hang_up(self) -> None:
+    def _disconnect(self) -> None:
         body, self._body = self._body, None
         if body is not None:
             body.close()
@@ -216,22 +204,22 @@ class Download:
         return chunk
 
     def _fill(self, size: int) -> None:
-        """Lets bytes arrive until ``size`` are pending or the file has ended; each stretch has its own tries."""
+        """Receives until ``size`` bytes are pending or the file ends; attempts are counted anew for every 64 KiB."""
         while not self._ended and len(self._pending) < size:
             self._retrying(self._receive_until, self.received + _STRETCH_BYTES)
 
     def _receive_until(self, position: int) -> None:
-        """Receives up to a position in the file. On a break all that has arrived is kept."""
+        """Receives up to a position in the file. If the connection is lost, the received bytes are kept."""
         while not self._ended and self.received < position:
             if self._closed.is_set():
-                raise SourceUnreachableError(f"{self.address}: the download was given up")
+                raise SourceUnreachableError(f"{self.address}: the download was cancelled")
             body = self._body or self._open()
             self._body = body
             try:
                 piece = body.read(_STRETCH_BYTES)
                 self._check_piece(piece)
             except TransientSourceError:
-                self._hang_up()
+                self._disconnect()
                 if self._closed.is_set():
                     continue
                 raise
@@ -242,19 +230,19 @@ class Download:
             self._ended = not piece
 
     def _count(self, size: int) -> None:
-        """Counts bytes that came, and refuses a file that is too large or comes again too often."""
+        """Counts received bytes, and fails if the file is too large or is sent again too often."""
         self._transferred += size
         if self.received > self._max_bytes:
-            raise self._too_large(f"sends more than {self._max_bytes:,} bytes")
-        if self._transferred > _MOST_TRANSFERS * self._max_bytes:
-            raise self._too_large(f"sent {self._transferred:,} bytes, most of them again and again")
-        if self.size is None and self._text_at is not None and self.received > self._text_at + _MOST_IDLE_BYTES:
-            raise SourceUnreachableError(f"{self.address}: it sent {_MOST_IDLE_BYTES:,} bytes that hold nothing")
+            raise self._too_large(f"the file has more than {self._max_bytes:,} bytes")
+        if self._transferred > _MAX_TRANSFER_FACTOR * self._max_bytes:
+            raise self._too_large(f"the server sent {self._transferred:,} bytes, most of them repeatedly")
+        if self.size is None and self._text_at is not None and self.received > self._text_at + _MAX_IDLE_BYTES:
+            raise SourceUnreachableError(f"{self.address}: {_MAX_IDLE_BYTES:,} bytes in a row contain no text")
 
-    def _too_large(self, how: str) -> SourceUnreachableError:
+    def _too_large(self, what: str) -> SourceUnreachableError:
         return SourceUnreachableError(
-            f"{self.address}: it {how}, which no hour has",
-            hint="if it really is an hour, set max_compressed_gib higher",
+            f"{self.address}: {what}, too much for an hour",
+            hint="if it is an hour, increase max_compressed_gib",
         )
 
     def _check_piece(self, piece: bytes) -> None:
@@ -279,140 +267,145 @@ class Download:
         return body
 
     def _check_first(self, body: Body) -> None:
-        """Notes what the first answer says of the file, and refuses one that is none of a whole hour."""
+        """Stores the file's properties from the first response; fails if it is not a whole file or too large."""
         self.etag, self.last_modified, self.size = body.etag, body.last_modified, body.size
         self.redirected_to = body.redirected_to
         if body.start != 0:
-            raise SourceUnreachableError(f"{self.address}: asked for the file, got it from byte {body.start}")
+            raise SourceUnreachableError(
+                f"{self.address}: requested the whole file, but the response starts at byte {body.start}"
+            )
         if self.size is not None and self.size > self._max_bytes:
-            raise self._too_large(f"announces {self.size:,} bytes")
+            raise self._too_large(f"the file has {self.size:,} bytes")
 
     def _reopen(self) -> Body:
         try:
             return self._source.open(self._hour, start=self.received, etag=self.etag, last_modified=self.last_modified)
         except HourNotFound as error:
-            raise self._changed("is not there any more") from error
+            raise self._changed("no longer exists") from error
 
     def _check_same(self, body: Body) -> None:
-        """Compares what the source says of the file now with what it said at first.
+        """Compares the file's properties in this response with those in the first one.
 
-        Some servers know ranges but not If-Range (Alibaba's object store, where the mirror lies, documents
-        none), so the rest of another version can come under status 206.
+        Some servers support ranges but not If-Range (Alibaba's object store, which hosts the mirror, does not
+        document it), so they may send the rest of another version with status 206.
         """
         if self.etag is not None and body.etag is not None:
-            if _opaque(self.etag) != _opaque(body.etag):
-                raise self._changed(f"was replaced while it was read (etag {self.etag}, now {body.etag})")
+            if _without_weak_prefix(self.etag) != _without_weak_prefix(body.etag):
+                raise self._changed(f"was replaced during the download (ETag {self.etag}, now {body.etag})")
         elif self.last_modified is not None and body.last_modified not in {None, self.last_modified}:
-            raise self._changed(f"was replaced while it was read (of {self.last_modified}, now {body.last_modified})")
+            raise self._changed(
+                f"was replaced during the download (modified {self.last_modified}, now {body.last_modified})"
+            )
         if self.size is not None and body.size is not None and self.size != body.size:
-            raise self._changed(f"changed while it was read ({self.size} bytes, now {body.size})")
+            raise self._changed(f"was replaced during the download ({self.size} bytes, now {body.size})")
 
     def _skip_to_position(self, body: Body) -> None:
-        """Passes over what has arrived before, where the source begins again at 0.
+        """Skips the bytes received before, if the source sends the file from its beginning.
 
-        It must be the same bytes: that is compared, as not every server names versions.
+        They are compared with those bytes, because not every server sends an ETag.
         """
         if body.start == self.received:
             return
         if body.start != 0:
             raise SourceUnreachableError(
-                f"{self.address}: asked for the rest from byte {self.received}, got it from byte {body.start}"
+                f"{self.address}: requested the rest from byte {self.received}, "
+                f"but the response starts at byte {body.start}"
             )
         digest, left = hashlib.sha256(), self.received
         while left:
             piece = body.read(min(left, _STRETCH_BYTES))
             if not piece:
-                raise self._changed(f"was replaced while it was read (ends before byte {self.received} now)")
+                raise self._changed(f"was replaced during the download (it now ends before byte {self.received})")
             digest.update(piece)
             self._count(len(piece))
             left -= len(piece)
         if digest.digest() != self._sha256.digest():
-            raise self._changed("was replaced while it was read (it begins with other bytes now)")
+            raise self._changed("was replaced during the download (its first bytes differ)")
 
-    def _changed(self, how: str) -> SourceChangedError:
-        return SourceChangedError(f"{self.address} {how}", hint="run the hour again")
+    def _changed(self, what: str) -> SourceChangedError:
+        return SourceChangedError(f"{self.address} {what}", hint="run the hour again")
 
     def _check(self) -> None:
-        """Compares what has arrived with what was announced."""
+        """Verifies the received file against its announced length and its sidecar manifest."""
         self.close()
         if self.size is not None and self.received != self.size:
-            raise SourceUnreachableError(f"{self.address}: received {self.received} bytes, announced were {self.size}")
-        companion = self._fetch_companion()
-        if companion is None:
+            raise SourceUnreachableError(f"{self.address}: received {self.received} of {self.size} bytes")
+        sidecar = self._fetch_sidecar()
+        if sidecar is None:
             return
-        if companion.compressed_bytes not in {None, self.received}:
-            raise self._disagree(f"received {self.received} bytes", f"{companion.compressed_bytes}")
-        if companion.sha256 not in {None, self.sha256}:
-            raise self._disagree(f"received SHA-256 {self.sha256}", f"{companion.sha256}")
-        self.companion = companion
+        if sidecar.compressed_bytes not in {None, self.received}:
+            raise self._mismatch(f"received {self.received} bytes", f"{sidecar.compressed_bytes}")
+        if sidecar.sha256 not in {None, self.sha256}:
+            raise self._mismatch(f"received SHA-256 {self.sha256}", f"{sidecar.sha256}")
+        self.sidecar = sidecar
 
-    def _disagree(self, received: str, announced: str) -> SourceUnreachableError:
+    def _mismatch(self, received: str, announced: str) -> SourceUnreachableError:
         return SourceUnreachableError(
-            f"{self.address}: {received}, the manifest beside it says {announced}",
-            hint="the mirror may be in the middle of replacing the hour; try again later, or name another source",
+            f"{self.address}: {received}, but its sidecar manifest says {announced}",
+            hint="the mirror may be replacing the hour right now; try again later, or use another --source",
         )
 
-    def _fetch_companion(self) -> Companion | None:
-        """Reads the manifest beside the hour.
+    def _fetch_sidecar(self) -> SidecarManifest | None:
+        """Returns the hour's sidecar manifest; None if there is none or it cannot be read.
 
-        One that cannot be had is no reason to throw away an hour that arrived whole: it is logged, and the
-        lake's manifest says that there was none to agree with.
+        An unreadable sidecar manifest does not invalidate a complete download: it is logged, and the lake's manifest
+        states that the hour was not verified against one.
         """
         try:
-            content = self._retrying(self._source.companion, self._hour)
+            content = self._retrying(self._source.sidecar, self._hour)
         except SourceUnreachableError as error:
-            _log.warning("the manifest beside an hour cannot be read", url=self.address, cause=error.message)
+            _log.warning("cannot read sidecar manifest", url=self.address, cause=error.message)
             return None
         if content is None:
             return None
-        companion = parse_companion(content)
-        if companion is None:
-            _log.warning("the manifest beside an hour is not understood", url=self.address, bytes=len(content))
-        return companion
+        sidecar = parse_sidecar(content)
+        if sidecar is None:
+            _log.warning("sidecar manifest has an unknown format", url=self.address, bytes=len(content))
+        return sidecar
 
 
 def newest_published(
     sources: Sequence[Source], policy: FetchPolicy, *, now: datetime | None = None, look_back: int = 72
 ) -> Hour:
-    """Finds the newest hour that any source has; never the hour that is running.
+    """Returns the newest hour that any source has; never the current hour.
 
     Args:
-        sources: Whom to ask, in this order.
-        policy: How patient to be. A source that is given up once is not asked for older hours.
-        now: An aware instant; the clock's when None.
-        look_back: How many hours to ask for, the newest first.
+        sources: The sources to ask, in order.
+        policy: Timeouts and retries. A source that failed is not asked for older hours.
+        now: The current time (aware); None for that of the system clock.
+        look_back: Number of hours to look for, newest first.
 
     Raises:
         NotPublishedError: If every source answers and none has one of these hours.
-        SourceUnreachableError: If none has one and at least one source could not be asked.
+        SourceUnreachableError: If none has one and at least one source failed.
     """
-    asking, down = list(sources), list[SourceUnreachableError]()
+    reachable, down = list(sources), list[SourceUnreachableError]()
     hour = newest = newest_finished_hour(now)
     for back in range(look_back):
-        if not asking or newest.start < (FIRST_HOUR + back).start:
+        if not reachable or newest.start < (FIRST_HOUR + back).start:
             break
         hour = newest - back
-        for source in tuple(asking):
+        for source in tuple(reachable):
             try:
                 if retrying(policy)(source.exists, hour):
                     return hour
             except SourceUnreachableError as error:
-                _log.warning("a source is left out", source=source.address, cause=error.message)
+                _log.warning("skipping unreachable source", source=source.address, cause=error.message)
                 down.append(error)
-                asking.remove(source)
+                reachable.remove(source)
     if down:
         raise SourceUnreachableError("; ".join(error.message for error in down), hint=down[0].hint)
     raise NotPublishedError(
         f"no source has an hour from {hour} to {newest}",
-        hint="the archive publishes an hour some minutes after it is over; is the clock right?",
+        hint="hours are published a few minutes after they end; check this machine's clock",
     )
 
 
-def _is_page(first: bytes | bytearray, content_type: str | None) -> bool:
-    """Tells an HTML or XML page from an hour; an hour with a damaged gzip header is no page."""
+def _is_html_page(first: bytes | bytearray, content_type: str | None) -> bool:
+    """Returns whether the first bytes are an HTML or XML page; an hour with a damaged gzip header is not."""
     return not first.startswith(_GZIP_MAGIC) and (is_html_type(content_type) or first.lstrip().startswith(b"<"))
 
 
-def _opaque(etag: str) -> str:
-    """Leaves out the mark of a weak etag, which a cache on the way may add or take off."""
+def _without_weak_prefix(etag: str) -> str:
+    """Removes the prefix of a weak ETag, which a cache may add or remove."""
     return etag.removeprefix("W/")

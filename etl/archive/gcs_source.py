@@ -1,4 +1,4 @@
-"""A bucket as a source: hours that a team keeps in Google Cloud Storage."""
+"""A Google Cloud Storage bucket as a source."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ from etl.archive.source import (
     Promise,
     SourceChangedError,
     TransientSourceError,
-    check_companion_size,
-    companion_name,
+    check_sidecar_size,
     file_name,
+    sidecar_name,
 )
 from etl.errors import SourceUnreachableError
 from etl.hours import Hour
@@ -30,21 +30,21 @@ if TYPE_CHECKING:
     from google.cloud.storage import Blob, Bucket
 
 _WINDOW: Final = 8 << 20
-"""Bytes of one range request: large against its latency, small against memory."""
+"""Bytes of one range request: large enough to hide its latency, small enough for memory."""
 
 
 class GcsSource(Describing):
     """Hours as objects under ``gs://bucket/prefix``.
 
-    The version of an object is its generation, and every range is pinned to it: an object that is replaced
-    while it is read is noticed, whatever its size.
+    The version of an object is its generation. Every range request is pinned to it, so a replaced object is detected
+    even if its size is the same.
 
     Args:
         address: ``gs://bucket`` or ``gs://bucket/prefix``.
-        timeout: Seconds to wait for the bucket's answers.
+        timeout: Seconds to wait for each response.
 
     Raises:
-        UsageError: If the address names no bucket, or the client library is not installed.
+        UsageError: If the address has no bucket, or the client library is not installed.
         StoreError: If there are no usable credentials.
     """
 
@@ -56,7 +56,7 @@ class GcsSource(Describing):
         self._timeout = timeout
 
     def url(self, hour: Hour) -> str:
-        """The ``gs://`` address of the hour's file."""
+        """Returns the ``gs://`` address of the hour's file."""
         return f"{self.address}/{file_name(hour)}"
 
     def open(
@@ -68,7 +68,7 @@ class GcsSource(Describing):
         last_modified: str | None = None,  # noqa: ARG002
         unless_etag: str | None = None,
     ) -> Body:
-        """Looks the object up; its bytes are requested as they are read. See ``Source.open``."""
+        """Looks up the object; its bytes are requested as they are read. See ``Source.open``."""
         blob = self._blob(file_name(hour))
         if blob is None:
             raise HourNotFound(self.url(hour))
@@ -79,14 +79,14 @@ class GcsSource(Describing):
 
     @override
     def _sidecar(self, hour: Hour, timeout: float | None) -> bytes | None:
-        name = companion_name(hour)
+        name = sidecar_name(hour)
         blob = self._blob(name, timeout)
         if blob is None:
             return None
         url = f"{self.address}/{name}"
-        check_companion_size(url, blob.size)
+        check_sidecar_size(url, blob.size)
         seconds = self._timeout if timeout is None else timeout
-        with _in_words(url, seconds):
+        with _translated_errors(url, seconds):
             content: bytes = blob.download_as_bytes(retry=None, timeout=seconds)
         return content
 
@@ -96,17 +96,17 @@ class GcsSource(Describing):
         return None if blob is None else Promise(blob.size, str(blob.generation))
 
     def exists(self, hour: Hour) -> bool:
-        """Returns whether there is an object of the hour's name."""
+        """Returns whether the hour's object exists."""
         return self._blob(file_name(hour)) is not None
 
     def _blob(self, name: str, timeout: float | None = None) -> Blob | None:
         seconds = self._timeout if timeout is None else timeout
-        with _in_words(f"{self.address}/{name}", seconds):
+        with _translated_errors(f"{self.address}/{name}", seconds):
             return self._bucket.get_blob(self._prefix + name, retry=None, timeout=seconds)
 
 
 class GcsBody(ClosingBody):
-    """The bytes of one generation of an object, requested window by window."""
+    """Body that reads one generation of an object with range requests."""
 
     def __init__(self, blob: Blob, url: str, start: int, timeout: float) -> None:
         self.etag: str | None = str(blob.generation)
@@ -130,17 +130,17 @@ class GcsBody(ClosingBody):
         return piece
 
     def close(self) -> None:
-        """Forgets what was requested ahead."""
+        """Discards the buffered bytes."""
         self._window = memoryview(b"")
         self._next = self._end
 
     def _download(self) -> bytes:
-        with _in_words(self._url, self._timeout):
+        with _translated_errors(self._url, self._timeout):
             content: bytes = self._blob.download_as_bytes(
                 start=self._next,
-                end=min(self._next + _WINDOW, self._end) - 1,  # both ends are included
+                end=min(self._next + _WINDOW, self._end) - 1,  # inclusive
                 if_generation_match=self._blob.generation,
-                raw_download=True,  # an object stored with Content-Encoding: gzip would be inflated on the way
+                raw_download=True,  # otherwise an object with Content-Encoding: gzip is decompressed
                 checksum=None,  # a range has none
                 retry=None,
                 timeout=self._timeout,
@@ -149,9 +149,9 @@ class GcsBody(ClosingBody):
 
 
 @contextmanager
-def _in_words(url: str, timeout: float) -> Iterator[None]:
-    """Translates what the client library raises; it was imported by ``gcs.client`` before."""
-    import requests  # noqa: PLC0415 -- needed on the error's way only
+def _translated_errors(url: str, timeout: float) -> Iterator[None]:
+    """Translates the exceptions of the client library, which ``gcs.client`` has imported before."""
+    import requests  # noqa: PLC0415 -- only needed here
     from google.api_core import exceptions  # noqa: PLC0415 -- Google's libraries are optional
     from google.auth.exceptions import GoogleAuthError, TransportError  # noqa: PLC0415
     from google.cloud.storage.exceptions import DataCorruption, InvalidResponse  # noqa: PLC0415
@@ -159,24 +159,24 @@ def _in_words(url: str, timeout: float) -> Iterator[None]:
     try:
         yield
     except exceptions.GoogleAPICallError as error:
-        raise _of_status(url, int(error.code or 0)) from error
+        raise _error_for_status(url, int(error.code or 0)) from error
     except InvalidResponse as error:
-        raise _of_status(url, int(error.response.status_code)) from error
+        raise _error_for_status(url, int(error.response.status_code)) from error
     except (requests.Timeout, exceptions.RetryError) as error:
         raise TransientSourceError(url, f"timed out after {timeout:g} s") from error
     except (requests.ConnectionError, requests.exceptions.ChunkedEncodingError, TransportError) as error:
         raise TransientSourceError(url, "connection failed") from error
     except DataCorruption as error:
-        raise TransientSourceError(url, "what arrived does not match its checksum") from error
+        raise TransientSourceError(url, "the received data does not match its checksum") from error
     except GoogleAuthError as error:
-        raise SourceUnreachableError(f"{url}: the credentials were not accepted", hint=gcs.LOGIN) from error
+        raise SourceUnreachableError(f"{url}: the credentials were rejected", hint=gcs.LOGIN) from error
 
 
-def _of_status(url: str, status: int) -> SourceUnreachableError:
-    # 404 here is an object that vanished after it was looked up; an absent one is None then, not an error.
+def _error_for_status(url: str, status: int) -> SourceUnreachableError:
+    # 404 means that the object was deleted after the lookup; the lookup itself returns None for a missing object.
     if status in {404, 412, 416}:
-        return SourceChangedError(f"{url} changed while it was read (HTTP {status})")
-    if status in {408, 429} or status >= 500:  # noqa: PLR2004 -- HTTP's own numbers
+        return SourceChangedError(f"{url} was replaced during the download (HTTP {status})")
+    if status in {408, 429} or status >= 500:  # noqa: PLR2004 -- HTTP status codes
         return TransientSourceError(url, f"HTTP {status}")
-    hint = "the account needs roles/storage.objectViewer on the bucket" if status in {401, 403} else None
+    hint = "grant the account roles/storage.objectViewer on the bucket" if status in {401, 403} else None
     return SourceUnreachableError(f"{url}: HTTP {status}", hint=hint)

@@ -5,7 +5,7 @@ may be written in. Containers of all kinds may follow each other, and one may st
 
 Two ways of the same result. ``inflate`` is fast (ISA-L, two and a half times zlib) and takes sound files,
 files of several members, and files that end too early. On anything else it raises
-``BrokenStreamError``, and the caller starts again with ``inflate_carefully``, which is slow, keeps
+``BrokenStreamError``, and the caller starts again with ``inflate_damaged``, which is slow, keeps
 every byte that can be inflated up to the very one that cannot, and hands the rest over as damage.
 """
 
@@ -24,16 +24,16 @@ from isal import igzip_lib, isal_zlib
 
 from etl.archive.containers import (
     GZIP_MAGIC,
+    BrokenContainerError,
     Form,
     TruncatedContainerError,
-    UnsoundContainerError,
-    begins_json,
     find_start,
     form_of,
     read_text,
     read_zip,
     read_zstd,
     skip_zip_trailer,
+    starts_with_json,
 )
 from etl.archive.damage import Damage, DamageCallback, DamageReason, OffsetBase
 from etl.archive.encoding import Transcoder
@@ -42,11 +42,11 @@ from etl.errors import SourceUnreachableError
 
 _STEP: Final = 8 << 20
 """Most bytes of text made at once: bounds memory whatever the ratio."""
-_CAREFUL_STEP: Final = 64 << 10
+_RECOVERY_STEP: Final = 64 << 10
 _STRIDE: Final = 128 << 10
 """Compressed bytes inflated at once. What this makes of text stays in the processor's cache: twice as fast as 1 MiB;
 less than this takes the interpreter's lock from the other threads too often."""
-_RECENT: Final = 32
+_RECENT_STRIDES: Final = 32
 """How many strides are remembered, to look for the begin of a member in them."""
 _PIECE: Final = 1 << 20
 """Longest run of broken bytes in one ``Damage``."""
@@ -58,17 +58,17 @@ _RAW: Final = -15
 _START_REACH: Final = 512
 """Bytes at the end of a window in which a start may be too near the end to be known as one."""
 _NEST_WINDOW: Final = 4096
-_MOST_NESTED: Final = 3
+_MAX_NESTING: Final = 3
 """How many containers may stand in each other; what is deeper is set aside as it is."""
 _HEADER_SEARCH: Final = 64
 """How far behind the start of a file without a header the deflate stream is looked for."""
 
-_MOST_EMPTY: Final = 256
+_MAX_EMPTY_PIECES: Final = 256
 """So many pieces in a row may hold no text. Members without text cost 20 bytes each, and more time than any others."""
 
 
 class BrokenStreamError(Exception):
-    """The stream is not sound all the way; ``inflate_carefully`` reads what can be read."""
+    """The stream is not sound all the way; ``inflate_damaged`` reads what can be read."""
 
 
 def inflate(compressed: Iterable[bytes], report: DamageCallback, *, max_expanded: int) -> Iterator[bytes]:
@@ -86,7 +86,7 @@ def inflate(compressed: Iterable[bytes], report: DamageCallback, *, max_expanded
         BrokenStreamError: If anything is met that cannot be read, or that begins like no container and no JSON.
         SourceUnreachableError: If the text grows beyond ``max_expanded``.
     """
-    return _in_utf8(_sound_parts(Peekable(compressed), report, _Budget(max_expanded), _MOST_NESTED))
+    return _in_utf8(_sound_parts(Peekable(compressed), report, _ExpansionLimit(max_expanded), _MAX_NESTING))
 
 
 _Part = Iterator[bytes]
@@ -104,25 +104,25 @@ def _in_utf8(parts: Iterator[_Part]) -> Iterator[bytes]:
     yield from transcoder.finish()
 
 
-def _sound_parts(source: Peekable, report: DamageCallback, budget: _Budget, depth: int) -> Iterator[_Part]:
+def _sound_parts(source: Peekable, report: DamageCallback, budget: _ExpansionLimit, depth: int) -> Iterator[_Part]:
     # The window holds the whole header: ISA-L misreads some that come in several pieces.
     while window := source.peek(_PIECE):
         form = form_of(window)
         if form is None:
             raise BrokenStreamError
         text = _sound_member(source, report) if form is Form.GZIP else _sound_other(source, form)
-        nest = partial(_sound_parts, report=_inner(report), budget=budget)
-        yield from _nested(_spent(text, budget), nest, depth)
+        nest = partial(_sound_parts, report=_with_inner_offsets(report), budget=budget)
+        yield from _nested(_limited(text, budget), nest, depth)
 
 
 def _sound_other(source: Peekable, form: Form) -> _Part:
     try:
         yield from _READERS[form](source)
-    except (UnsoundContainerError, TruncatedContainerError) as error:
+    except (BrokenContainerError, TruncatedContainerError) as error:
         raise BrokenStreamError from error
 
 
-def _spent(text: _Part, budget: _Budget) -> _Part:
+def _limited(text: _Part, budget: _ExpansionLimit) -> _Part:
     return map(budget.spend, text)
 
 
@@ -140,7 +140,7 @@ def _nested(text: _Part, parts: Callable[..., Iterator[_Part]], depth: int) -> I
         yield whole
 
 
-def _inner(report: DamageCallback) -> DamageCallback:
+def _with_inner_offsets(report: DamageCallback) -> DamageCallback:
     """Makes reports of a container that is packed in another one say so."""
     return lambda damage: report(replace(damage, place=OffsetBase.INNER))
 
@@ -158,7 +158,7 @@ def _sound_member(source: Peekable, report: DamageCallback) -> Iterator[bytes]:
     """Inflates one gzip member, which may end too early but must have begun."""
     stream = isal_zlib.decompressobj(_GZIP)
     begun = False
-    recent: deque[bytes] = deque(maxlen=_RECENT)
+    recent: deque[bytes] = deque(maxlen=_RECENT_STRIDES)
     while not stream.eof and (piece := source.peek(_STRIDE if recent else _PIECE)):
         recent.append(piece)
         try:
@@ -177,7 +177,7 @@ def _sound_member(source: Peekable, report: DamageCallback) -> Iterator[bytes]:
     report(Damage(DamageReason.TRUNCATED_GZIP, OffsetBase.GZIP, source.position, b""))
 
 
-def inflate_carefully(compressed: Iterable[bytes], report: DamageCallback, *, max_expanded: int) -> Iterator[bytes]:
+def inflate_damaged(compressed: Iterable[bytes], report: DamageCallback, *, max_expanded: int) -> Iterator[bytes]:
     """Inflates whatever can be inflated of a broken file and reports the rest, byte for byte.
 
     A header that is missing or written over is passed by, a flipped bit ends a member, and reading goes on
@@ -194,17 +194,17 @@ def inflate_carefully(compressed: Iterable[bytes], report: DamageCallback, *, ma
     Raises:
         SourceUnreachableError: If the text grows beyond ``max_expanded``.
     """
-    return _in_utf8(_found_parts(Peekable(compressed), report, _Budget(max_expanded), _MOST_NESTED))
+    return _in_utf8(_recovered_parts(Peekable(compressed), report, _ExpansionLimit(max_expanded), _MAX_NESTING))
 
 
-def _found_parts(source: Peekable, report: DamageCallback, budget: _Budget, depth: int) -> Iterator[_Part]:
+def _recovered_parts(source: Peekable, report: DamageCallback, budget: _ExpansionLimit, depth: int) -> Iterator[_Part]:
     begun = lost = False
-    while window := source.peek(_CAREFUL_STEP):
+    while window := source.peek(_RECOVERY_STEP):
         form = form_of(window)
-        nest = partial(_found_parts, report=_inner(report), budget=budget)
+        nest = partial(_recovered_parts, report=_with_inner_offsets(report), budget=budget)
         if form is not None and form in _READERS:
             begun, lost = True, False
-            yield from _nested(_spent(_careful_other(source, form, report), budget), nest, depth)
+            yield from _nested(_limited(_recovered_other(source, form, report), budget), nest, depth)
             continue
         # At a place that was only found by its magic number, what fails is no stream whose header was written over.
         start = _stream_start(window, guess=not lost)
@@ -218,10 +218,10 @@ def _found_parts(source: Peekable, report: DamageCallback, budget: _Budget, dept
             report(Damage(DamageReason.BROKEN_GZIP, OffsetBase.GZIP, source.position, window[:start]))
         begun = True
         source.take(start)
-        yield from _nested(_spent(_member(source, report), budget), nest, depth)
+        yield from _nested(_limited(_recovered_member(source, report), budget), nest, depth)
 
 
-def _careful_other(source: Peekable, form: Form, report: DamageCallback) -> _Part:
+def _recovered_other(source: Peekable, form: Form, report: DamageCallback) -> _Part:
     """Reads a container that is not gzip; what cannot be read is reported."""
     begin = source.position
     try:
@@ -232,8 +232,8 @@ def _careful_other(source: Peekable, form: Form, report: DamageCallback) -> _Par
             _skip_to_next_start(source, report, DamageReason.BROKEN_GZIP)
         else:
             report(Damage(DamageReason.TRUNCATED_GZIP, OffsetBase.GZIP, source.position, b""))
-    except UnsoundContainerError:
-        if source.position == begin or form_of(source.peek(_CAREFUL_STEP)) is None:
+    except BrokenContainerError:
+        if source.position == begin or form_of(source.peek(_RECOVERY_STEP)) is None:
             _skip_to_next_start(source, report, DamageReason.BROKEN_GZIP)
         else:
             report(Damage(DamageReason.WRONG_CHECKSUM, OffsetBase.GZIP, source.position, b""))
@@ -252,7 +252,7 @@ def _stream_start(window: bytes, *, guess: bool) -> int | None:
     if guess:
         for at in (_HEADER, *range(_HEADER_SEARCH)):
             text, _ = _inflate_start(window[at:])
-            lengths.setdefault(at, len(text) if begins_json(text) else 0)
+            lengths.setdefault(at, len(text) if starts_with_json(text) else 0)
     best = max(lengths, key=lengths.__getitem__, default=0)
     return best if lengths.get(best) else None
 
@@ -263,16 +263,16 @@ def _is_member(window: bytes) -> bool:
     if header is None:
         return False
     text, broken = _inflate_start(window[header:])
-    return not broken and begins_json(text)
+    return not broken and starts_with_json(text)
 
 
-def _member(source: Peekable, report: DamageCallback) -> Iterator[bytes]:
+def _recovered_member(source: Peekable, report: DamageCallback) -> Iterator[bytes]:
     """Inflates one raw deflate stream and checks the eight bytes of trailer behind it."""
     stream = zlib.decompressobj(_RAW)
     checksum = 0
     length = 0
     while not stream.eof:
-        piece = source.peek(_CAREFUL_STEP)
+        piece = source.peek(_RECOVERY_STEP)
         if not piece or (piece.startswith(GZIP_MAGIC) and _is_member(piece)):
             report(Damage(DamageReason.TRUNCATED_GZIP, OffsetBase.GZIP, source.position, b""))
             return
@@ -282,7 +282,7 @@ def _member(source: Peekable, report: DamageCallback) -> Iterator[bytes]:
         try:
             text = stream.decompress(piece)
         except zlib.error:
-            good, text = _inflate_to_the_last_byte(before, piece)
+            good, text = _inflate_bytewise(before, piece)
             source.take(good)
             yield text
             _skip_to_next_start(source, report, DamageReason.BROKEN_GZIP)
@@ -299,7 +299,7 @@ def _member(source: Peekable, report: DamageCallback) -> Iterator[bytes]:
     source.take(len(trailer))
 
 
-def _inflate_to_the_last_byte(stream: zlib._Decompress, piece: bytes) -> tuple[int, bytes]:
+def _inflate_bytewise(stream: zlib._Decompress, piece: bytes) -> tuple[int, bytes]:
     """Feeds byte after byte until the one that breaks; gives how many went in, and their text."""
     text = bytearray()
     for good, value in enumerate(piece):
@@ -331,9 +331,9 @@ def _inflate_start(compressed: bytes) -> tuple[bytes, bool]:
     """Inflates the first bytes of what may be a deflate stream; says if it breaks or makes nothing."""
     stream = zlib.decompressobj(_RAW)
     try:
-        text = stream.decompress(compressed, _CAREFUL_STEP)
+        text = stream.decompress(compressed, _RECOVERY_STEP)
     except zlib.error:
-        return _inflate_to_the_last_byte(zlib.decompressobj(_RAW), compressed)[1], True
+        return _inflate_bytewise(zlib.decompressobj(_RAW), compressed)[1], True
     return text, not (text or stream.eof)
 
 
@@ -352,7 +352,7 @@ def _header_length(data: bytes) -> int | None:
     return at + 2 if flags & 2 else at
 
 
-class _Budget:
+class _ExpansionLimit:
     """Counts text against the limit that stops a decompression bomb."""
 
     def __init__(self, limit: int) -> None:
@@ -363,7 +363,7 @@ class _Budget:
     def spend(self, text: bytes) -> bytes:
         self._left -= len(text)
         self._empty = 0 if text else self._empty + 1
-        if self._empty > _MOST_EMPTY:
+        if self._empty > _MAX_EMPTY_PIECES:
             raise SourceUnreachableError("the file goes on without text and was not read further")
         if self._left < 0:
             raise SourceUnreachableError(

@@ -1,8 +1,8 @@
 """A web server as a source: GH Archive itself, its mirror, or any server with files of the same names.
 
-What the wire can do to a download is translated here into three answers: the hour is not there, trying
-again may help, trying again is useless. Messages are made of our own words: those of the libraries hold
-memory addresses, and may hold the passwords of a URL or a proxy.
+Every failure is translated into one of three results: the hour does not exist, a retry may help, or a retry is
+useless. The messages of the libraries are not used: they contain memory addresses, and may contain the credentials of
+a URL or a proxy.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ from etl.archive.http_transport import (
     is_public_address,
 )
 from etl.archive.source import (
-    COMPANION_MAX_BYTES,
+    SIDECAR_MAX_BYTES,
     Body,
     ClosingBody,
     Describing,
@@ -42,36 +42,36 @@ from etl.archive.source import (
     Promise,
     SourceChangedError,
     TransientSourceError,
-    check_companion_size,
-    companion_name,
+    check_sidecar_size,
     file_name,
     is_html_type,
     mask_credentials,
+    sidecar_name,
 )
 from etl.errors import SourceUnreachableError, UsageError
 from etl.hours import Hour
 
 _HEADERS: Final = {
     "User-Agent": f"gharchive-etl/{__version__}",
-    # The file is compressed already. A second compression on the way would make lengths and ranges
-    # speak of other bytes than the file's, so it is declined here and never undone below.
+    # The file is compressed already. With a Content-Encoding, lengths and ranges would not refer to the file's own
+    # bytes, so it is declined here and never decoded below.
     "Accept-Encoding": "identity",
 }
 _LENGTH: Final = re.compile(r"(?P<length>\d{1,18})(?:\s*,\s*(?P=length))*", re.ASCII)
 _CONTENT_RANGE: Final = re.compile(r"bytes (?P<first>\d{1,18})-\d{1,18}/(?P<total>\d{1,18}|\*)", re.ASCII)
 _VALIDATOR: Final = re.compile(r"[^\x00-\x1f\x7f]{1,1024}")
-"""What of an ETag or a date is sent back to the server; a folded header, for one, cannot be."""
+"""ETags and dates that can be sent back to the server; a folded header, for example, cannot."""
 _RETRY_AFTER_MAX_LENGTH: Final = 64
-_MOST_REDIRECTS: Final = 10
+_MAX_REDIRECTS: Final = 10
 _DEFAULT_PORTS: Final = {"http": 80, "https": 443}
 _ANYTHING_BEFORE_AT: Final = re.compile(r"(?<=://).*@")
-_GONE: Final = frozenset({HTTPStatus.NOT_FOUND, HTTPStatus.GONE})
+_NOT_FOUND: Final = frozenset({HTTPStatus.NOT_FOUND, HTTPStatus.GONE})
 _TRANSIENT: Final = frozenset({HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.TOO_EARLY, HTTPStatus.TOO_MANY_REQUESTS})
 _CHANGED: Final = frozenset({HTTPStatus.PRECONDITION_FAILED, HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE})
 _DENIED: Final = frozenset({HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN})
 _NO_HEAD: Final = frozenset({HTTPStatus.METHOD_NOT_ALLOWED, HTTPStatus.NOT_IMPLEMENTED})
-_TLS_BREAKS: Final = (ssl.SSLEOFError, ssl.SSLZeroReturnError, ssl.SSLSyscallError)
-_RAISED: Final = (
+_TLS_DISCONNECTS: Final = (ssl.SSLEOFError, ssl.SSLZeroReturnError, ssl.SSLSyscallError)
+_LIBRARY_ERRORS: Final = (
     OSError,  # also the errors of requests
     urllib3.exceptions.HTTPError,
     http.client.HTTPException,
@@ -80,14 +80,15 @@ _RAISED: Final = (
     ArithmeticError,
     RecursionError,
 )
-"""What the libraries raise because of what a server sends."""
-_MALFORMED: Final = "the answer is not sound HTTP"
-_PRIVATE: Final = "it redirects to an address in a private network"
+"""Exceptions that the libraries raise because of a server's response."""
+_MALFORMED: Final = "malformed HTTP response"
+_PRIVATE: Final = "redirects to an address in a private network"
+_NOT_HTTP: Final = "redirects to an address that is not http or https"
 _UNKNOWN_HOST_ATTEMPTS: Final = 2
-"""A host name that cannot be resolved twice is misspelt, or this machine is offline: more tries do not help."""
-_WORDS: Final[tuple[tuple[type[BaseException], str], ...]] = (
+"""If a host name cannot be resolved twice, it is misspelt or this machine is offline; more attempts do not help."""
+_MESSAGES: Final[tuple[tuple[type[BaseException], str], ...]] = (
     (MalformedHeadError, _MALFORMED),
-    (http.client.RemoteDisconnected, "the server hung up without an answer"),
+    (http.client.RemoteDisconnected, "the server closed the connection without a response"),
     (ConnectionRefusedError, "connection refused"),
     (ConnectionResetError, "connection reset by the server"),
     (BrokenPipeError, "connection closed by the server"),
@@ -102,12 +103,12 @@ class HttpSource(Describing):
     """Hours under ``<address>/<hour>.json.gz``; proxy variables and ``REQUESTS_CA_BUNDLE`` are honoured.
 
     Args:
-        address: An ``http://`` or ``https://`` URL without query; user and password may stand in it.
+        address: An ``http://`` or ``https://`` URL without a query; it may contain a user and password.
         connect_timeout: Seconds to wait for a connection.
-        read_timeout: Seconds to wait for the head of an answer, and for each 64 KiB of a body.
+        read_timeout: Seconds to wait for the response headers, and for each 64 KiB of a body.
 
     Raises:
-        UsageError: If the address is no such URL.
+        UsageError: If the address is not such a URL.
     """
 
     def __init__(self, address: str, *, connect_timeout: float, read_timeout: float) -> None:
@@ -118,7 +119,7 @@ class HttpSource(Describing):
         self._session = _session()
 
     def url(self, hour: Hour) -> str:
-        """The URL of the hour's file, a password masked."""
+        """Returns the URL of the hour's file with credentials masked."""
         return f"{self.address}/{file_name(hour)}"
 
     def open(
@@ -144,22 +145,22 @@ class HttpSource(Describing):
 
     @override
     def _sidecar(self, hour: Hour, timeout: float | None) -> bytes | None:
-        """Reads the manifest beside the hour; None when there is none, or none for everyone (401, 403)."""
-        name, timeouts = companion_name(hour), self._timeout if timeout is None else (timeout, timeout)
+        """Reads the hour's sidecar manifest; returns None if there is none or it is not public (401, 403)."""
+        name, timeouts = sidecar_name(hour), self._timeout if timeout is None else (timeout, timeout)
         with self._send("GET", name, {}, timeouts) as response:
-            # Stores that do not let everyone list them answer 403 for what does not exist.
-            if response.status_code in _GONE | _DENIED:
+            # Object stores answer 403 for a missing object if the caller may not list the bucket.
+            if response.status_code in _NOT_FOUND | _DENIED:
                 return None
             url = f"{self.address}/{name}"
             self._check_status(response, name, resuming=False)
-            with _in_words(url, timeouts):
-                # Not decoded: a compressed one was not asked for, and may expand to anything.
-                content: bytes = response.raw.read(COMPANION_MAX_BYTES + 1, decode_content=False)
-            check_companion_size(url, len(content))
+            with _translated_errors(url, timeouts):
+                # Not decoded: no compression was requested, and the content could expand to any size.
+                content: bytes = response.raw.read(SIDECAR_MAX_BYTES + 1, decode_content=False)
+            check_sidecar_size(url, len(content))
             return content
 
     def exists(self, hour: Hour) -> bool:
-        """Asks with HEAD, or with a GET that is not read where the server knows no HEAD."""
+        """Sends a HEAD request, or a GET whose body is not read if the server does not support HEAD."""
         return self._headers_of(hour, self._timeout) is not None
 
     @override
@@ -175,30 +176,30 @@ class HttpSource(Describing):
             return self._promise(response, name)
 
     def _promise(self, response: requests.Response, name: str) -> Promise | None:
-        if response.status_code in _GONE:
+        if response.status_code in _NOT_FOUND:
             return None
         self._check_status(response, name, resuming=False)
         url = f"{self.address}/{name}"
         if is_html_type(response.headers.get("Content-Type")):
-            raise SourceUnreachableError(f"{url}: the server sends an HTML page instead of an hour")
+            raise SourceUnreachableError(f"{url}: the server sent an HTML page instead of an hour")
         return Promise(_content_length(response, url), _validator(response.headers.get("ETag")))
 
     def _send(
         self, method: str, name: str, headers: dict[str, str], timeouts: tuple[float, float] | None = None
     ) -> requests.Response:
-        """Sends a request and follows redirects. No body of a redirect is read: it might never end."""
+        """Sends a request and follows redirects. The body of a redirect is not read: it might never end."""
         shown, url, session = f"{self.address}/{name}", f"{self._base}/{name}", self._session
         timeouts = timeouts or self._timeout
-        for _ in range(_MOST_REDIRECTS + 1):
-            with _in_words(shown, timeouts):
+        for _ in range(_MAX_REDIRECTS + 1):
+            with _translated_errors(shown, timeouts):
                 response = session.request(method, url, headers=headers, timeout=timeouts, stream=True)
             if not response.is_redirect:
                 return response
             response.close()
             before, url = url, _redirect_target(shown, url, response)
             session = self._session_for(shown, url)
-            headers = _kept_credentials(session, response, before, url, headers)
-        raise SourceUnreachableError(f"{shown}: it redirects in a circle")
+            headers = _redirect_headers(session, response, before, url, headers)
+        raise SourceUnreachableError(f"{shown}: too many redirects")
 
     def _session_for(self, shown: str, url: str) -> requests.Session:
         """Returns the session for the target of a redirect.
@@ -219,7 +220,7 @@ class HttpSource(Describing):
 
     @cached_property
     def _is_public(self) -> bool:
-        """Whether the source itself is outside of this machine's networks; so is one whose name a proxy resolves."""
+        """Whether all addresses of the source are public; also true if only a proxy can resolve its name."""
         try:
             found = socket.getaddrinfo(urlsplit(self._base).hostname, None, type=socket.SOCK_STREAM)
         except (OSError, UnicodeError):
@@ -232,42 +233,42 @@ class HttpSource(Describing):
             return
         if status == HTTPStatus.NOT_MODIFIED and "If-None-Match" in response.request.headers:
             raise NotModified
-        if status in _GONE:
+        if status in _NOT_FOUND:
             raise HourNotFound(url)
         if status in _CHANGED and resuming:
-            raise SourceChangedError(f"{url} changed while it was read (HTTP {status})")
+            raise SourceChangedError(f"{url} was replaced during the download (HTTP {status})")
         if status in _TRANSIENT or status >= HTTPStatus.INTERNAL_SERVER_ERROR:
             wait = parse_retry_after(response.headers.get("Retry-After"), datetime.now(UTC))
             raise TransientSourceError(url, f"HTTP {status}", retry_after=wait)
-        hint = "check the user and password in the address" if status in _DENIED else None
+        hint = "check the user name and password in the address" if status in _DENIED else None
         raise SourceUnreachableError(f"{url}: HTTP {status}", hint=hint)
 
 
 class HttpBody(ClosingBody):
-    """The body of an answer with status 200 or 206."""
+    """The body of a response with status 200 or 206."""
 
     def __init__(self, response: requests.Response, url: str, timeout: tuple[float, float]) -> None:
         headers = response.headers
         self.etag: str | None = _validator(headers.get("ETag"))
         self.last_modified: str | None = _validator(headers.get("Last-Modified"))
         self.content_type: str | None = headers.get("Content-Type")
-        # What the answer itself holds, to know its end; `size` is about the whole file.
+        # Bytes left in this response; `size` is that of the whole file.
         self._left = _content_length(response, url)
         self.start, self.size = 0, self._left
         if response.status_code == HTTPStatus.PARTIAL_CONTENT:
             self.start, self.size = _content_range(response, url)
-        response.raw.enforce_content_length = False  # it is counted below, to say the numbers
+        response.raw.enforce_content_length = False  # counted below, for an error with numbers
         self._response = response
         self._url = url
         self._timeout = timeout
         self._reading = threading.Lock()
 
     def read(self, n: int) -> bytes:
-        """Reads what has arrived, up to ``n`` bytes; see ``Body.read``."""
+        """Reads the bytes received so far, up to ``n``; see ``Body.read``."""
         if self._left == 0:
             return b""
-        with self._reading, _in_words(self._url, self._timeout):
-            # read1, not read: a read that breaks off half-way throws away what it already had.
+        with self._reading, _translated_errors(self._url, self._timeout):
+            # read1, not read: read discards what it has received if the connection is lost half-way.
             piece: bytes = self._response.raw.read1(
                 n if self._left is None else min(n, self._left), decode_content=False
             )
@@ -278,9 +279,9 @@ class HttpBody(ClosingBody):
         return piece
 
     def close(self) -> None:
-        """Releases the connection, or closes it when the body was not read to its end."""
+        """Releases the connection, or closes it if the body was not read to its end."""
         if self._left != 0:
-            # A thread that still waits for bytes is woken; closing alone would wait for it, up to the timeout.
+            # Wakes a thread that is waiting for bytes; close() alone would wait for it, up to the timeout.
             with suppress(OSError, RuntimeError, ValueError):
                 self._response.raw.shutdown()
         with self._reading:
@@ -288,14 +289,14 @@ class HttpBody(ClosingBody):
 
 
 def parse_retry_after(text: str | None, now: datetime) -> float | None:
-    """Reads a Retry-After header, which is a number of seconds or a date.
+    """Parses a Retry-After header, which is a number of seconds or a date.
 
     Args:
-        text: The header's value; None when there is no such header.
-        now: The present, aware.
+        text: Value of the header; None if there is none.
+        now: The current time (aware).
 
     Returns:
-        Seconds to wait, never negative; None when nothing understandable was said.
+        Seconds to wait, never negative; None if the header is missing or invalid.
     """
     if text is None:
         return None
@@ -308,29 +309,29 @@ def parse_retry_after(text: str | None, now: datetime) -> float | None:
         date = parsedate_to_datetime(text)
     except (ValueError, OverflowError):
         return None
-    # An HTTP date is GMT by definition, even when it says "-0000", which the parser takes for "unknown".
+    # An HTTP date is always GMT, even with the zone "-0000", which the parser treats as unknown.
     aware = date if date.tzinfo is not None else date.replace(tzinfo=UTC)
     return max(0.0, (aware - now).total_seconds())
 
 
 def _check_url(address: str) -> None:
-    hint = "write a source as https://host/path, with nothing behind the path"
-    # A URL that cannot be read may have its password where none should be.
+    hint = "a web source has the form https://host/path, without query and fragment"
+    # In a malformed URL the password may be anywhere before the last @.
     shown = _ANYTHING_BEFORE_AT.sub("***@", address)
     try:
         parts = urlsplit(address)
-        complete = bool(parts.hostname) and parts.port != 0  # asking for the port checks it
+        complete = bool(parts.hostname) and parts.port != 0  # parts.port raises ValueError if it is invalid
     except ValueError as error:
-        raise UsageError(f"{shown} is not the address of a web server", hint=hint) from error
+        raise UsageError(f"{shown} is not a valid URL", hint=hint) from error
     if not complete:
-        raise UsageError(f"{shown} is not the address of a web server", hint=hint)
+        raise UsageError(f"{shown} is not a valid URL", hint=hint)
     if parts.query or parts.fragment:
-        raise UsageError(f"the address {re.split('[?#]', shown)[0]} has a query or a fragment", hint=hint)
+        raise UsageError(f"source {re.split('[?#]', shown)[0]} has a query or fragment", hint=hint)
 
 
 def _range_headers(start: int, etag: str | None, last_modified: str | None) -> dict[str, str]:
     headers = {"Range": f"bytes={start}-"}
-    # A weak etag says "much the same", which is not enough to join bytes: RFC 9110 forbids it in If-Range.
+    # Versions with the same weak ETag may differ in bytes, so RFC 9110 forbids it in If-Range.
     validator = etag if etag is not None and not etag.startswith("W/") else last_modified
     if validator is not None:
         headers["If-Range"] = validator
@@ -343,19 +344,19 @@ def _content_length(response: requests.Response, url: str) -> int | None:
         return None
     match = _LENGTH.fullmatch(text.strip())
     if match is None:
-        raise SourceUnreachableError(f"{url}: the server sent a Content-Length that is no length")
+        raise SourceUnreachableError(f"{url}: the server sent an invalid Content-Length")
     return int(match["length"])
 
 
 def _content_range(response: requests.Response, url: str) -> tuple[int, int | None]:
     match = _CONTENT_RANGE.fullmatch(response.headers.get("Content-Range", "").strip())
     if match is None:
-        raise SourceUnreachableError(f"{url}: the server sent a part of the file without saying which")
+        raise SourceUnreachableError(f"{url}: the server sent a partial response without a valid Content-Range")
     return int(match["first"]), None if match["total"] == "*" else int(match["total"])
 
 
 def _validator(text: str | None) -> str | None:
-    """Returns an ETag or a date as it was sent, None for one that could not be sent back."""
+    """Returns an ETag or a date unchanged; None if it cannot be sent back."""
     return text if text is not None and _VALIDATOR.fullmatch(text) else None
 
 
@@ -366,40 +367,40 @@ def _session(*, public_only: bool = False) -> requests.Session:
 
 
 def _redirect_target(shown: str, url: str, response: requests.Response) -> str:
-    """Returns the URL that a redirect leads to.
+    """Returns the target URL of a redirect.
 
     Raises:
-        SourceUnreachableError: If it is no web address, or would give up the encryption.
+        SourceUnreachableError: If it is not an HTTP URL, or would downgrade from https to http.
     """
     target = scheme = ""
     complete = False
     with suppress(ValueError):
-        # Headers are read as Latin-1; what is not ASCII in an address is UTF-8 in practice.
+        # Headers are decoded as Latin-1, but non-ASCII addresses are UTF-8 in practice.
         target = urljoin(url, response.headers["Location"].encode("latin-1").decode("utf-8"))
         scheme = urlsplit(target).scheme
         complete = bool(urlsplit(target).hostname) and urlsplit(target).port != 0
     if scheme not in _DEFAULT_PORTS or not complete:
-        raise SourceUnreachableError(f"{shown}: it redirects to an address that is not http")
+        raise SourceUnreachableError(f"{shown}: {_NOT_HTTP}")
     if scheme == "http" and urlsplit(url).scheme == "https":
-        raise SourceUnreachableError(f"{shown}: it redirects from https to http")
+        raise SourceUnreachableError(f"{shown}: redirects from https to http")
     return target
 
 
-def _kept_credentials(
+def _redirect_headers(
     session: requests.Session, response: requests.Response, before: str, after: str, headers: dict[str, str]
 ) -> dict[str, str]:
-    """Returns the headers for the target of a redirect: a password is sent on to the same host only."""
+    """Returns the headers for the target of a redirect; credentials are only sent to the same host."""
     name = "Authorization"
     others = {key: value for key, value in headers.items() if key != name}
-    password = response.request.headers.get(name)
+    credentials = response.request.headers.get(name)
     strip: bool = session.should_strip_auth(before, after)  # type: ignore[no-untyped-call]
-    if password is None or strip:
+    if credentials is None or strip:
         return others
-    return others | {name: password}
+    return others | {name: credentials}
 
 
 def _redirected_to(response: requests.Response, requested: str) -> str | None:
-    """Returns the address that answered when it is another one; without a password, or a query that may sign it."""
+    """Returns the final URL if it differs from the requested one, without credentials and (perhaps signed) query."""
     parts = urlsplit(response.url)
     final = urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], parts.path, "", ""))
     same = _origin(response.url) == _origin(requested) and parts.path == urlsplit(requested).path
@@ -412,7 +413,7 @@ def _origin(url: str) -> tuple[str, str | None, int | None]:
 
 
 def _is_private_literal(host: str) -> bool:
-    """Returns whether a host is an IP address that is not public; also in forms such as 127.1 and 0x7f000001."""
+    """Returns whether a host is a non-public IP address, including forms such as 127.1 and 0x7f000001."""
     try:
         found = socket.getaddrinfo(host, None, type=socket.SOCK_STREAM, flags=socket.AI_NUMERICHOST)
     except (OSError, UnicodeError):
@@ -430,50 +431,52 @@ def _closed_on_error(response: requests.Response) -> Iterator[None]:
 
 
 @contextmanager
-def _in_words(url: str, timeout: tuple[float, float]) -> Iterator[None]:
-    """Translates what the HTTP libraries raise."""
+def _translated_errors(url: str, timeout: tuple[float, float]) -> Iterator[None]:
+    """Translates the exceptions of the HTTP libraries."""
     try:
         yield
-    except _RAISED as error:
+    except _LIBRARY_ERRORS as error:
         chain = tuple(_chain(error))
-        final = _final_words(chain)
+        final = _describe_permanent_error(chain)
         if final is not None:
             raise SourceUnreachableError(f"{url}: {final[0]}", hint=final[1]) from error
         unknown = any(isinstance(link, socket.gaierror) for link in chain)
         attempts = _UNKNOWN_HOST_ATTEMPTS if unknown else None
-        raise TransientSourceError(url, _words(chain, timeout), attempts=attempts) from error
+        raise TransientSourceError(url, _describe_error(chain, timeout), attempts=attempts) from error
 
 
-def _final_words(chain: tuple[BaseException, ...]) -> tuple[str, str | None] | None:
-    """Says what is wrong and what to do, when trying again cannot help; else None."""
+def _describe_permanent_error(chain: tuple[BaseException, ...]) -> tuple[str, str | None] | None:
+    """Returns the message and hint of an error that a retry cannot fix; None for any other error."""
     error = chain[0]
     if any(isinstance(link, PrivateAddressError) for link in chain):
         return _PRIVATE, None
     if type(error) is OSError:
-        return "the certificate file cannot be read", "check REQUESTS_CA_BUNDLE and CURL_CA_BUNDLE"
+        return "cannot read the CA certificate file", "check REQUESTS_CA_BUNDLE and CURL_CA_BUNDLE"
     if isinstance(error, requests.exceptions.InvalidProxyURL):
-        return "the proxy's address is not a URL", "check HTTP_PROXY, HTTPS_PROXY and ALL_PROXY"
+        return "the proxy address is not a valid URL", "check HTTP_PROXY, HTTPS_PROXY and ALL_PROXY"
     if isinstance(error, requests.exceptions.InvalidHeader):
-        return "the server sent several lengths that differ", None
+        return "the server sent conflicting Content-Length headers", None
     # The source's own address was checked before, so these are about the target of a redirect.
     if isinstance(error, requests.exceptions.InvalidURL | requests.exceptions.InvalidSchema):
-        return "it redirects to an address that is not http", None
-    return _final_tls_words(chain)
+        return _NOT_HTTP, None
+    return _describe_permanent_tls_error(chain)
 
 
-def _final_tls_words(chain: tuple[BaseException, ...]) -> tuple[str, str | None] | None:
+def _describe_permanent_tls_error(chain: tuple[BaseException, ...]) -> tuple[str, str | None] | None:
     if any(isinstance(link, ssl.SSLCertVerificationError) for link in chain):
         return (
-            "its TLS certificate cannot be verified",
-            "where an own certificate authority is used, name its file in REQUESTS_CA_BUNDLE",
+            "cannot verify the server's TLS certificate",
+            "for a private certificate authority, set REQUESTS_CA_BUNDLE to its file",
         )
-    # Later on, in the middle of a body, a TLS error is a broken connection like any other.
-    if isinstance(chain[0], requests.exceptions.SSLError) and not any(isinstance(link, _TLS_BREAKS) for link in chain):
-        return "no TLS connection could be made", "check that the server speaks https on this port"
+    # In the middle of a body, a TLS error is treated like any other lost connection.
+    if isinstance(chain[0], requests.exceptions.SSLError) and not any(
+        isinstance(link, _TLS_DISCONNECTS) for link in chain
+    ):
+        return "TLS handshake failed", "check that the server supports https on this port"
     return None
 
 
-def _words(chain: tuple[BaseException, ...], timeout: tuple[float, float]) -> str:
+def _describe_error(chain: tuple[BaseException, ...], timeout: tuple[float, float]) -> str:
     connect_timeout, read_timeout = timeout
     error = chain[0]
     if isinstance(error, requests.ConnectTimeout | urllib3.exceptions.ConnectTimeoutError):
@@ -481,12 +484,12 @@ def _words(chain: tuple[BaseException, ...], timeout: tuple[float, float]) -> st
     if isinstance(error, requests.Timeout | urllib3.exceptions.TimeoutError):
         return f"timed out after {read_timeout:g} s"
     other = "connection failed" if isinstance(error, OSError | urllib3.exceptions.HTTPError) else _MALFORMED
-    what = next((words for kind, words in _WORDS if any(isinstance(link, kind) for link in chain)), other)
+    what = next((words for kind, words in _MESSAGES if any(isinstance(link, kind) for link in chain)), other)
     return f"proxy: {what}" if isinstance(error, requests.exceptions.ProxyError) else what
 
 
 def _chain(error: BaseException) -> Iterator[BaseException]:
-    """Yields an error and what the libraries wrapped in it.
+    """Yields an error and the errors that the libraries wrapped in it.
 
     ``__context__`` is not followed: it may be an error of another source that the caller is handling.
     """

@@ -1,9 +1,9 @@
-"""HTTP connections that always end, whatever the server sends.
+"""HTTP connections with deadlines, whatever the server sends.
 
-The timeouts of ``requests`` are per read of the socket: a server that sends one byte now and then, interim answers
-(``100 Continue``) or trailers without an end is never timed out. The response class below puts a deadline on the
-whole head, and one on each 64 KiB of the body. It also refuses heads that cannot be parsed and drops cookies, whose
-parser would read what a server sends and of which nothing here has a use.
+The timeouts of ``requests`` apply to each read of the socket: a server that sends one byte now and then, or endless
+interim responses (``100 Continue``) or trailers, never times out. The response class below sets a deadline for all
+response headers, and for each 64 KiB of the body. It also rejects headers that cannot be parsed, and drops cookies:
+they are not used, and their parser need not read what a server sends.
 """
 
 from __future__ import annotations
@@ -30,8 +30,8 @@ if TYPE_CHECKING:
     from _typeshed import WriteableBuffer
 
 STRETCH_BYTES: Final = 1 << 16
-"""Bytes of a body that have to arrive within the read timeout. With the default of 60 s this is 1.1 kB/s, at which an
-hour of 100 MB would take a day."""
+"""Bytes of a body that must arrive within the read timeout. With the default of 60 s this is 1.1 kB/s, a rate at which
+an hour of 100 MB takes a day."""
 
 _COOKIES: Final = ("Set-Cookie", "Set-Cookie2")
 _HOUR_SECONDS: Final = 3600.0
@@ -40,20 +40,20 @@ _Result = TypeVar("_Result")
 
 
 class MalformedHeadError(http.client.HTTPException):
-    """The head of an answer cannot be parsed to its end."""
+    """The headers of a response cannot be parsed completely."""
 
 
 class PrivateAddressError(OSError):
-    """A connection that had to go to a public address went to another one."""
+    """A connection that requires a public address was made to another one."""
 
 
 class BoundedResponse(http.client.HTTPResponse):
-    """A response with a deadline; the socket's timeout when it is made is the time that it may take."""
+    """A response with deadlines. The time limit is the socket's timeout when the response is created."""
 
     def __init__(self, sock: socket.socket, *args: Any, **kwargs: Any) -> None:  # noqa: ANN401 -- passed on
         super().__init__(sock, *args, **kwargs)
-        self._wire = _Wire(sock, self.fp.detach())
-        self.fp = io.BufferedReader(self._wire)
+        self._stream = _DeadlineSocket(sock, self.fp.detach())
+        self.fp = io.BufferedReader(self._stream)
         self._received = 0
 
     @override
@@ -65,8 +65,8 @@ class BoundedResponse(http.client.HTTPResponse):
             raise MalformedHeadError from error
         for name in _COOKIES:
             del self.headers[name]
-        self._wire.pause()
-        self._wire.renew()
+        self._stream.pause()
+        self._stream.renew()
 
     @override
     def read(self, amt: int | None = None) -> bytes:
@@ -77,40 +77,40 @@ class BoundedResponse(http.client.HTTPResponse):
         return self._within_deadline(super().read1, n)
 
     def _within_deadline(self, read: Callable[[_Result], bytes], size: _Result) -> bytes:
-        with self._wire.waiting():
+        with self._stream.waiting():
             piece = read(size)
         self._received += len(piece)
         if self._received >= STRETCH_BYTES:
             self._received = 0
-            self._wire.renew()
+            self._stream.renew()
         return piece
 
 
-class _Wire(io.RawIOBase):
-    """The bytes of a socket, until a deadline that data does not put off.
+class _DeadlineSocket(io.RawIOBase):
+    """A socket's stream with a deadline that received data does not extend.
 
-    Only the time inside ``waiting`` counts, so that a reader may take its time between two reads. The time until
-    the first ``pause`` counts too: it is that of the head.
+    Only time spent inside ``waiting`` counts, so a reader may take any time between two reads. The time until the
+    first ``pause`` counts as well: it is spent on the response headers.
     """
 
     def __init__(self, sock: socket.socket, raw: io.RawIOBase) -> None:
         self._sock = sock
         self._raw = raw
-        self._patience = sock.gettimeout() or _HOUR_SECONDS
-        self._left = self._patience
+        self._timeout = sock.gettimeout() or _HOUR_SECONDS
+        self._left = self._timeout
         self._deadline = time.monotonic() + self._left
 
     def renew(self) -> None:
-        """Starts the count again."""
-        self._left = self._patience
+        """Restarts the time limit."""
+        self._left = self._timeout
 
     def pause(self) -> None:
-        """Stops the clock."""
+        """Stops the timer."""
         self._left = self._deadline - time.monotonic()
 
     @contextmanager
     def waiting(self) -> Iterator[None]:
-        """Lets the clock run during the block."""
+        """Runs the timer during the block."""
         self._deadline = time.monotonic() + self._left
         try:
             yield
@@ -136,7 +136,7 @@ class _Wire(io.RawIOBase):
 
 
 class _Adapter(HTTPAdapter):
-    """Uses ``BoundedResponse`` for every connection, to a server or to a proxy."""
+    """Adapter that uses ``BoundedResponse`` for all connections, to servers and proxies."""
 
     def __init__(self, *, public_only: bool) -> None:
         self._public_only = public_only
@@ -145,20 +145,20 @@ class _Adapter(HTTPAdapter):
     @override
     def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:
         super().init_poolmanager(*args, **kwargs)
-        _bound(self.poolmanager, public_only=self._public_only)
+        _use_bounded_connections(self.poolmanager, public_only=self._public_only)
 
     @override
     def proxy_manager_for(self, proxy: Any, **kwargs: Any) -> Any:
         known = proxy in self.proxy_manager
         manager = super().proxy_manager_for(proxy, **kwargs)
         if not known:
-            # The peer of such a connection is the proxy, which may well be in a private network.
-            _bound(manager, public_only=False)
+            # The peer of such a connection is the proxy, which may be in a private network.
+            _use_bounded_connections(manager, public_only=False)
         return manager
 
 
 class _Session(requests.Session):
-    """A session that leaves redirects to its caller: its base reads their bodies whole, even when it follows none."""
+    """A session that leaves redirects to its caller; its base class always reads their whole bodies."""
 
     @override
     def get_redirect_target(self, resp: requests.Response) -> None:
@@ -166,11 +166,11 @@ class _Session(requests.Session):
 
 
 def bounded_session(*, public_only: bool = False) -> requests.Session:
-    """Makes a session whose requests all have deadlines, and which follows no redirect.
+    """Returns a session whose requests all have deadlines and which does not follow redirects.
 
     Args:
-        public_only: Refuse connections to addresses that are not public, with ``PrivateAddressError`` among the
-            causes of the error. A proxy resolves names itself, so what it connects to is not seen here.
+        public_only: Refuse connections to non-public addresses, with ``PrivateAddressError`` as one of the causes of
+            the error. This does not apply to connections that a proxy makes.
     """
     session = _Session()
     for scheme in ("http://", "https://"):
@@ -179,7 +179,7 @@ def bounded_session(*, public_only: bool = False) -> requests.Session:
 
 
 def is_public_address(text: str) -> bool:
-    """Returns whether an IP address can be reached from everywhere; what is no IP address cannot."""
+    """Returns whether a text is a globally reachable IP address."""
     try:
         address = ipaddress.ip_address(text)
     except ValueError:
@@ -189,8 +189,8 @@ def is_public_address(text: str) -> bool:
     return real.is_global and not real.is_multicast
 
 
-def _bound(manager: urllib3.PoolManager, *, public_only: bool) -> None:
-    """Makes the pools of a manager use connections that make a ``BoundedResponse``."""
+def _use_bounded_connections(manager: urllib3.PoolManager, *, public_only: bool) -> None:
+    """Makes the pools of a manager use connections that return a ``BoundedResponse``."""
     manager.pool_classes_by_scheme = {
         scheme: _bounded_pool(pool, public_only=public_only) for scheme, pool in manager.pool_classes_by_scheme.items()
     }
@@ -202,7 +202,7 @@ def _bounded_pool(pool: type[Any], *, public_only: bool) -> type[Any]:
 
 
 def _bounded_connection(connection: type[Any], *, public_only: bool) -> type[Any]:
-    def connect(self: Any) -> socket.socket:  # noqa: ANN401 -- of the class made below
+    def connect(self: Any) -> socket.socket:  # noqa: ANN401 -- the class created below
         sock: socket.socket = _interruptible(lambda: connection._new_conn(self))  # noqa: SLF001 -- before TLS begins
         if public_only and not is_public_address(str(sock.getpeername()[0])):
             sock.close()
@@ -213,9 +213,9 @@ def _bounded_connection(connection: type[Any], *, public_only: bool) -> type[Any
 
 
 def _interruptible(call: Callable[[], _Result]) -> _Result:
-    """Calls a function so that a signal ends the wait for it: looking up a name cannot be interrupted, for one.
+    """Calls a function so that a signal can interrupt the wait, which name resolution, for example, does not allow.
 
-    Only the main thread hears signals. The call goes on in a thread of its own, which does not keep the process alive.
+    Only the main thread receives signals. The call continues in a daemon thread.
     """
     if threading.current_thread() is not threading.main_thread():
         return call()
@@ -224,7 +224,7 @@ def _interruptible(call: Callable[[], _Result]) -> _Result:
     def work() -> None:
         try:
             future.set_result(call())
-        except BaseException as error:  # noqa: BLE001 -- handed over, whatever it is
+        except BaseException as error:  # noqa: BLE001 -- raised in the calling thread
             future.set_exception(error)
 
     threading.Thread(target=work, name="connect", daemon=True).start()

@@ -1,6 +1,6 @@
-"""What is known to be wrong with the archive's history: hours it does not have, and hours it has too little of.
+"""Known problems of the archive's history: missing hours and hours with far too few events.
 
-The list itself is data: ``known_gaps.toml`` beside this module, each entry with its source.
+The list is in ``known_gaps.toml`` next to this module. Every entry names its source.
 """
 
 from __future__ import annotations
@@ -17,48 +17,48 @@ from etl.hours import Hour
 _DATA: Final = Path(__file__).with_name("known_gaps.toml")
 
 
-class HoleKind(StrEnum):
-    """What kind of hole it is."""
+class GapKind(StrEnum):
+    """Kind of a known gap."""
 
     NEVER = "never"
-    """There was no such hour by the clock that the files were named by: nobody will ever have it."""
+    """The hour does not exist in the time zone of the file names, so no source can have it."""
     LOST = "lost"
     """The archive has none of these hours; another source may."""
     PART = "part"
     """The archive has some of these hours."""
 
 
-class Hole(msgspec.Struct, frozen=True, kw_only=True):
-    """Hours that the archive is known not to have.
+class KnownGap(msgspec.Struct, frozen=True, kw_only=True):
+    """A range of hours that are known to be missing from the archive.
 
     Attributes:
-        first: The first of them.
-        last: The last of them, included.
-        kind: Whether that is all of them, and for good.
-        what: Why, in words.
-        source: Where that is told.
+        first: First hour.
+        last: Last hour, inclusive.
+        kind: Whether all hours of the range are missing, and whether that is final.
+        what: What happened, as text.
+        source: Where it is documented.
     """
 
     first: Hour
     last: Hour
-    kind: HoleKind
+    kind: GapKind
     what: str
     source: str
 
     @property
     def reason(self) -> str:
-        """What to say of an hour in it that no source has."""
-        return f"known hole of the archive: {self.what} ({self.source})"
+        """The reason recorded for an hour of this gap that no source has."""
+        return f"known gap in the archive: {self.what} ({self.source})"
 
 
 class VolumeDrop(msgspec.Struct, frozen=True, kw_only=True):
-    """Hours of which the archive is known to hold far too few events.
+    """A range of hours for which the archive is known to have far too few events.
 
     Attributes:
-        first: The first of them.
-        last: The last of them, included; None while it goes on.
-        what: What happened, in words.
-        source: Where that is told.
+        first: First hour.
+        last: Last hour, inclusive; None if it has not ended.
+        what: What happened, as text.
+        source: Where it is documented.
     """
 
     first: Hour
@@ -67,38 +67,38 @@ class VolumeDrop(msgspec.Struct, frozen=True, kw_only=True):
     source: str
 
     def touches(self, first: Hour, last: Hour) -> bool:
-        """Whether any hour from ``first`` to ``last``, both included, is one of these."""
+        """Returns whether the range overlaps ``first`` to ``last``, both inclusive."""
         return self.first <= last and (self.last is None or first <= self.last)
 
 
-def known_hole(hour: Hour) -> Hole | None:
-    """Returns the hole that an hour lies in; None when it is not known to be missing.
+def known_gap(hour: Hour) -> KnownGap | None:
+    """Returns the known gap that contains an hour; None if the hour is not known to be missing.
 
-    An hour in a hole of kind ``part`` may well be there. So may any other, at another source: a hole says what
+    An hour in a gap of kind ``part`` may exist. Any other may exist at another source: a gap says what
     a 404 means, not whether to ask.
     """
-    return next((hole for hole in known_holes() if hole.first <= hour <= hole.last), None)
+    return next((gap for gap in known_gaps() if gap.first <= hour <= gap.last), None)
 
 
-def known_holes() -> tuple[Hole, ...]:
-    """All known holes, in the order of their hours, none of which lies in two of them."""
+def known_gaps() -> tuple[KnownGap, ...]:
+    """Returns all known gaps in chronological order; they do not overlap."""
     return _read()[0]
 
 
-def known_collapses() -> tuple[VolumeDrop, ...]:
-    """All spans with far too few events, in the order of their hours."""
+def known_volume_drops() -> tuple[VolumeDrop, ...]:
+    """Returns all ranges with far too few events, in chronological order."""
     return _read()[1]
 
 
-class _HoleEntry(msgspec.Struct, forbid_unknown_fields=True):
+class _GapEntry(msgspec.Struct, forbid_unknown_fields=True):
     first: str
-    kind: HoleKind
+    kind: GapKind
     what: str
     source: str
     last: str | None = None
 
 
-class _CollapseEntry(msgspec.Struct, forbid_unknown_fields=True):
+class _VolumeDropEntry(msgspec.Struct, forbid_unknown_fields=True):
     first: str
     what: str
     source: str
@@ -106,30 +106,30 @@ class _CollapseEntry(msgspec.Struct, forbid_unknown_fields=True):
 
 
 class _File(msgspec.Struct, forbid_unknown_fields=True):
-    hole: list[_HoleEntry]
-    collapse: list[_CollapseEntry]
+    gap: list[_GapEntry]
+    volume_drop: list[_VolumeDropEntry]
 
 
 @cache
-def _read() -> tuple[tuple[Hole, ...], tuple[VolumeDrop, ...]]:
+def _read() -> tuple[tuple[KnownGap, ...], tuple[VolumeDrop, ...]]:
     file = msgspec.toml.decode(_DATA.read_bytes(), type=_File)
-    holes = (
-        Hole(
+    gaps = (
+        KnownGap(
             first=Hour.parse(entry.first),
             last=Hour.parse(entry.last or entry.first),
             kind=entry.kind,
             what=entry.what,
             source=entry.source,
         )
-        for entry in file.hole
+        for entry in file.gap
     )
-    collapses = (
+    volume_drops = (
         VolumeDrop(
             first=Hour.parse(entry.first),
             last=None if entry.last is None else Hour.parse(entry.last),
             what=entry.what,
             source=entry.source,
         )
-        for entry in file.collapse
+        for entry in file.volume_drop
     )
-    return tuple(holes), tuple(collapses)
+    return tuple(gaps), tuple(volume_drops)

@@ -1,4 +1,4 @@
-"""Bytes that can be looked at before they are taken."""
+"""A byte stream with lookahead."""
 
 from __future__ import annotations
 
@@ -6,13 +6,13 @@ from collections.abc import Iterable
 
 
 class Peekable:
-    """A stream of bytes with a view of what comes next.
+    """A byte stream with lookahead.
 
     Args:
-        pieces: The stream in pieces of any size.
+        pieces: The stream, in chunks of any size.
 
     Attributes:
-        position: How many bytes were taken.
+        position: Number of bytes consumed.
     """
 
     def __init__(self, pieces: Iterable[bytes]) -> None:
@@ -22,7 +22,7 @@ class Peekable:
         self.position = 0
 
     def peek(self, size: int) -> bytes:
-        """Returns the next bytes; fewer than ``size`` only at the end."""
+        """Returns the next ``size`` bytes without consuming them; fewer only at the end."""
         if len(self._held) - self._taken < size:
             del self._held[: self._taken]
             self._taken = 0
@@ -31,6 +31,6 @@ class Peekable:
         return bytes(self._held[self._taken : self._taken + size])
 
     def take(self, size: int) -> None:
-        """Passes over bytes that were peeked at."""
+        """Consumes bytes that were peeked at."""
         self._taken += size
         self.position += size

@@ -1,4 +1,4 @@
-"""Going slowly on purpose: a limit to how fast bytes are taken from a source."""
+"""Limits the download rate."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from typing import Final
 _BURST_SECONDS: Final = 0.5
 
 
-class Throttle:
-    """Keeps what passes below a rate, over all downloads that share it; to be used by one thread at a time.
+class RateLimiter:
+    """Limits the total rate of all downloads that share it. Not thread-safe.
 
     Args:
-        rate: Bytes a second.
-        burst: Seconds of that rate that may pass at once after a pause.
-        clock: Seconds that never go back.
-        sleep: Waits so many seconds.
+        rate: Bytes per second.
+        burst: Seconds' worth of bytes that may pass at once after a pause.
+        clock: Monotonic clock, in seconds.
+        sleep: Function that waits a number of seconds.
     """
 
     def __init__(
@@ -34,7 +34,7 @@ class Throttle:
         self._paid_until = clock() - burst
 
     def __call__(self, count: int) -> None:
-        """Lets ``count`` bytes pass, after the wait that they cost."""
+        """Accounts for ``count`` bytes and blocks until they are within the rate."""
         now = self._clock()
         self._paid_until = max(self._paid_until, now - self._burst) + count / self._rate
         if self._paid_until > now:

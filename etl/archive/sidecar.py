@@ -1,8 +1,8 @@
-"""The manifest that a mirror publishes beside an hour: what it should hold, to check a download against.
+"""Parses sidecar manifests: the ``*.manifest.json`` files that a mirror publishes next to its hours.
 
-GH Archive itself publishes none. OpenDigger's mirror does since 2026-09-06; it names ``event_count`` and
-``compressed_bytes``, a SHA-256 of the file, and more that is of no use here. The form is not documented,
-so what is missing or unknown is passed over, and only a known key with a sound value is believed.
+A download is verified against them. GH Archive itself publishes none. OpenDigger's mirror has published them since
+2026-09-06, with ``event_count``, ``compressed_bytes``, a SHA-256 of the file, and other keys that are not used here.
+The format is undocumented: missing and unknown keys are ignored, and so are known keys with an invalid value.
 """
 
 from __future__ import annotations
@@ -15,17 +15,17 @@ import msgspec
 
 _SHA256_KEYS: Final = ("sha256", "compressed_sha256")
 _COUNT_MAX: Final = 1 << 53
-"""The largest count that is believed; a larger one is no count of events or bytes, and slow to print."""
+"""Largest count that is accepted. A larger one cannot be a number of events or bytes, and is slow to print."""
 _SHA256: Final = re.compile(r"[0-9a-f]{64}", re.ASCII)
 
 
 @dataclass(frozen=True, slots=True)
-class Companion:
-    """What a mirror says of an hour's file; None for what it does not say.
+class SidecarManifest:
+    """A mirror's description of an hour's file. Attributes are None if the mirror does not provide them.
 
     Attributes:
-        event_count: Documents in the file.
-        compressed_bytes: Bytes of the file.
+        event_count: Number of documents in the file.
+        compressed_bytes: Size of the file in bytes.
         sha256: Lower-case hex digest of the file.
     """
 
@@ -34,19 +34,19 @@ class Companion:
     sha256: str | None
 
 
-def parse_companion(content: bytes) -> Companion | None:
-    """Reads a companion; None when it is no JSON object, is nested too deeply, or says nothing of use."""
+def parse_sidecar(content: bytes) -> SidecarManifest | None:
+    """Parses a sidecar manifest; returns None if it is not a JSON object or has no usable value."""
     try:
         fields = msgspec.json.decode(content, type=dict[str, object])
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
         return None
     digests = (_digest(fields.get(key)) for key in _SHA256_KEYS)
-    companion = Companion(
+    manifest = SidecarManifest(
         event_count=_count(fields.get("event_count")),
         compressed_bytes=_count(fields.get("compressed_bytes")),
         sha256=next((digest for digest in digests if digest is not None), None),
     )
-    return None if companion == Companion(None, None, None) else companion
+    return None if manifest == SidecarManifest(None, None, None) else manifest
 
 
 def _count(value: object) -> int | None:

@@ -1,7 +1,7 @@
-"""What every kind of source must do, and the signals by which it says how the asking went.
+"""The interface of sources and the exceptions they raise.
 
-A source makes exactly one attempt per call. Whether to try again, and when, is decided in one place for
-all kinds of sources (``etl.archive.fetch``); a source only says whether trying again can help.
+A source makes exactly one attempt per call. Retries are handled in one place for all sources (``etl.archive.retry``);
+a source only tells by its exceptions whether a retry can help.
 """
 
 from __future__ import annotations
@@ -12,13 +12,13 @@ from dataclasses import dataclass, replace
 from types import TracebackType
 from typing import Final, Protocol, Self
 
-from etl.archive.sidecar import Companion, parse_companion
+from etl.archive.sidecar import SidecarManifest, parse_sidecar
 from etl.errors import NotPublishedError, SourceUnreachableError
 from etl.hours import Hour
 
 _USER: Final = re.compile(r"(?<=://)[^/?#]*@")
-COMPANION_MAX_BYTES: Final = 1 << 20
-"""The largest ``*.manifest.json`` that is read; the mirror's are a few kilobytes."""
+SIDECAR_MAX_BYTES: Final = 1 << 20
+"""Maximum size of a sidecar manifest (``*.manifest.json``); the mirror's have a few kilobytes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +52,7 @@ class Promise:
 
     bytes: int | None
     etag: str | None = None
-    sidecar: Companion | None = None
+    sidecar: SidecarManifest | None = None
     sidecar_asked: bool = False
 
     @property
@@ -62,16 +62,16 @@ class Promise:
 
 
 class Body(Protocol):
-    """The bytes of one hour's file as they arrive; a context manager that frees the connection.
+    """A stream of one hour's file. It is a context manager that releases the connection.
 
     Attributes:
-        etag: The source's name for this version of the file, with its quotes; None if it gives none.
-        last_modified: When this version was made, as an HTTP date; None if not said.
-        size: Bytes of the whole file, however few of them this body delivers; None if not said.
-        start: Position in the file of the first byte this body delivers. It is 0 when the rest was asked
-            for and the source sends everything, because it cannot send parts or because the file changed.
-        content_type: The media type as the source says it, None if it does not.
-        redirected_to: The address that answered, when a redirect led to another one; without password and query.
+        etag: Version of the file as reported by the source, including quotes; None if there is none.
+        last_modified: Modification time of this version, as an HTTP date; None if unknown.
+        size: Size of the whole file in bytes, even if this body delivers only a part; None if unknown.
+        start: Offset in the file of the first byte that this body delivers. It is 0 if the rest was requested but
+            the source sends the whole file, because it does not support ranges or because the file changed.
+        content_type: The media type; None if the source sends none.
+        redirected_to: The final URL if the request was redirected, without credentials and query.
     """
 
     etag: str | None
@@ -82,14 +82,14 @@ class Body(Protocol):
     redirected_to: str | None
 
     def read(self, n: int) -> bytes:
-        """Reads 1 to ``n`` bytes, as they come; ``b""`` at the end of the body.
+        """Reads 1 to ``n`` bytes as they arrive; returns ``b""`` at the end of the body.
 
         Raises:
-            TransientSourceError: If the stream broke off.
+            TransientSourceError: If the connection was lost.
         """
 
     def close(self) -> None:
-        """Frees what the body holds; bytes not yet read are lost."""
+        """Releases the connection or file and discards unread bytes."""
 
     def __enter__(self) -> Self:
         """Returns the body itself."""
@@ -101,18 +101,18 @@ class Body(Protocol):
 
 
 class Source(Protocol):
-    """One place that has hours under the archive's names.
+    """A location that serves hours under the archive's file names.
 
-    Every method but ``url`` raises ``TransientSourceError`` when trying again can help and another
-    ``SourceUnreachableError`` when it cannot.
+    Every method except ``url`` raises ``TransientSourceError`` if a retry can help, and another
+    ``SourceUnreachableError`` if it cannot.
     """
 
     @property
     def address(self) -> str:
-        """What a person typed to name this place, without a slash at the end and without a password."""
+        """The address as the user entered it, without a trailing slash and without credentials."""
 
     def url(self, hour: Hour) -> str:
-        """The address of one hour's file, fit to be shown and stored: without a password."""
+        """Returns the address of one hour's file without credentials, safe to show and store."""
 
     def open(
         self,
@@ -126,30 +126,30 @@ class Source(Protocol):
         """Opens the hour's file.
 
         Args:
-            hour: Which hour.
-            start: The first byte wanted. A source may ignore it; ``Body.start`` tells.
-            etag: The version that ``start`` belongs to; another version is sent from its beginning.
-            last_modified: The same, where there is no strong etag.
-            unless_etag: A version that is not wanted again.
+            hour: The hour to open.
+            start: Offset of the first byte requested. A source may ignore it; see ``Body.start``.
+            etag: ETag of the version that ``start`` refers to. Another version is sent from its beginning.
+            last_modified: Modification time of that version, used if there is no strong ETag.
+            unless_etag: ETag of a version that should not be sent.
 
         Raises:
-            HourNotFound: If the source plainly says that it does not have the hour.
-            NotModified: If the file still is the version ``unless_etag``.
-            SourceChangedError: If the rest of that version can no longer be had.
+            HourNotFound: If the source answers that it does not have the hour.
+            NotModified: If the file's ETag still is ``unless_etag``.
+            SourceChangedError: If the rest of that version is no longer available.
         """
 
-    def companion(self, hour: Hour) -> bytes | None:
-        """Reads the ``*.manifest.json`` that some mirrors publish beside the hour; None when there is none."""
+    def sidecar(self, hour: Hour) -> bytes | None:
+        """Reads the hour's sidecar manifest (``*.manifest.json``); returns None if there is none."""
 
     def exists(self, hour: Hour) -> bool:
-        """Asks whether the hour is there, without reading it."""
+        """Returns whether the source has the hour, without downloading it."""
 
     def describe(self, hour: Hour, *, timeout: float) -> Promise | None:
-        """Asks how much of the hour is there, without reading it; None if the source does not have it.
+        """Returns how much of the hour the source has, without downloading it; None if it does not have the hour.
 
         Args:
-            hour: Which hour.
-            timeout: Seconds to wait for a connection and for an answer, in place of the source's own.
+            hour: The hour to describe.
+            timeout: Seconds to wait for a connection and for an answer; overrides the source's own timeouts.
         """
 
 
@@ -167,7 +167,7 @@ class Describing:
         asked, sidecar = self._expects_sidecar, None
         if asked:
             with suppress(SourceUnreachableError):
-                sidecar = parse_companion(self._sidecar(hour, timeout) or b"")
+                sidecar = parse_sidecar(self._sidecar(hour, timeout) or b"")
             if sidecar is not None and sidecar.event_count is not None:
                 return Promise(sidecar.compressed_bytes, sidecar=sidecar, sidecar_asked=True)
             self._expects_sidecar = False
@@ -182,8 +182,8 @@ class Describing:
         """Looks at the hour's file without reading it; None when there is none."""
         raise NotImplementedError
 
-    def companion(self, hour: Hour) -> bytes | None:
-        """Reads the manifest beside the hour; see ``Source.companion``."""
+    def sidecar(self, hour: Hour) -> bytes | None:
+        """Reads the manifest beside the hour; see ``Source.sidecar``."""
         content = self._sidecar(hour, None)
         if content is not None:
             self._expects_sidecar = True
@@ -191,29 +191,29 @@ class Describing:
 
 
 class HourNotFound(NotPublishedError):  # noqa: N818 -- a signal between two modules; it seldom reaches a person
-    """The source answers, and says that it does not have the hour (404, 410, no such file)."""
+    """The source answered that it does not have the hour (404, 410, no such file)."""
 
     def __init__(self, url: str) -> None:
-        super().__init__(f"{url} is not there", hint="an hour appears a few minutes after it is over, or never did")
+        super().__init__(f"{url} does not exist", hint="hours are published a few minutes after they end")
         self.url = url
 
 
 class NotModified(Exception):  # noqa: N818 -- not an error
-    """The file still is the version the caller has."""
+    """The caller already has the current version of the file."""
 
 
 class SourceChangedError(SourceUnreachableError):
-    """The file was replaced while it was read: what has arrived is useless, a new download may succeed."""
+    """The file was replaced during the download. What was received is useless, but a new download may succeed."""
 
 
 class TransientSourceError(SourceUnreachableError):
-    """The attempt failed in a way that another one may not.
+    """The attempt failed, but a retry may succeed.
 
     Attributes:
-        url: What was asked for.
-        cause: Why it failed, in words.
-        retry_after: Seconds the source asked to be left alone; None if it did not say.
-        attempts: Tries after which more are useless; None where only the policy bounds them.
+        url: The requested address.
+        cause: Why it failed, as text.
+        retry_after: Seconds the source asked to wait; None if it did not say.
+        attempts: Number of attempts after which more are useless; None if only the policy limits them.
     """
 
     def __init__(self, url: str, cause: str, *, retry_after: float | None = None, attempts: int | None = None) -> None:
@@ -229,7 +229,7 @@ class _Closeable(Protocol):
 
 
 class ClosingBody:
-    """The half of ``Body`` that is the same for all: being a context manager that calls ``close``."""
+    """Mixin for ``Body`` classes: a context manager that calls ``close``."""
 
     redirected_to: str | None = None
 
@@ -248,23 +248,25 @@ class ClosingBody:
 
 
 def file_name(hour: Hour) -> str:
-    """The archive's name for the hour's file."""
+    """Returns the archive's name for the hour's file."""
     return f"{hour}.json.gz"
 
 
-def companion_name(hour: Hour) -> str:
-    """The mirror's name for the manifest beside it."""
+def sidecar_name(hour: Hour) -> str:
+    """Returns the mirror's name for the hour's sidecar manifest."""
     return f"{hour}.manifest.json"
 
 
-def check_companion_size(url: str, size: int) -> None:
-    """Refuses a companion that is too large to be one.
+def check_sidecar_size(url: str, size: int) -> None:
+    """Checks that a sidecar manifest is not too large.
 
     Raises:
-        SourceUnreachableError: If it has more than ``COMPANION_MAX_BYTES``.
+        SourceUnreachableError: If it has more than ``SIDECAR_MAX_BYTES``.
     """
-    if size > COMPANION_MAX_BYTES:
-        raise SourceUnreachableError(f"{url} is larger than {COMPANION_MAX_BYTES} bytes, which no manifest is")
+    if size > SIDECAR_MAX_BYTES:
+        raise SourceUnreachableError(
+            f"{url} is larger than {SIDECAR_MAX_BYTES} bytes, the limit for a sidecar manifest"
+        )
 
 
 def is_html_type(content_type: str | None) -> bool:
@@ -276,5 +278,5 @@ def is_html_type(content_type: str | None) -> bool:
 
 
 def mask_credentials(url: str) -> str:
-    """Puts ``***`` in the place of ``user:password`` in a URL."""
+    """Replaces ``user:password`` in a URL with ``***``."""
     return _USER.sub("***@", url)

@@ -1,4 +1,4 @@
-"""The places hours come from: an ordered list of addresses, and what makes a source of an address."""
+"""Creates sources from addresses."""
 
 from __future__ import annotations
 
@@ -10,25 +10,10 @@ from urllib.parse import unquote, urlsplit
 from etl.archive.folder_source import FolderSource
 from etl.archive.gcs_source import GcsSource
 from etl.archive.source import (
-    Body,
-    HourNotFound,
-    NotModified,
     Source,
-    SourceChangedError,
-    TransientSourceError,
     mask_credentials,
 )
 from etl.errors import UsageError
-
-__all__ = [
-    "Body",
-    "HourNotFound",
-    "NotModified",
-    "Source",
-    "SourceChangedError",
-    "TransientSourceError",
-    "source_at",
-]
 
 CONNECT_TIMEOUT: Final = 10.0
 READ_TIMEOUT: Final = 60.0
@@ -37,22 +22,22 @@ _FORMS: Final = "a source is https://host/path, http://host/path, gs://bucket/pr
 
 
 def source_at(address: str, *, connect_timeout: float = CONNECT_TIMEOUT, read_timeout: float = READ_TIMEOUT) -> Source:
-    """Makes the source that an address stands for; nothing is requested yet.
+    """Returns the source for an address. Nothing is requested yet.
 
     Args:
         address: An ``https://``, ``http://``, ``gs://`` or ``file://`` address, or the path of a folder.
         connect_timeout: Seconds to wait for a connection.
-        read_timeout: Seconds to wait for the head of an answer, and for each 64 KiB of a body.
+        read_timeout: Seconds to wait for the response headers, and for each 64 KiB of a body.
 
     Raises:
-        UsageError: If the address is none of these, or the folder is not there.
-        StoreError: If a bucket is named and there are no credentials.
+        UsageError: If the address has another form, or the folder does not exist.
+        StoreError: If the address is a bucket and there are no credentials.
     """
     address = address.strip()
     match = _SCHEME.match(address)
     scheme = "" if match is None else match["scheme"].lower()
     if scheme in {"http", "https"}:
-        # What it needs takes a tenth of a second to import, which those who read from a folder keep.
+        # Importing its dependencies takes a tenth of a second, which folder sources do not need.
         from etl.archive.http_source import HttpSource  # noqa: PLC0415
 
         return HttpSource(address.rstrip("/"), connect_timeout=connect_timeout, read_timeout=read_timeout)
@@ -60,20 +45,22 @@ def source_at(address: str, *, connect_timeout: float = CONNECT_TIMEOUT, read_ti
         return GcsSource(address.rstrip("/"), timeout=read_timeout)
     if scheme in {"", "file"}:
         return _folder_at(address, scheme)
-    raise UsageError(f"{mask_credentials(address)} cannot be a source: {scheme}:// is not supported", hint=_FORMS)
+    raise UsageError(f"unsupported source {mask_credentials(address)}: unknown scheme {scheme}://", hint=_FORMS)
 
 
 def _folder_at(address: str, scheme: str) -> Source:
     if not address:
-        raise UsageError("the address of a source is empty", hint=_FORMS)
+        raise UsageError("the source address is empty", hint=_FORMS)
     folder = Path(address).expanduser() if scheme == "" else _path_of_url(address)
     if not folder.is_dir():
-        raise UsageError(f"the source {address} is not a folder that exists", hint=_FORMS)
+        raise UsageError(f"source {address} is not an existing folder", hint=_FORMS)
     return FolderSource(address.rstrip("/") or "/", folder)
 
 
 def _path_of_url(address: str) -> Path:
     parts = urlsplit(address)
     if parts.netloc not in {"", "localhost"}:
-        raise UsageError(f"{address} names another machine", hint="a file:// address has three slashes")
+        raise UsageError(
+            f"{address} points to another machine", hint="use three slashes for a local folder: file:///path"
+        )
     return Path(unquote(parts.path))

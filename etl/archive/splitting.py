@@ -11,7 +11,7 @@ from typing import Final, NamedTuple, Protocol
 
 from etl.archive.damage import DamageReason
 
-MOST_DEPTH: Final = 512
+MAX_DEPTH: Final = 512
 """A document that is nested more deeply is set aside."""
 KINDS: Final = (
     None,
@@ -22,9 +22,9 @@ KINDS: Final = (
 )
 """What a part may be, in the order of ``scanner.c``."""
 
-_FEW_BYTES: Final = 512
+_MIN_PART_BYTES: Final = 512
 """A part of fewer bytes goes into its neighbour, unless one of them is a document."""
-_MOST_MARKS: Final = 64
+_MAX_MARKS: Final = 64
 """So many brackets and commas may stand between two documents as if they were white space."""
 _EVENT, _TYPE, _TIME = 1, 2, 4
 _SURE: Final = _TYPE | _TIME
@@ -98,10 +98,10 @@ def split(text: bytes, *, is_last: bool, recovering: bool = False) -> Split:
         is_last: Whether nothing comes behind the text, so that an object without its end is cut off.
         recovering: Whether the text begins behind a cut document.
     """
-    return _Splitting(text, recovering=recovering).run(is_last=is_last)
+    return _SplitRun(text, recovering=recovering).run(is_last=is_last)
 
 
-class _Splitting:
+class _SplitRun:
     def __init__(self, text: bytes, *, recovering: bool) -> None:
         self._text = text
         self._parts: list[Part] = []
@@ -165,7 +165,7 @@ class _Splitting:
         last = self._parts[-1] if self._parts else None
         if last is None or last.reason is None:
             self._parts.append(Part(begin, end, reason, lost))
-        elif last.reason is reason or min(end - begin, last.end - last.begin) < _FEW_BYTES:
+        elif last.reason is reason or min(end - begin, last.end - last.begin) < _MIN_PART_BYTES:
             both = {last.reason, reason}
             deep = DamageReason.TOO_DEEP if DamageReason.TOO_DEEP in both else DamageReason.CUT_DOCUMENT
             self._parts[-1] = Part(last.begin, end, reason if len(both) == 1 else deep, last.lost + lost)
@@ -207,9 +207,9 @@ class _Splitting:
                     p = max(p, behind)
             else:
                 is_new = is_new or b"\n" in found[0]
-        if begin == last or (not others and not nuls and marks <= _MOST_MARKS):
+        if begin == last or (not others and not nuls and marks <= _MAX_MARKS):
             return
-        if deepest > MOST_DEPTH:
+        if deepest > MAX_DEPTH:
             reason = DamageReason.TOO_DEEP
         elif nuls and not others:
             reason = DamageReason.NUL_BYTES
@@ -258,7 +258,7 @@ class _Splitting:
             if at == size:
                 return _Parsed(size, is_open=True), inside
             if is_value and text[at] in b"{[":
-                if len(begins) == MOST_DEPTH:
+                if len(begins) == MAX_DEPTH:
                     return _Parsed(at, is_deep=True), inside
                 begins.append(at)
                 seen.append(0)

@@ -13,8 +13,8 @@ import structlog
 from etl.backfill.summary import HourReport, report_for_status
 from etl.coverage import arrays
 from etl.coverage.index import facts
-from etl.coverage.policies import WHAT_TO_DO, describe
-from etl.coverage.retry_schedule import RetrySchedule, next_try_of
+from etl.coverage.policies import REPROCESS_HINT, describe
+from etl.coverage.retry_schedule import RetrySchedule, next_try_for_status
 from etl.hours import Hour, HourRange
 from etl.lake.lake import Lake
 from etl.lake.manifest import Status
@@ -106,7 +106,7 @@ def warn_of_other_policies(todo: Plan, policy: str) -> None:
         policy: The policy that is set now (``EmailPolicy.name``).
     """
     if others := {name: hours for name, hours in todo.emails.items() if name != policy}:
-        _log.warning(describe(others, policy), hint=WHAT_TO_DO)
+        _log.warning(describe(others, policy), hint=REPROCESS_HINT)
 
 
 def is_due(
@@ -133,7 +133,7 @@ def is_due(
         return False
     if redo is ReprocessMode.ALL or (redo is ReprocessMode.STORED and status is not None and status.has_events):
         return True
-    due_at = next_try_of(hour, status, finished_at, policy, now)
+    due_at = next_try_for_status(hour, status, finished_at, policy, now)
     return due_at is not None and due_at <= now
 
 

@@ -98,7 +98,7 @@ def repair_hour(
                 return Repair(hour, RepairOutcome.RECOVERED)
         if other := _other_policy(present, options):
             return Repair(hour, RepairOutcome.LEFT, other)
-        return _fetched_again(hour, lake, sources, replace(options, anew=True, force=False), watch)
+        return _fetched_again(hour, lake, sources, replace(options, reprocess=True, force=False), watch)
 
 
 def _fetched_again(
@@ -106,7 +106,7 @@ def _fetched_again(
 ) -> Repair:
     note, made = None, RepairOutcome.REMADE
     try:
-        run_hour(hour, lake=lake, sources=sources, options=options, watch=watch)
+        run_hour(hour, lake=lake, sources=sources, options=options, progress=watch)
     except DamagedError as error:
         note = error.message
     except ConflictError:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, Final
 
-from etl.archive.known_gaps import known_hole
+from etl.archive.known_gaps import known_gap
 from etl.errors import ExitCode, SourceUnreachableError, StoreError
 from etl.hours import Hour, HourRange
 from etl.lake.manifest import Status
@@ -105,7 +105,7 @@ def report_for_status(hour: Hour, status: Status | None, reason: str | None = No
     if status is None:
         return HourReport(hour=hour, outcome=HourOutcome.PENDING, reason="it was not asked for yet")
     outcome = _BY_STATUS[status]
-    if outcome is HourOutcome.MISSING and known_hole(hour) is not None:
+    if outcome is HourOutcome.MISSING and known_gap(hour) is not None:
         outcome = HourOutcome.HOLE
     return HourReport(hour=hour, outcome=outcome, reason=reason)
 
@@ -149,7 +149,7 @@ class Summary:
 
     @property
     def left(self) -> list[HourReport]:
-        """The hours that are neither complete nor known holes."""
+        """The hours that are neither complete nor known gaps."""
         return [report for report in self.reports if not report.outcome.is_fine]
 
     @property

@@ -27,8 +27,8 @@ import structlog
 from typing_extensions import override
 
 from etl.archive.fetch import open_sources
-from etl.archive.rate_limit import Throttle
-from etl.archive.sources import Source
+from etl.archive.rate_limit import RateLimiter
+from etl.archive.source import Source
 from etl.backfill.plan import ReprocessMode, is_due
 from etl.backfill.summary import HourOutcome, HourReport, report_for_status
 from etl.coverage.retry_schedule import RetrySchedule
@@ -158,8 +158,8 @@ class Worker:
     def __init__(self, job: Job, say: Callable[[Message], None]) -> None:
         self._job = job
         self._say = say
-        pace = None if job.max_rate is None else Throttle(job.max_rate)
-        self._options = replace(job.options, pace=pace)
+        limiter = None if job.max_rate is None else RateLimiter(job.max_rate)
+        self._options = replace(job.options, rate_limiter=limiter)
 
     @cached_property
     def _lake(self) -> Lake:
@@ -207,7 +207,7 @@ class Worker:
     def _run_due(self, hour: Hour, now: datetime) -> HourReport:
         watch = _Watch(hour, self._say)
         try:
-            result = run_hour(hour, lake=self._lake, sources=self._sources, options=self._options, watch=watch)
+            result = run_hour(hour, lake=self._lake, sources=self._sources, options=self._options, progress=watch)
         except StoreError:
             raise
         except EtlError as error:

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from rich.console import Console
 
-    from etl.archive.fetch import FetchPolicy
+    from etl.archive.retry import FetchPolicy
     from etl.archive.source import Source
     from etl.coverage.anomalies import Thresholds
     from etl.hour_pipeline import RunOptions

@@ -14,7 +14,7 @@ from rich.text import Text
 from etl.cli.formatting import listing, printable, size_text, status_text, time_text
 from etl.coverage import arrays
 from etl.coverage.coverage import ABSENT, extent
-from etl.coverage.policies import WHAT_TO_DO, describe, other_policies
+from etl.coverage.policies import REPROCESS_HINT, describe, other_policies
 from etl.lake.manifest import Status
 from etl.plural import plural
 
@@ -79,7 +79,7 @@ def print_coverage(
     for part in _parts(table, lake, hours, now):
         console.print(part)
     if others := other_policies(table["emails"], policy):
-        console.print(f"{describe(others, policy)}; {WHAT_TO_DO}")
+        console.print(f"{describe(others, policy)}; {REPROCESS_HINT}")
 
 
 def print_hours(console: Console, table: pa.Table, statuses: Sequence[str], *, now: datetime) -> None:
@@ -300,7 +300,7 @@ def _spans(spans: list[_Span], now: datetime, *, what: str) -> Iterator[Renderab
 
 
 def _why(span: _Span) -> str | None:
-    return span.reason if span.reason or not span.hole else f"known hole of the archive ({span.hole})"
+    return span.reason if span.reason or not span.hole else f"known gap in the archive ({span.hole})"
 
 
 def _next_try(due: datetime | None, now: datetime) -> str:

@@ -143,9 +143,7 @@ def manifest_facts(manifest: Manifest, url: str | None) -> list[tuple[str, str |
 
 def _content_facts(content: Content) -> list[tuple[str, str | Text | None]]:
     source = content.source
-    marks = [
-        mark for mark, there in (("interrupted", source.interrupted), ("companion agreed", source.companion)) if there
-    ]
+    marks = [mark for mark, there in (("interrupted", source.interrupted), ("sidecar agreed", source.sidecar)) if there]
     quarantine = content.quarantine_file
     return [
         ("era", content.era),

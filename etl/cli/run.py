@@ -97,7 +97,7 @@ def run_and_report(
     before = lake.manifest(hour)
     try:
         with watching(str(hour), session.err) as watch:
-            result = run_hour(hour, lake=lake, sources=sources, options=options, watch=watch)
+            result = run_hour(hour, lake=lake, sources=sources, options=options, progress=watch)
     except DamagedError:
         stored = lake.manifest(hour)
         if stored is not None:

@@ -93,7 +93,7 @@ class StatusesType(click.ParamType):
     type=LengthType(),
     metavar="SPAN",
     help="Exit with 9 if an hour that ended longer ago than SPAN (6h, 2d) is absent, pending, missing or failed, or of"
-    " a status that --only names. Known holes of the archive are never late. Without a range: of the last 72 hours, as"
+    " a status that --only names. Known gaps in the archive are never late. Without a range: of the last 72 hours, as"
     " far as the lake goes back.",
 )
 @click.option("--rebuild", is_flag=True, help="Read every manifest again and make the lake's index anew.")
@@ -111,7 +111,7 @@ def status(  # noqa: PLR0913, PLR0917 -- the arguments of a command are its flag
     """Tell which hours are in the lake, which are not and why, and when they are tried again."""
     share_memory()
     from etl.cli.coverage_view import SHOWN, print_coverage, print_hours
-    from etl.coverage.coverage import COVERAGE_SCHEMA, NOT_THERE, coverage
+    from etl.coverage.coverage import COVERAGE_SCHEMA, STATUSES_WITHOUT_EVENTS, coverage
 
     form = _form(form, out)
     if late_after is not None and only is not None and _NEVER_LATE in only:
@@ -140,7 +140,7 @@ def status(  # noqa: PLR0913, PLR0917 -- the arguments of a command are its flag
         else:
             print_coverage(session.out, table, lake=lake, hours=hours, now=now, policy=session.email_policy())
     if late_after is not None:
-        _refuse_late(everything, only or NOT_THERE, late_after, now)
+        _refuse_late(everything, only or STATUSES_WITHOUT_EVENTS, late_after, now)
 
 
 def _watched(lake: Lake, now: datetime) -> HourRange:

@@ -15,13 +15,13 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from etl.archive.known_gaps import VolumeDrop, known_collapses
+from etl.archive.known_gaps import VolumeDrop, known_volume_drops
 from etl.coverage import arrays
 from etl.hours import Hour
 from etl.lake.manifest import Status
 from etl.plural import plural
 
-JUDGED: Final = ("hour_start", "status", "events", "type_names", "type_counts")
+INPUT_COLUMNS: Final = ("hour_start", "status", "events", "type_names", "type_counts")
 """The columns by which an hour is judged."""
 
 _Floats: TypeAlias = npt.NDArray[np.float64]
@@ -30,9 +30,9 @@ _Numbers: TypeAlias = npt.NDArray[np.int32] | npt.NDArray[np.int64]
 
 _HOURS_A_WEEK: Final = 168
 _MICROSECONDS_AN_HOUR: Final = 3_600_000_000
-_FEWEST_NEIGHBOURS: Final = 3
+_MIN_NEIGHBOURS: Final = 3
 """Of two hours nobody can tell which is the odd one."""
-_TYPES_TOLD: Final = 3
+_MAX_TYPES_SHOWN: Final = 3
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,14 +56,14 @@ class Thresholds:
     min_events: int = 1000
 
 
-def suspicions(rows: pa.Table, thresholds: Thresholds) -> dict[int, str]:
+def find_anomalies(rows: pa.Table, thresholds: Thresholds) -> dict[int, str]:
     """Says which hours are suspect and why.
 
     Only ``complete`` hours are judged, and only they are a measure for others; those of a known collapse of the
     archive are judged and no measure.
 
     Args:
-        rows: A table with the columns ``JUDGED`` of ``etl.coverage.index.FACTS_SCHEMA``, with the hours
+        rows: A table with the columns ``INPUT_COLUMNS`` of ``etl.coverage.index.FACTS_SCHEMA``, with the hours
             ``thresholds.weeks`` around those in question as far as the lake has them.
         thresholds: What is far.
 
@@ -74,13 +74,13 @@ def suspicions(rows: pa.Table, thresholds: Thresholds) -> dict[int, str]:
     complete = np.flatnonzero(counted & arrays.are(rows["status"], Status.COMPLETE.value))
     if not len(complete):
         return {}
-    chosen = rows.select(JUDGED)
+    chosen = rows.select(INPUT_COLUMNS)
     chosen = chosen if len(complete) == len(rows) else chosen.take(arrays.integers(complete))
     return {int(complete[place]): reason for place, reason in AnomalyDetector(chosen, thresholds).reasons()}
 
 
 @dataclass(frozen=True, slots=True)
-class _Oddity:
+class _Anomaly:
     """One hour whose count of something is far from its baseline."""
 
     place: int
@@ -100,30 +100,30 @@ class AnomalyDetector:
         self._weeks = int(self._cells.max()) // _HOURS_A_WEEK + 1
         self._margin = thresholds.weeks * _HOURS_A_WEEK
         self._size = self._weeks * _HOURS_A_WEEK + 2 * self._margin
-        self._collapsed = self._flags_of_collapses(base)
-        self._measures = np.flatnonzero(~self._collapsed[self._cells])
-        self._lay_out_neighbours()
+        self._in_volume_drop = self._volume_drop_flags(base)
+        self._baseline_rows = np.flatnonzero(~self._in_volume_drop[self._cells])
+        self._find_neighbours()
 
     def reasons(self) -> Iterator[tuple[int, str]]:
         """Yields places in the table with the reason why the hour there is suspect."""
         around = f"the same hour of the {self._thresholds.weeks} weeks around"
         told: set[int] = set()
         events = arrays.numbers(self._hours["events"]).astype(np.float64)
-        for odd in self._odd(events, self._thresholds.low, self._thresholds.high):
+        for odd in self._anomalies_in(events, self._thresholds.low, self._thresholds.high):
             told.add(odd.place)
             share = f"{odd.count / odd.median:.0%} of the" if odd.median else "against a"
             yield odd.place, f"{plural(odd.count, 'event')}, {share} median {odd.median:,.0f} of {around}"
         by_place: dict[int, list[str]] = {}
         for name, counts in self._types():
-            for odd in self._odd(counts, self._thresholds.type_low, self._thresholds.type_high):
+            for odd in self._anomalies_in(counts, self._thresholds.type_low, self._thresholds.type_high):
                 by_place.setdefault(odd.place, []).append(f"{odd.count:,} {name} against {odd.median:,.0f}")
         for place, oddities in by_place.items():
             # When there are too few events, there are too few of each type.
             if place not in told:
-                more = f" and {len(oddities) - _TYPES_TOLD} more types" if len(oddities) > _TYPES_TOLD else ""
-                yield place, f"{', '.join(oddities[:_TYPES_TOLD])}{more}, the median of {around}"
+                more = f" and {len(oddities) - _MAX_TYPES_SHOWN} more types" if len(oddities) > _MAX_TYPES_SHOWN else ""
+                yield place, f"{', '.join(oddities[:_MAX_TYPES_SHOWN])}{more}, the median of {around}"
 
-    def _odd(self, counts: _Floats, low: float, high: float) -> Iterator[_Oddity]:
+    def _anomalies_in(self, counts: _Floats, low: float, high: float) -> Iterator[_Anomaly]:
         """Yields the hours whose count is below ``low`` or above ``high`` times the median of their neighbours'.
 
         Of an even number of neighbours two stand in the middle; what lies between the bounds that these two set is
@@ -132,7 +132,7 @@ class AnomalyDetector:
         """
         fewest = self._thresholds.min_events
         measure = np.full(self._size, np.nan)
-        measure[self._margin + self._cells[self._measures]] = counts[self._measures]
+        measure[self._margin + self._cells[self._baseline_rows]] = counts[self._baseline_rows]
         far_above, far_below = np.zeros_like(self._known), np.zeros_like(self._known)
         for neighbour in self._neighbours:
             values = measure[neighbour]
@@ -140,34 +140,34 @@ class AnomalyDetector:
             far_above += (values >= fewest) & (low * values > counts)
             far_below += high * values < counts
         # Rather than to sort all neighbours for the one in the middle, count those on the far side of the bound.
-        enough = self._known >= _FEWEST_NEIGHBOURS
+        enough = self._known >= _MIN_NEIGHBOURS
         few = enough & (far_above >= self._known - (self._known - 1) // 2)
         many = enough & (far_below >= self._known // 2 + 1) & (counts > high * fewest)
         for place in np.flatnonzero(few | many):
             values = np.sort([measure[neighbour[place]] for neighbour in self._neighbours])
             middle = (self._known[place] - 1) // 2 if few[place] else self._known[place] // 2
-            yield _Oddity(int(place), int(counts[place]), float(values[middle]))
+            yield _Anomaly(int(place), int(counts[place]), float(values[middle]))
 
-    def _lay_out_neighbours(self) -> None:
+    def _find_neighbours(self) -> None:
         """Finds for each hour where its neighbours lie in a row of hours with a margin at each end."""
         there = np.zeros(self._size, dtype=np.bool_)
-        there[self._margin + self._cells[self._measures]] = True
+        there[self._margin + self._cells[self._baseline_rows]] = True
         steps = [week * _HOURS_A_WEEK for week in range(-self._thresholds.weeks, self._thresholds.weeks + 1) if week]
         known = np.zeros(self._weeks * _HOURS_A_WEEK, dtype=np.int64)
         places = self._margin + np.arange(len(known))
         for step in steps:
             known += there[places + step]
         # In a collapse that is longer than the weeks looked at, go by the neighbours of the last hour that had some.
-        for week in np.flatnonzero(self._collapsed.reshape(-1, _HOURS_A_WEEK).any(axis=1)):
+        for week in np.flatnonzero(self._in_volume_drop.reshape(-1, _HOURS_A_WEEK).any(axis=1)):
             here = np.arange(week * _HOURS_A_WEEK, (week + 1) * _HOURS_A_WEEK)
-            lost = here[self._collapsed[here] & (known[here] < _FEWEST_NEIGHBOURS)] if week else here[:0]
+            lost = here[self._in_volume_drop[here] & (known[here] < _MIN_NEIGHBOURS)] if week else here[:0]
             places[lost], known[lost] = places[lost - _HOURS_A_WEEK], known[lost - _HOURS_A_WEEK]
         self._known = known[self._cells]
         self._neighbours = [places[self._cells] + step for step in steps]
 
     def _types(self) -> Iterator[tuple[str, _Floats]]:
         """Yields the counts of each type that is ever large enough to be judged."""
-        places, codes, counts, names = _laid_out(self._hours)
+        places, codes, counts, names = _type_counts(self._hours)
         largest = np.zeros(len(names), dtype=np.int64)
         np.maximum.at(largest, codes, counts)
         for code in np.flatnonzero(largest >= self._thresholds.min_events):
@@ -176,15 +176,15 @@ class AnomalyDetector:
             each[places[of_type]] = counts[of_type]
             yield names[code] or "events without a type", each
 
-    def _flags_of_collapses(self, base: int) -> _Flags:
+    def _volume_drop_flags(self, base: int) -> _Flags:
         flags = np.zeros(self._weeks * _HOURS_A_WEEK, dtype=np.bool_)
-        for collapse in known_collapses():
+        for collapse in known_volume_drops():
             first, last = _span(collapse)
             flags[max(first - base, 0) : None if last is None else max(last - base + 1, 0)] = True
         return flags
 
 
-def _laid_out(hours: pa.Table) -> tuple[_Numbers, _Numbers, _Numbers, list[str]]:
+def _type_counts(hours: pa.Table) -> tuple[_Numbers, _Numbers, _Numbers, list[str]]:
     """Lays the counts of all types of all hours out in a row.
 
     Returns:

@@ -12,11 +12,11 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from etl.archive.known_gaps import known_collapses, known_holes
+from etl.archive.known_gaps import known_gaps, known_volume_drops
 from etl.coverage import arrays
-from etl.coverage.anomalies import JUDGED, Thresholds, suspicions
+from etl.coverage.anomalies import INPUT_COLUMNS, Thresholds, find_anomalies
 from etl.coverage.index import FACTS_SCHEMA, described, facts
-from etl.coverage.retry_schedule import DEFAULT_POLICY, RetrySchedule, next_try_of
+from etl.coverage.retry_schedule import DEFAULT_POLICY, RetrySchedule, next_try_for_status
 from etl.events import arrow
 from etl.hours import FIRST_HOUR, PACIFIC, PACIFIC_HOURS, Hour, HourRange
 from etl.lake.lake import Lake
@@ -26,7 +26,7 @@ from etl.lake.manifest import Status
 ABSENT: Final = "absent"
 """The status of an hour that the lake knows nothing of."""
 
-NOT_THERE: Final = (ABSENT, Status.PENDING.value, Status.MISSING.value, Status.FAILED.value)
+STATUSES_WITHOUT_EVENTS: Final = (ABSENT, Status.PENDING.value, Status.MISSING.value, Status.FAILED.value)
 """The statuses of hours that have no events in the lake."""
 
 _UTC: Final = pa.timestamp("us", "UTC")
@@ -60,7 +60,7 @@ COVERAGE_SCHEMA: Final = pa.schema(
 )
 """The columns of ``coverage``; each field's metadata holds its description."""
 
-_NEEDED: Final = frozenset({"hour", "reason", "finished_at", *JUDGED})
+_INPUT_COLUMNS: Final = frozenset({"hour", "reason", "finished_at", *INPUT_COLUMNS})
 """The columns that the others are derived from."""
 
 
@@ -94,9 +94,9 @@ def coverage(
     thresholds = thresholds or Thresholds()
     asked = hours or HourRange(FIRST_HOUR, Hour.containing(now))
     schema = pa.schema([field for field in COVERAGE_SCHEMA if field.name in columns])
-    needed = _NEEDED.union(columns)
-    found = facts(lake.store, _with_hours_around(asked, thresholds), columns=needed, rebuild=rebuild)
-    found = _judged(found, thresholds)
+    needed = _INPUT_COLUMNS.union(columns)
+    found = facts(lake.store, _with_baseline_hours(asked, thresholds), columns=needed, rebuild=rebuild)
+    found = _with_anomalies(found, thresholds)
     if hours is None:
         if not len(found):
             return arrow.table([], schema)
@@ -107,7 +107,7 @@ def coverage(
     status = rows["status"]
     windows = _window_starts(hours)
     rows = rows.append_column("window_start", windows)
-    rows = rows.append_column("hole", _holes(hours, status))
+    rows = rows.append_column("hole", _gap_sources(hours, status))
     rows = rows.append_column("next_try", _next_tries(hours, windows, status, rows["finished_at"], policy, now))
     return rows.select(schema.names).cast(schema)
 
@@ -146,7 +146,7 @@ def late(table: pa.Table, statuses: Collection[str], *, before: datetime) -> pa.
         before: Only hours that ended before this instant (aware, UTC) are late.
 
     Returns:
-        The rows with one of these statuses that ended early enough, but for known holes of the archive.
+        The rows with one of these statuses that ended early enough, but for known gaps in the archive.
     """
     latest_start = int((before - timedelta(hours=1)).timestamp() * 1_000_000)
     chosen = np.zeros(len(table), dtype=np.bool_)
@@ -157,18 +157,18 @@ def late(table: pa.Table, statuses: Collection[str], *, before: datetime) -> pa.
     return table.take(arrays.integers(np.flatnonzero(chosen)))
 
 
-def _with_hours_around(hours: HourRange, thresholds: Thresholds) -> HourRange:
+def _with_baseline_hours(hours: HourRange, thresholds: Thresholds) -> HourRange:
     """Widens a range by the hours of its baseline."""
     first = hours.first
-    for collapse in known_collapses():
+    for collapse in known_volume_drops():
         # There the measure is what was before it.
         first = min(first, collapse.first) if collapse.touches(hours.first, hours.last) else first
     around = timedelta(weeks=thresholds.weeks)
     return HourRange(Hour(max(first.start - around, FIRST_HOUR.start)), Hour(hours.last.start + around))
 
 
-def _judged(found: pa.Table, thresholds: Thresholds) -> pa.Table:
-    suspicious = suspicions(found, thresholds)
+def _with_anomalies(found: pa.Table, thresholds: Thresholds) -> pa.Table:
+    suspicious = find_anomalies(found, thresholds)
     if not suspicious:
         return found
     status, reason = found["status"].to_pylist(), found["reason"].to_pylist()
@@ -201,9 +201,9 @@ def _row_for_each(hours: HourRange, found: pa.Table) -> pa.Table:
     return pa.table(known)
 
 
-def _holes(hours: HourRange, status: arrays.Column) -> pa.Array[Any]:
+def _gap_sources(hours: HourRange, status: arrays.Column) -> pa.Array[Any]:
     """Returns the source of the hole each hour lies in, null for those that have events all the same."""
-    holes = list(known_holes())
+    holes = list(known_gaps())
     hole_of = np.full(len(hours), -1, dtype=np.int64)
     base = hours.first.start
     for place, hole in enumerate(holes):
@@ -251,7 +251,7 @@ def _next_tries(
     for place in map(int, np.flatnonzero(~settled & ~arrays.are(status, ABSENT))):
         known = Status(status[place].as_py())
         end = None if ends[place] == _NEVER else _EPOCH + timedelta(microseconds=int(ends[place]))
-        due = next_try_of(hours.first + place, known, end, policy, now)
+        due = next_try_for_status(hours.first + place, known, end, policy, now)
         settled[place] = due is None
         tries[place] = 0 if due is None else int(due.timestamp()) * 1_000_000
     return arrays.integers(tries, absent=settled).cast(_UTC)

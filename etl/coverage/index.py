@@ -32,7 +32,7 @@ INDEX_VERSION: Final = b"2"
 """Changes with ``FACTS_SCHEMA``; an index of another version is made anew."""
 
 _VERSION_KEY: Final = b"gharchive.index"
-_AT_ONCE: Final = 16
+_MAX_READERS: Final = 16
 _UTC: Final = pa.timestamp("us", "UTC")
 
 _log: structlog.stdlib.BoundLogger = structlog.get_logger()
@@ -72,7 +72,7 @@ FACTS_SCHEMA: Final = pa.schema(
 )
 """What a manifest says of its hour, as a row."""
 
-_ALWAYS: Final = ("hour", "hour_start", "generation")
+_KEY_COLUMNS: Final = ("hour", "hour_start", "generation")
 """What tells whether the rest is still true, and of when."""
 _INDEX_SCHEMA: Final = pa.schema(
     [*FACTS_SCHEMA, pa.field("generation", pa.string(), nullable=False)], metadata={_VERSION_KEY: INDEX_VERSION}
@@ -104,14 +104,12 @@ def facts(
         StoreError: If the lake cannot be read.
     """
     present = _present(store, _whole_months(hours))
-    names = [name for name in _INDEX_SCHEMA.names if name in {*_ALWAYS, *columns}]
-    with ThreadPoolExecutor(_AT_ONCE) as readers:
+    names = [name for name in _INDEX_SCHEMA.names if name in {*_KEY_COLUMNS, *columns}]
+    with ThreadPoolExecutor(_MAX_READERS) as readers:
         # Not before: the readers would take turns with the looks at the manifests, and all take longer.
         index = {} if rebuild else {month: readers.submit(_read, store, month, names) for month in present}
         parts = [
-            _brought_up_to_date(
-                store, readers, month, index[month].result() if month in index else None, named, write=write
-            )
+            _refreshed(store, readers, month, index[month].result() if month in index else None, named, write=write)
             for month, named in present.items()
         ]
     rows = pa.concat_tables([part.select(names) for part in parts] or [arrow.table([], _INDEX_SCHEMA).select(names)])
@@ -150,7 +148,7 @@ def _within(rows: pa.Table, hours: HourRange) -> pa.Table:
     return rows.slice(int(first), int(last - first))
 
 
-def _brought_up_to_date(
+def _refreshed(
     store: Store,
     readers: ThreadPoolExecutor,
     month: str,
@@ -161,14 +159,14 @@ def _brought_up_to_date(
 ) -> pa.Table:
     """Returns a month's rows as the manifests now are, and writes them down, whole, if that is news."""
     # Nearly always nothing changed; there are 137,000 hours to find that of.
-    if rows is not None and _say(rows, present):
+    if rows is not None and _are_current(rows, present):
         return rows
     if rows is not None and rows.column_names != _INDEX_SCHEMA.names:
         rows = _read(store, month, _INDEX_SCHEMA.names)
-    kept = arrow.table([], _INDEX_SCHEMA) if rows is None else _still_true(rows, present)
+    kept = arrow.table([], _INDEX_SCHEMA) if rows is None else _current_rows(rows, present)
     known = set(kept["hour"].to_pylist())
     changed = [name for name in present if name not in known]
-    read = [row for row in readers.map(lambda name: _row(store, name, present[name]), changed) if row is not None]
+    read = [row for row in readers.map(lambda name: _read_row(store, name, present[name]), changed) if row is not None]
     fresh = arrow.table(read, _INDEX_SCHEMA)
     made = pa.concat_tables([kept, fresh]).sort_by("hour_start").replace_schema_metadata(_INDEX_SCHEMA.metadata)
     if write:
@@ -176,13 +174,13 @@ def _brought_up_to_date(
     return made
 
 
-def _say(rows: pa.Table, present: Mapping[str, str]) -> bool:
+def _are_current(rows: pa.Table, present: Mapping[str, str]) -> bool:
     """Whether rows are of these very manifests, all of them, in their order."""
     wanted = {"hour": arrow.text(list(present)), "generation": arrow.text(list(present.values()))}
     return all(rows[name].combine_chunks().equals(values) for name, values in wanted.items())
 
 
-def _still_true(rows: pa.Table, present: Mapping[str, str]) -> pa.Table:
+def _current_rows(rows: pa.Table, present: Mapping[str, str]) -> pa.Table:
     """Leaves the rows whose manifest is the one they were taken from."""
     pairs = zip(rows["hour"].to_pylist(), rows["generation"].to_pylist(), strict=True)
     same = [present.get(str(hour)) == generation for hour, generation in pairs]
@@ -213,7 +211,7 @@ def _write(store: Store, month: str, rows: pa.Table) -> None:
         _log.debug("index not written", month=month, cause=error.message)
 
 
-def _row(store: Store, name: str, generation: str) -> dict[str, Any] | None:
+def _read_row(store: Store, name: str, generation: str) -> dict[str, Any] | None:
     """Reads one manifest into a row; None when it is gone by now.
 
     The generation was looked up before the content is read: should it change in between, the row is of a
@@ -224,14 +222,14 @@ def _row(store: Store, name: str, generation: str) -> dict[str, Any] | None:
     if content is None:
         return None
     try:
-        said = _said(decode(content, of=hour))
+        columns = _manifest_columns(decode(content, of=hour))
     except StoreError as error:
-        said = {"status": Status.FAILED.value, "reason": error.message}
-    return {"hour": name, "hour_start": hour.start, "generation": generation, **said}
+        columns = {"status": Status.FAILED.value, "reason": error.message}
+    return {"hour": name, "hour_start": hour.start, "generation": generation, **columns}
 
 
-def _said(manifest: Manifest) -> dict[str, Any]:
-    said: dict[str, Any] = {
+def _manifest_columns(manifest: Manifest) -> dict[str, Any]:
+    columns: dict[str, Any] = {
         "status": manifest.status.value,
         "reason": manifest.reason,
         "attempts": manifest.attempts,
@@ -239,9 +237,9 @@ def _said(manifest: Manifest) -> dict[str, Any]:
         "seconds": manifest.seconds,
     }
     if manifest.events_file is not None:
-        said["parquet_bytes"] = manifest.events_file.bytes
+        columns["parquet_bytes"] = manifest.events_file.bytes
     if (content := manifest.content) is not None:
-        said |= {
+        columns |= {
             "events": content.events,
             "documents": content.documents,
             "unreadable": content.unreadable,
@@ -256,7 +254,7 @@ def _said(manifest: Manifest) -> dict[str, Any]:
             "emails": content.emails,
             "schema_version": content.schema_version,
         }
-    return said
+    return columns
 
 
 def type_columns(types: Mapping[str, int]) -> dict[str, Any]:

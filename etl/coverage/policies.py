@@ -11,7 +11,7 @@ import pyarrow.compute as pc
 
 from etl.coverage import arrays
 
-WHAT_TO_DO: Final = (
+REPROCESS_HINT: Final = (
     "`backfill FROM TO --force` fetches hours again under the policy that is set now;"
     " docs/runbooks/the-email-policy-changed.md tells what to consider"
 )

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Final
 
-from etl.archive.known_gaps import HoleKind, known_hole
+from etl.archive.known_gaps import GapKind, known_gap
 from etl.hours import Hour
 from etl.lake.manifest import Manifest, Status
 
@@ -49,11 +49,11 @@ def next_try(hour: Hour, manifest: Manifest | None, policy: RetrySchedule, now: 
         An instant that is due when it is not after ``now``; None when there is nothing left to do.
     """
     if manifest is None:
-        return next_try_of(hour, None, None, policy, now)
-    return next_try_of(hour, manifest.status, manifest.finished_at, policy, now)
+        return next_try_for_status(hour, None, None, policy, now)
+    return next_try_for_status(hour, manifest.status, manifest.finished_at, policy, now)
 
 
-def next_try_of(
+def next_try_for_status(
     hour: Hour, status: Status | None, finished_at: datetime | None, policy: RetrySchedule, now: datetime
 ) -> datetime | None:
     """Says the same by what of the manifest counts: its status, and when the last attempt ended."""
@@ -62,7 +62,7 @@ def next_try_of(
     _, end = hour.window
     if status is None or finished_at is None:
         return end
-    if status is Status.MISSING and _can_never_come(hour):
+    if status is Status.MISSING and _never_existed(hour):
         return None
     # An attempt that ended in the future was noted by a wrong clock: it puts nothing off.
     wait = timedelta(0) if finished_at > now else _wait(status, finished_at - end, policy)
@@ -78,6 +78,6 @@ def _wait(status: Status, age: timedelta, policy: RetrySchedule) -> timedelta:
     return timedelta(0)
 
 
-def _can_never_come(hour: Hour) -> bool:
-    hole = known_hole(hour)
-    return hole is not None and hole.kind is HoleKind.NEVER
+def _never_existed(hour: Hour) -> bool:
+    hole = known_gap(hour)
+    return hole is not None and hole.kind is GapKind.NEVER

@@ -124,11 +124,11 @@ class Decoder:
     """Reads blocks into row groups, in two steps that two threads may take.
 
     Attributes:
-        tally: What was counted so far.
+        counts: What was counted so far.
     """
 
     def __init__(self, emails: EmailPolicy, report: Callable[[Damage], None]) -> None:
-        self.tally = HourCounts()
+        self.counts = HourCounts()
         self._emails = emails
         self._report = report
         self._group = RowGroup()
@@ -172,7 +172,7 @@ class Decoder:
             return
         self._group.parts.append(found)
         self._group.bytes += found.bytes
-        self.tally.add_columns(found)
+        self.counts.add_columns(found)
 
     def _read_by_halves(self, block: Block) -> None:
         """Reads a block that is not plain as a whole."""
@@ -219,7 +219,7 @@ class Decoder:
             _spell_alike(row)
         self._group.rows.append(row)
         self._group.bytes += len(treated.data)
-        self.tally.add_row(row, treated)
+        self.counts.add_row(row, treated)
 
     def _treat(self, document: Document) -> Document:
         """Treats every address in a document."""

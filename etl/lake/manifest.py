@@ -49,7 +49,7 @@ class SourceFacts(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
         last_modified: As the source says it.
         bytes: Compressed bytes received.
         sha256: Hex digest of exactly these bytes.
-        companion: Whether a manifest published beside the hour (``*.manifest.json``) was there and agreed.
+        sidecar: Whether a manifest published beside the hour (``*.manifest.json``) was there and agreed.
         interrupted: Whether the compressed stream broke off, so that more may exist than was read.
         redirected_to: The address that sent the file, when a redirect led there; None if ``address`` itself did.
     """
@@ -59,7 +59,7 @@ class SourceFacts(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     last_modified: str | None
     bytes: int
     sha256: str
-    companion: bool
+    sidecar: bool = msgspec.field(name="companion")
     interrupted: bool
     redirected_to: str | None = None
 

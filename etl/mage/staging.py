@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Final
 
 from etl.archive.folder_source import FolderBody
-from etl.archive.sidecar import parse_companion
+from etl.archive.sidecar import parse_sidecar
 from etl.archive.source import Body, HourNotFound, NotModified, Promise, file_name
 from etl.errors import SourceUnreachableError, StoreError
 from etl.hours import Hour
@@ -130,9 +130,9 @@ class SpooledSource:
         except OSError as error:
             raise SourceUnreachableError(f"{self._file} cannot be read: {error.strerror or 'input error'}") from error
 
-    def companion(self, hour: Hour) -> bytes | None:  # noqa: ARG002
+    def sidecar(self, hour: Hour) -> bytes | None:  # noqa: ARG002
         """What the manifest beside the hour announced; None when there was none."""
-        if not self._origin.companion:
+        if not self._origin.sidecar:
             return None
         count = "" if self._origin.event_count is None else f'"event_count": {self._origin.event_count}, '
         return f'{{{count}"sha256": "{self._origin.sha256}"}}'.encode()
@@ -143,7 +143,7 @@ class SpooledSource:
 
     def describe(self, hour: Hour, *, timeout: float) -> Promise | None:  # noqa: ARG002 -- a file answers at once
         """What the source said of the file; None if it is gone."""
-        sidecar = parse_companion(self.companion(hour) or b"")
+        sidecar = parse_sidecar(self.sidecar(hour) or b"")
         return (
             Promise(self._origin.bytes, self._origin.etag, sidecar, sidecar_asked=True) if self.exists(hour) else None
         )

@@ -255,7 +255,7 @@ class _Refusal:
     ) -> Body:
         raise self.error
 
-    def companion(self, hour: Hour) -> bytes | None:  # noqa: ARG002
+    def sidecar(self, hour: Hour) -> bytes | None:  # noqa: ARG002
         return None
 
     def exists(self, hour: Hour) -> bool:  # noqa: ARG002
@@ -309,8 +309,8 @@ def _origin(source: Source, download: Download) -> Origin:
         last_modified=download.last_modified,
         bytes=download.received,
         sha256=download.sha256,
-        companion=download.companion is not None,
-        event_count=None if download.companion is None else download.companion.event_count,
+        sidecar=download.sidecar is not None,
+        event_count=None if download.sidecar is None else download.sidecar.event_count,
     )
 
 

@@ -48,7 +48,7 @@ class Origin(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
         last_modified: As the source said it.
         bytes: Compressed bytes.
         sha256: Hex digest of them.
-        companion: Whether a manifest was beside it, which agreed.
+        sidecar: Whether a manifest was beside it, which agreed.
         event_count: The documents that this manifest announces; None if it says nothing of them.
     """
 
@@ -58,7 +58,7 @@ class Origin(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     last_modified: str | None
     bytes: int
     sha256: str
-    companion: bool
+    sidecar: bool
     event_count: int | None
 
 

@@ -118,7 +118,7 @@ class _FolderShelf:
     def __init__(self, folder: Path) -> None:
         if not folder.is_dir():
             hint = "give a folder that holds files such as 2015-01-01-15.json.gz"
-            raise UsageError(f"{folder} is not a folder", hint=hint)
+            raise UsageError(f"{folder} is not an existing folder", hint=hint)
         self._folder = folder
 
     def find(self, hour: Hour) -> Path | None:

@@ -254,7 +254,7 @@ def test_an_unwritable_lake_is_the_lakes_failure(tmp_path: Path, practice: Path)
         (("2015-01-01", "2015-01-02", "--workers", "0"), "--workers"),
         (("2010-01-01", "2015-01-02"), "before the archive began"),
         (("2015-13-01", "2015-01-02"), "no day 2015-13-01"),
-        (("2015-01-01", "2015-01-02", "--source", "no/such/folder"), "not a folder"),
+        (("2015-01-01", "2015-01-02", "--source", "no/such/folder"), "not an existing folder"),
     ],
 )
 def test_what_cannot_be_meant_is_refused(tmp_path: Path, words: tuple[str, ...], part: str) -> None:

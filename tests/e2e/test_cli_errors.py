@@ -181,7 +181,7 @@ def test_the_manifest_for_a_program(program: Program) -> None:
         ((*PARTS, "--at", HOUR), "--at says the whole hour"),
         (("--at", "2015-02-30-1"), "there is no hour 2015-02-30-1"),
         (("--at", "2999-01-01-1"), "lies in the future"),
-        (("--at", HOUR, "--source", "./nowhere"), "is not a folder that exists"),
+        (("--at", HOUR, "--source", "./nowhere"), "is not an existing folder that exists"),
         (("--at", HOUR, "--source", "ftp://a.example"), "ftp:// is not supported"),
         (("--at", HOUR, "--max-damage", "2"), "max_damage (from flag --max-damage) is '2'"),
         (("--at", HOUR, "--secrets-file", "nowhere.json"), "--secrets-file names nowhere.json"),
@@ -227,7 +227,7 @@ def test_a_source_that_is_down(program: Program) -> None:
 
 
 def test_a_lake_that_cannot_be_written(program: Program) -> None:
-    (program.folder / "lake").write_text("not a folder", encoding="utf-8")
+    (program.folder / "lake").write_text("not an existing folder", encoding="utf-8")
     done = program.fetch()
 
     assert done.returncode == ExitCode.STORE_FAILED, done.stderr

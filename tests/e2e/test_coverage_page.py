@@ -163,7 +163,7 @@ def test_a_filter_dims_the_rest_and_shortens_the_list(browser: Browser, file: Pa
         assert pixel(page, square(page, HOLE)) == legend(page, "missing")
         expect(rows).to_have_count(2)
         expect(rows.first).to_contain_text("2021-10-25-4 to 2021-10-30-11")
-        expect(rows.first).to_contain_text("known hole: https://github.com/igrigorik/gharchive.org/issues/261")
+        expect(rows.first).to_contain_text("known gap: https://github.com/igrigorik/gharchive.org/issues/261")
 
         page.click("#clear")
         assert pixel(page, square(page, COLLAPSED)) == legend(page, "suspect")

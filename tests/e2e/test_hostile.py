@@ -96,9 +96,9 @@ _DOWN: dict[str, tuple[Answer, str]] = {
     "asking to wait": (status(429, Retry_After="0"), "429"),
     "a sign-in page": (page(), "HTML"),
     "hanging up": (drop(), "hung up"),
-    "breaking off": (cut(3_000), "given up"),
-    "silent": (silence(), "given up"),
-    "stalling": (stall(3_000), "given up"),
+    "breaking off": (cut(3_000), "gave up"),
+    "silent": (silence(), "gave up"),
+    "stalling": (stall(3_000), "gave up"),
     "going in circles": (status(302, Location=PATH), "redirect"),
 }
 
@@ -148,13 +148,13 @@ _FAULTS = {
     "interim answers without end": (_SLOW % "interim", "timed out after 0.5 s"),
     "a header by the byte": (_SLOW % "slow", "timed out after 0.5 s"),
     "trailers without end": (_SLOW % "trailers", "timed out after 0.5 s"),
-    "garbage without end": ("{kind: endless, times: 99}", "sends more than 10,737,418 bytes"),
+    "garbage without end": ("{kind: endless, times: 99}", "the file has more than 10,737,418 bytes"),
     "empty members without end": ("{kind: endless, what: members, times: 99}", "goes on without text"),
-    "zeros without end": ("{kind: endless, what: zeros, times: 99}", "sends more than 10,737,418 bytes"),
-    "a length of 5,000 digits": ("{kind: bad-header, times: 99}", "a Content-Length that is no length"),
-    "lengths that differ": ("{kind: bad-header, what: lengths, times: 99}", "several lengths that differ"),
-    "a range of 5,000 digits": ("{kind: bad-header, what: range, times: 99}", "without saying which"),
-    "a line that is no header": ("{kind: bad-header, what: line, times: 99}", "the answer is not sound HTTP"),
+    "zeros without end": ("{kind: endless, what: zeros, times: 99}", "the file has more than 10,737,418 bytes"),
+    "a length of 5,000 digits": ("{kind: bad-header, times: 99}", "an invalid Content-Length"),
+    "lengths that differ": ("{kind: bad-header, what: lengths, times: 99}", "conflicting Content-Length headers"),
+    "a range of 5,000 digits": ("{kind: bad-header, what: range, times: 99}", "without a valid Content-Range"),
+    "a line that is no header": ("{kind: bad-header, what: line, times: 99}", "malformed HTTP response"),
 }
 
 

@@ -67,14 +67,14 @@ def test_ranges_of_absent_hours_between_few_hours_are_only_counted(tmp_path: Pat
     assert "the source hung up" in done.out
     assert len(done.out.splitlines()) < 25
     listed = etl(tmp_path, "status", "--only", "absent")
-    assert "2018-10-20-1 to 2018-10-21-22" in listed.out  # the next one is a known hole
+    assert "2018-10-20-1 to 2018-10-21-22" in listed.out  # the next one is a known gap
     assert listed.out.endswith("692 hours of 701 are absent\n")
 
 
 def test_a_whole_lake_is_looked_at_without_pandas(tmp_path: Path) -> None:
     lake = Lake.at(str(tmp_path / "lake"))
     for step in range(30):
-        publish(lake, 3, FIRST + 4 * step)  # into a known hole, with absent hours between
+        publish(lake, 3, FIRST + 4 * step)  # into a known gap, with absent hours between
     etl(tmp_path, "status")
     assert "pyarrow" in _imported(tmp_path)
     assert "pandas" not in _imported(tmp_path)

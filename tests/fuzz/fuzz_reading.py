@@ -23,7 +23,7 @@ import atheris
 with atheris.instrument_imports(include=["etl"]):
     from etl.archive.damage import Damage, OffsetBase
     from etl.archive.documents import blocks
-    from etl.archive.gzip_stream import BrokenStreamError, inflate, inflate_carefully
+    from etl.archive.gzip_stream import BrokenStreamError, inflate, inflate_damaged
     from etl.archive.splitting import split
     from etl.errors import EtlError
     from etl.events import decode, entities
@@ -44,7 +44,7 @@ _MOST_EXPANDED: Final = 4 << 20
 
 def expand(file: bytes) -> tuple[list[bytes], list[Damage]] | None:
     """Returns the text of a file as a run reads it, and its damage; None if the run would refuse it."""
-    for way in (inflate, inflate_carefully):
+    for way in (inflate, inflate_damaged):
         damage: list[Damage] = []
         try:
             return list(way([file], damage.append, max_expanded=_MOST_EXPANDED)), damage
@@ -64,7 +64,7 @@ def read(text: list[bytes], policy: EmailPolicy) -> tuple[list[Any], list[str], 
     group = decoder.rest()
     rows = sorted(map(str, group.table().to_pylist())) if len(group) else []
     found = sorted((run.reason, run.offset, run.data, run.kept, run.lost) for run in damage)
-    return found, rows, decoder.tally.duplicates
+    return found, rows, decoder.counts.duplicates
 
 
 def read_by_definition(text: list[bytes], policy: EmailPolicy) -> tuple[list[Any], list[str], int]:

@@ -11,8 +11,9 @@ from typing import Any, Final
 
 import pyarrow.parquet as pq
 
-from etl.archive.fetch import FetchPolicy
-from etl.archive.sources import Source, source_at
+from etl.archive.retry import FetchPolicy
+from etl.archive.source import Source
+from etl.archive.sources import source_at
 from etl.events.emails import EmailPolicy
 from etl.events.schema import ARROW_SCHEMA
 from etl.hour_pipeline import HourResult, ProgressCallback, RunOptions, run_hour
@@ -59,7 +60,7 @@ def run(
     ]
     policy = emails if isinstance(emails, EmailPolicy) else EmailPolicy.of(emails)
     chosen = RunOptions(**{"emails": policy, "fetch": QUICK, **options})
-    return run_hour(hour, lake=lake, sources=ready, options=chosen, watch=watch, clock=clock)
+    return run_hour(hour, lake=lake, sources=ready, options=chosen, progress=watch, clock=clock)
 
 
 def documents(events: int, *, hour: Hour = HOUR, seed: int = 0) -> list[bytes]:

@@ -28,7 +28,7 @@ from structlog.testing import capture_logs
 from etl.archive import documents as cutting
 from etl.archive import gzip_stream as inflating
 from etl.archive.damage import DamageReason
-from etl.archive.known_gaps import known_hole
+from etl.archive.known_gaps import known_gap
 from etl.errors import DamagedError, NotPublishedError, ShrinkRefusedError, SourceUnreachableError, StoreError
 from etl.events import decode as decoding
 from etl.events.emails import EmailPolicy
@@ -103,7 +103,7 @@ def test_an_hour_is_stored_and_told(served: Archive, lake: Lake) -> None:
     facts = content.source
     assert (facts.address, facts.etag, facts.bytes) == (served.url + PATH, '"v1"', len(SMALL))
     assert facts.sha256 == hashlib.sha256(SMALL).hexdigest()
-    assert (facts.companion, facts.interrupted) == (False, False)
+    assert (facts.sidecar, facts.interrupted) == (False, False)
     times = sorted(datetime.fromisoformat(json.loads(line)["created_at"]) for line in LINES)
     assert (content.first_created_at, content.last_created_at) == (times[0], times[-1])
     assert result.manifest.attempts == 1
@@ -425,7 +425,7 @@ def test_a_manifest_beside_the_hour_that_agrees_is_recorded(served: Archive, lak
     announce(served, event_count=EVENTS, compressed_bytes=len(SMALL), sha256=hashlib.sha256(SMALL).hexdigest())
     content = run(lake, served.url).manifest.content
     assert content is not None
-    assert content.source.companion
+    assert content.source.sidecar
 
 
 @pytest.mark.parametrize("fields", [{"sha256": "0" * 64}, {"compressed_bytes": 7}], ids=["sha256", "bytes"])
@@ -445,7 +445,7 @@ def test_bytes_that_are_not_those_announced_are_not_stored(
 @pytest.mark.parametrize("announced", [EVENTS + 1, EVENTS - 1, 0])
 def test_another_number_of_events_than_announced_makes_it_partial(announced: int, served: Archive, lake: Lake) -> None:
     announce(served, event_count=announced)
-    with pytest.raises(DamagedError, match=f"announces {announced} events, {EVENTS} were found"):
+    with pytest.raises(DamagedError, match=f"announces {announced} events, but {EVENTS} were found"):
         run(lake, served.url)
     manifest = sound(lake)
     assert manifest.status is Status.PARTIAL
@@ -586,7 +586,7 @@ def test_a_file_without_events_is_suspect(served: Archive, lake: Lake) -> None:
     for content in (gzip.compress(b""), gzip.compress(b"\n\n \r\n")):
         replace(served, content, f'"{len(content)}"')
         result = run(lake, served.url, force=True)
-        assert (result.manifest.status, result.manifest.reason) == (Status.SUSPECT, "the file holds no events")
+        assert (result.manifest.status, result.manifest.reason) == (Status.SUSPECT, "the file contains no events")
         assert result.manifest == sound(lake)
         assert stored_rows(lake) == []
     asked = len(served.asked)
@@ -934,10 +934,10 @@ def _texts(value: Any) -> Iterable[str]:
 )
 def test_a_404_in_a_known_hole_is_missing_at_once(archive: Archive, lake: Lake, name: str, hint: str | None) -> None:
     hour = Hour.parse(name)
-    hole = known_hole(hour)
+    hole = known_gap(hour)
     assert hole is not None
-    with pytest.raises(NotPublishedError, match="known hole of the archive") as error:
-        run(lake, archive.url, hour=hour, young=timedelta(days=9000))
+    with pytest.raises(NotPublishedError, match="known gap in the archive") as error:
+        run(lake, archive.url, hour=hour, pending_period=timedelta(days=9000))
     assert error.value.hint == hint
     manifest = lake.manifest(hour)
     assert manifest is not None

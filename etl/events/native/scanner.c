@@ -14,7 +14,7 @@
 #include <string.h>
 
 enum { ID, ACTOR, REPO, ORG, PAYLOAD, TEXTS, TYPE = TEXTS, PUBLIC, CREATED_AT, KEYS };
-enum { MOST_TYPES = 64, MOST_DEPTH = 512, TIME_SIZE = 20 };
+enum { MOST_TYPES = 64, MAX_DEPTH = 512, TIME_SIZE = 20 };
 
 typedef struct {
   uint32_t at, size;
@@ -192,12 +192,12 @@ static Place skip_key(Place at, Place end) {
 
 /* Any value of JSON, however deep up to a limit. */
 static Place skip_value(Place at, Place end) {
-  char closing[MOST_DEPTH];
+  char closing[MAX_DEPTH];
   int depth = 0;
   for (;;) {
     bool opens = is_one(at, end, '{') || is_one(at, end, '[');
     if (opens) {
-      if (depth == MOST_DEPTH) return NULL;
+      if (depth == MAX_DEPTH) return NULL;
       closing[depth++] = *at == '{' ? '}' : ']';
       at = skip_space(at + 1, end);
     } else if (!(at = skip_scalar(at, end))) {
@@ -449,8 +449,8 @@ static int32_t key_bits(Place key, size_t size) {
 /* Parses the object that begins at `at`. Those inside it that surely are events are added as parts from `mark` on, in
  * order, the inner ones going into the outer ones. */
 static Parsed parse_object(Split *split, Place at) {
-  Place end = split->end, begins[MOST_DEPTH];
-  int32_t seen[MOST_DEPTH];
+  Place end = split->end, begins[MAX_DEPTH];
+  int32_t seen[MAX_DEPTH];
   int64_t mark = split->count;
   int depth = 0;
   bool is_value = true;
@@ -458,7 +458,7 @@ static Parsed parse_object(Split *split, Place at) {
     at = skip_spaces(at, end);
     if (at == end) return (Parsed){.at = end, .is_open = true};
     if (is_value && (*at == '{' || *at == '[')) {
-      if (depth == MOST_DEPTH) return (Parsed){.at = at, .is_deep = true};
+      if (depth == MAX_DEPTH) return (Parsed){.at = at, .is_deep = true};
       begins[depth] = at;
       seen[depth++] = 0;
       bool is_object = *at == '{';
@@ -534,7 +534,7 @@ static void add_stretch(Split *split, Place at, Place end, bool is_tail, bool is
       p++;
     } else if (*p == '[' || *p == ']' || *p == ',' || *p == 0x1e) {
       depth += *p == '[' ? 1 : *p == ']' ? -1 : 0;
-      is_deep |= depth > MOST_DEPTH;
+      is_deep |= depth > MAX_DEPTH;
       marks++, p++;
     } else if (last - p >= 3 && memcmp(p, "\xef\xbb\xbf", 3) == 0) {
       marks++, p += 3;

@@ -382,7 +382,7 @@
     const median = years.get(yearOf(i)).median;
     const made = at("finished") === null ? null : `${instant(at("finished"))}, attempt ${at("attempts") ?? 1}${at("seconds") === null ? "" : `, ${at("seconds")} s`}`;
     return [
-      ["known hole", text("hole", i)],
+      ["known gap", text("hole", i)],
       ["next try", nextTry(i)],
       ["events", at("events") === null ? null : number(at("events")) + (median ? ` (${Math.round((100 * at("events")) / median)}% of the year's median)` : "")],
       ["types", typesOf(i)],
@@ -519,7 +519,7 @@
     const title = first === last ? nameOf(first) : `${nameOf(first)} to ${nameOf(last)}`;
     const hole = text("hole", last);
     const newest = text("reason", last);
-    const reason = [alike ? newest : `${newest} (the last of these hours; the others differ in figures)`, hole && `known hole: ${hole}`];
+    const reason = [alike ? newest : `${newest} (the last of these hours; the others differ in figures)`, hole && `known gap: ${hole}`];
     return make(
       "tr",
       {},

@@ -53,7 +53,7 @@ def test_without_a_sidecar_the_size_of_the_file_counts(archive: Archive) -> None
     assert requests_of(archive) == [("HEAD", PATH)]
     # Until a download finds one.
     archive.files[COMPANION_PATH] = File(SIDECAR)
-    source.companion(HOUR)
+    source.sidecar(HOUR)
     requests_of(archive)
     ask(source)
     assert requests_of(archive) == [("GET", COMPANION_PATH)]

@@ -19,9 +19,10 @@ import requests
 from structlog.testing import capture_logs
 
 from etl.archive import http_source
-from etl.archive.fetch import Download, FetchPolicy, open_download
+from etl.archive.fetch import Download, open_download
 from etl.archive.http_source import HttpSource
 from etl.archive.http_transport import _interruptible, is_public_address
+from etl.archive.retry import FetchPolicy
 from etl.errors import SourceUnreachableError
 from etl.hours import Hour
 from etl.practice.faults import FaultyServer, parse_plan
@@ -33,7 +34,7 @@ PATH: Final = f"/{HOUR}.json.gz"
 COMPANION_PATH: Final = f"/{HOUR}.manifest.json"
 # Random bytes cannot be compressed, so the file is longer than what is read at once.
 CONTENT: Final = gzip.compress(random.Random(1).randbytes(300_000), mtime=0)  # noqa: S311 -- not a secret
-MALFORMED: Final = "the answer is not sound HTTP"
+MALFORMED: Final = "malformed HTTP response"
 
 
 def policy(**options: Any) -> FetchPolicy:
@@ -76,7 +77,7 @@ _ENDLESS: Final[dict[str, tuple[bytes, bytes]]] = {
 )
 def test_an_answer_without_an_end_is_given_up(what: str, how: Callable[[bytes, bytes], Serve]) -> None:
     begin, again = _ENDLESS[what]
-    with serving(how(begin, again)) as url, pytest.raises(SourceUnreachableError, match=r"given up after \d attempt"):
+    with serving(how(begin, again)) as url, pytest.raises(SourceUnreachableError, match=r"gave up after \d attempt"):
         fetch(url, read_timeout=0.3)
 
 
@@ -87,7 +88,7 @@ def test_asking_whether_an_hour_is_there_ends_too(what: str) -> None:
         with pytest.raises(SourceUnreachableError, match=r"timed out after 0.3 s"):
             source.exists(HOUR)
         with pytest.raises(SourceUnreachableError, match=r"timed out after 0.3 s"):
-            source.companion(HOUR)
+            source.sidecar(HOUR)
 
 
 def test_time_that_the_reader_takes_is_not_the_servers(archive: Archive) -> None:
@@ -130,17 +131,17 @@ def test_the_wait_for_a_connection_can_be_interrupted() -> None:
 
 _LONG: Final = "9" * 5_000
 _HEADS: Final[dict[str, tuple[bytes, str]]] = {
-    "a length of 5,000 digits": (head(f"Content-Length: {_LONG}"), "a Content-Length that is no length"),
-    "a length that is no number": (head("Content-Length: many"), "a Content-Length that is no length"),
-    "a negative length": (head("Content-Length: -5"), "a Content-Length that is no length"),
-    "two lengths": (head("Content-Length: 5", "Content-Length: 6"), "several lengths that differ"),
+    "a length of 5,000 digits": (head(f"Content-Length: {_LONG}"), "an invalid Content-Length"),
+    "a length that is no number": (head("Content-Length: many"), "an invalid Content-Length"),
+    "a negative length": (head("Content-Length: -5"), "an invalid Content-Length"),
+    "two lengths": (head("Content-Length: 5", "Content-Length: 6"), "conflicting Content-Length headers"),
     "a range of 5,000 digits": (
         head(f"Content-Range: bytes 0-{_LONG}/{_LONG}", line="HTTP/1.1 206 Partial Content"),
-        "without saying which",
+        "without a valid Content-Range",
     ),
     "another part": (
         head("Content-Range: bytes 5-9/10", line="HTTP/1.1 206 Partial Content"),
-        "asked for the file, got it from byte 5",
+        "requested the whole file, but the response starts at byte 5",
     ),
     "a line that is no header": (head("nonsense", "Content-Length: 5"), MALFORMED),
     "no status": (b"hello\r\n\r\n", MALFORMED),
@@ -152,7 +153,7 @@ _HEADS: Final[dict[str, tuple[bytes, str]]] = {
     "a chunk whose size is no number": (CHUNKED + b"zz\r\n", ""),
     "a chunk of 5,000 digits": (CHUNKED + _LONG.encode() + b"\r\n\x1f\x8b", ""),
     "a chunk of a negative size": (CHUNKED + b"-5\r\nhello", ""),
-    "nothing": (b"", "the server hung up without an answer"),
+    "nothing": (b"", "the server closed the connection without a response"),
     "a redirect to nonsense": (head("Location: http://[", line="HTTP/1.1 302 Found"), "not http"),
     "a redirect to no host": (head("Location: https:///x", line="HTTP/1.1 302 Found"), "not http"),
     "a redirect to a strange port": (head("Location: http://a:99999/", line="HTTP/1.1 302 Found"), "not http"),
@@ -215,7 +216,7 @@ def test_lengths_that_agree_are_one() -> None:
 
 def test_a_file_that_announces_too_much_is_refused_at_once() -> None:
     with serving(sending(head(f"Content-Length: {1 << 50}"), CONTENT)) as url:
-        with pytest.raises(SourceUnreachableError, match=r"announces 1,125,899,906,842,624 bytes") as caught:
+        with pytest.raises(SourceUnreachableError, match=r"the file has 1,125,899,906,842,624 bytes") as caught:
             fetch(url)
         assert "max_compressed_gib" in (caught.value.hint or "")
 
@@ -233,24 +234,24 @@ def test_a_server_without_ranges_cannot_send_the_same_for_ever() -> None:
     def serve(connection: socket.socket) -> None:
         connection.sendall(head(f"Content-Length: {1 << 20}") + noise[: next(lengths)])
 
-    with serving(serve) as url, pytest.raises(SourceUnreachableError, match="most of them again and again"):
+    with serving(serve) as url, pytest.raises(SourceUnreachableError, match="most of them repeatedly"):
         fetch(url, max_bytes=1 << 20)
 
 
 @pytest.mark.parametrize("size", ["said", "not said"])
 def test_a_file_of_unknown_size_has_to_yield_text(size: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("etl.archive.fetch._MOST_IDLE_BYTES", 100_000)
+    monkeypatch.setattr("etl.archive.fetch._MAX_IDLE_BYTES", 100_000)
     fields = (f"Content-Length: {len(CONTENT)}",) if size == "said" else ()
     asked = policy()
     with serving(sending(head(*fields), CONTENT)) as url:
         download = open_download(source_at(url, asked), HOUR, asked)
         assert download is not None
         with download:
-            text = download.watching(b"" for _ in download)
+            text = download.with_progress_check(b"" for _ in download)
             if size == "said":
                 assert not any(text)
             else:
-                with pytest.raises(SourceUnreachableError, match="100,000 bytes that hold nothing"):
+                with pytest.raises(SourceUnreachableError, match="100,000 bytes in a row contain no text"):
                     list(text)
         assert download.received <= len(CONTENT)
 
@@ -279,11 +280,9 @@ def test_a_manifest_that_cannot_be_read_costs_nothing(content: bytes, archive: A
     with capture_logs() as logs:
         arrived, download = fetch(archive.url)
     assert arrived == CONTENT
-    assert download.companion is None
+    assert download.sidecar is None
     assert [log["event"] for log in logs if log["log_level"] == "warning"] == [
-        "the manifest beside an hour cannot be read"
-        if len(content) > 1 << 20
-        else "the manifest beside an hour is not understood"
+        "cannot read sidecar manifest" if len(content) > 1 << 20 else "sidecar manifest has an unknown format"
     ]
 
 
@@ -297,7 +296,7 @@ def test_a_manifest_that_is_compressed_is_not_inflated(archive: Archive) -> None
         handler.body(said)
 
     archive.script[COMPANION_PATH] = [encoded]
-    assert fetch(archive.url)[1].companion is None
+    assert fetch(archive.url)[1].sidecar is None
 
 
 # ---- redirects
@@ -428,11 +427,11 @@ def test_which_addresses_are_public(address: str, public: bool) -> None:  # noqa
         ("{kind: endless-head, what: interim, times: 9}", "timed out after 0.3 s"),
         ("{kind: endless-head, what: slow, times: 9}", "timed out after 0.3 s"),
         ("{kind: endless-head, what: trailers, times: 9}", "timed out after 0.3 s"),
-        ("{kind: endless, times: 9}", "it sends more than 5,000,000 bytes"),
-        ("{kind: endless, what: members, times: 9}", "it sends more than 5,000,000 bytes"),
-        ("{kind: bad-header}", "a Content-Length that is no length"),
-        ("{kind: bad-header, what: lengths}", "several lengths that differ"),
-        ("{kind: bad-header, what: range}", "without saying which"),
+        ("{kind: endless, times: 9}", "the file has more than 5,000,000 bytes"),
+        ("{kind: endless, what: members, times: 9}", "the file has more than 5,000,000 bytes"),
+        ("{kind: bad-header}", "an invalid Content-Length"),
+        ("{kind: bad-header, what: lengths}", "conflicting Content-Length headers"),
+        ("{kind: bad-header, what: range}", "without a valid Content-Range"),
         ("{kind: bad-header, what: line, times: 9}", MALFORMED),
     ],
 )

@@ -414,7 +414,7 @@ def test_a_defect_is_one_hours_failure_and_tells_no_content(archive: Archive, la
         raise ZeroDivisionError(secret)
 
     publish(archive, first(1))
-    options = replace(job(lake, archive.url).options, pace=explode)
+    options = replace(job(lake, archive.url).options, rate_limiter=explode)
     worker = Worker(job(lake, archive.url), lambda _: None)
     worker._options = options
     report = worker.run(FIRST)

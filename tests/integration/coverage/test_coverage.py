@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from etl.coverage.coverage import COVERAGE_SCHEMA, NOT_THERE, Extent, coverage, extent, late
+from etl.coverage.coverage import COVERAGE_SCHEMA, STATUSES_WITHOUT_EVENTS, Extent, coverage, extent, late
 from etl.coverage.index import FACTS_SCHEMA, facts
 from etl.coverage.retry_schedule import DEFAULT_POLICY, next_try
 from etl.errors import StoreError
@@ -157,9 +157,11 @@ def test_late_are_hours_that_ended_early_enough_and_are_not_there(lake: Lake, fi
         expected = [
             row["hour"]
             for row in table.to_pylist()
-            if row["status"] in NOT_THERE and row["hole"] is None and Hour.parse(row["hour"]).window[1] < before
+            if row["status"] in STATUSES_WITHOUT_EVENTS
+            and row["hole"] is None
+            and Hour.parse(row["hour"]).window[1] < before
         ]
-        assert late(table, NOT_THERE, before=before)["hour"].to_pylist() == expected
+        assert late(table, STATUSES_WITHOUT_EVENTS, before=before)["hour"].to_pylist() == expected
     assert late(table, ["failed"], before=NOW)["hour"].to_pylist() == [str(first + 1)]
     assert len(late(table, ["complete"], before=NOW)) == 1
 

@@ -23,7 +23,7 @@ from hypothesis import strategies as st
 
 from etl.archive.documents import blocks
 from etl.archive.folder_source import FolderSource
-from etl.archive.gzip_stream import BrokenStreamError, inflate, inflate_carefully
+from etl.archive.gzip_stream import BrokenStreamError, inflate, inflate_damaged
 from etl.errors import EtlError
 from etl.events.decode import Decoder, splitter
 from etl.events.emails import EmailPolicy
@@ -144,7 +144,7 @@ REVEALED: Final = re.compile(rb"zebulon\.quux(?:@|%40)[\w-]+\.[A-Za-z]")
 
 def stored(file: bytes, policy: EmailPolicy) -> list[bytes]:
     """The values that a run would write for a file: all columns of events and of quarantine."""
-    for way in (inflate, inflate_carefully):
+    for way in (inflate, inflate_damaged):
         quarantine = Quarantine(policy)
         decoder = Decoder(policy, quarantine.add)
         try:

@@ -53,7 +53,7 @@ class Sample:
                 last_modified=None,
                 bytes=len(source),
                 sha256=hashlib.sha256(source).hexdigest(),
-                companion=False,
+                sidecar=False,
                 interrupted=False,
             ),
             documents=self.number,

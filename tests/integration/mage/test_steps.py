@@ -121,7 +121,7 @@ def test_a_complete_hour_is_left_alone_and_no_source_is_asked(
 @pytest.mark.parametrize(
     ("hour", "state", "status"),
     [(HOLE, State.MISSING, Status.MISSING), (HOUR, State.MISSING, Status.MISSING)],
-    ids=["known hole", "old"],
+    ids=["known gap", "old"],
 )
 def test_an_hour_that_nobody_has_is_noted_as_the_command_notes_it(
     place: Callable[..., StepOptions], tmp_path: Path, hour: Hour, state: State, status: Status

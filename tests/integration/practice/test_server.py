@@ -256,7 +256,7 @@ def test_a_taken_port_and_an_absent_folder_are_errors_for_people(server: Practic
     taken = int(server.address.rstrip("/").rpartition(":")[2])
     with pytest.raises(UsageError, match=str(taken)):
         PracticeServer(tmp_path, port=taken)
-    with pytest.raises(UsageError, match="not a folder"):
+    with pytest.raises(UsageError, match="not an existing folder"):
         PracticeServer(tmp_path / "absent")
 
 

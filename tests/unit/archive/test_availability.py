@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from etl.archive.availability import BYTES_AN_EVENT, Answer, clearly_more, ranked
-from etl.archive.sidecar import Companion
+from etl.archive.sidecar import SidecarManifest
 from etl.archive.source import Amount, Promise
 from etl.archive.sources import source_at
 
@@ -22,7 +22,7 @@ def answer(place: int, what: Promise | str | None) -> Answer:
 
 
 def promise(*, events: int | None = None, size: int | None = None) -> Promise:
-    return Promise(size, sidecar=None if events is None else Companion(events, size, None))
+    return Promise(size, sidecar=None if events is None else SidecarManifest(events, size, None))
 
 
 def order(*what: Promise | str | None) -> list[int]:

@@ -15,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from etl.archive.damage import Damage, DamageReason
-from etl.archive.gzip_stream import BrokenStreamError, inflate, inflate_carefully
+from etl.archive.gzip_stream import BrokenStreamError, inflate, inflate_damaged
 from tests.unit.archive.builders import LINES, in_pieces, member
 
 pytestmark = pytest.mark.timeout(120)
@@ -87,7 +87,7 @@ def read(file: bytes, size: int = 1_000) -> tuple[bytes, list[Damage]]:
         return b"".join(inflate(pieces, damage.append, max_expanded=1 << 30)), damage
     except BrokenStreamError:
         damage.clear()
-        return b"".join(inflate_carefully(pieces, damage.append, max_expanded=1 << 30)), damage
+        return b"".join(inflate_damaged(pieces, damage.append, max_expanded=1 << 30)), damage
 
 
 @pytest.mark.parametrize("encoding", ENCODINGS)
@@ -97,7 +97,7 @@ def test_the_text_comes_out_of_any_container_in_any_encoding(container: str, enc
     for size in (len(file), 1_000, 7):
         assert read(file, size) == (TEXT, [])
     damage: list[Damage] = []
-    assert b"".join(inflate_carefully([file], damage.append, max_expanded=1 << 30)) == TEXT
+    assert b"".join(inflate_damaged([file], damage.append, max_expanded=1 << 30)) == TEXT
     assert damage == []
 
 

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from etl.archive import gzip_stream as module
 from etl.archive.containers import Form, form_of
 from etl.archive.damage import Damage, DamageCallback, DamageReason, OffsetBase
-from etl.archive.gzip_stream import BrokenStreamError, inflate, inflate_carefully
+from etl.archive.gzip_stream import BrokenStreamError, inflate, inflate_damaged
 from etl.errors import SourceUnreachableError
 from tests.unit.archive.builders import (
     LINES,
@@ -38,7 +38,7 @@ HELD_BACK = 8
 """ISA-L may keep the text of so many last bytes of a stream that is cut off."""
 HOUR = b"".join(LINES)
 SHORT = b"".join(LINES[:20])
-both_ways = pytest.mark.parametrize("way", [inflate, inflate_carefully])
+both_ways = pytest.mark.parametrize("way", [inflate, inflate_damaged])
 
 texts = st.one_of(
     # Text that begins as a container does is one, and test_containers.py is about those.
@@ -74,7 +74,7 @@ def read(pieces: Iterable[bytes]) -> tuple[bytes, list[Damage]]:
 
 def read_carefully(pieces: Iterable[bytes]) -> tuple[bytes, list[Damage]]:
     damage: list[Damage] = []
-    return b"".join(inflate_carefully(pieces, damage.append, max_expanded=AMPLE)), damage
+    return b"".join(inflate_damaged(pieces, damage.append, max_expanded=AMPLE)), damage
 
 
 def check_damage(damage: Sequence[Damage], file: bytes) -> None:

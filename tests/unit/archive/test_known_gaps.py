@@ -1,4 +1,4 @@
-"""The list of known holes holds what the archive's history says, and finds it again."""
+"""The list of known gaps holds what the archive's history says, and finds it again."""
 
 from __future__ import annotations
 
@@ -6,17 +6,17 @@ from itertools import pairwise
 
 import pytest
 
-from etl.archive.known_gaps import Hole, HoleKind, VolumeDrop, known_collapses, known_hole, known_holes
+from etl.archive.known_gaps import GapKind, KnownGap, VolumeDrop, known_gap, known_gaps, known_volume_drops
 from etl.hours import Hour
 
 
-def test_no_hole_touches_another_and_all_are_in_order() -> None:
-    assert all(hole.first <= hole.last for hole in known_holes())
-    assert all(before.last < after.first for before, after in pairwise(known_holes()))
+def test_no_gap_touches_another_and_all_are_in_order() -> None:
+    assert all(gap.first <= gap.last for gap in known_gaps())
+    assert all(before.last < after.first for before, after in pairwise(known_gaps()))
 
 
 def test_every_entry_says_what_it_is_and_where_that_is_told() -> None:
-    entries: list[Hole | VolumeDrop] = [*known_holes(), *known_collapses()]
+    entries: list[KnownGap | VolumeDrop] = [*known_gaps(), *known_volume_drops()]
     for entry in entries:
         assert entry.what
         assert entry.source.startswith(("https://github.com/igrigorik/gharchive.org/issues/", "docs/"))
@@ -25,9 +25,9 @@ def test_every_entry_says_what_it_is_and_where_that_is_told() -> None:
 @pytest.mark.parametrize("name", ["2012-03-11-2", "2013-03-10-2", "2014-03-09-2"])
 def test_the_hours_that_the_clock_left_out_never_were(name: str) -> None:
     hour = Hour.parse(name)
-    hole = known_hole(hour)
-    assert hole is not None
-    assert hole.kind is HoleKind.NEVER
+    gap = known_gap(hour)
+    assert gap is not None
+    assert gap.kind is GapKind.NEVER
     # By that clock the hour before ended when the hour after began.
     assert (hour - 1).window[1] == (hour + 1).window[0]
 
@@ -42,23 +42,23 @@ def test_the_hours_that_the_clock_left_out_never_were(name: str) -> None:
         ("2020-08-21-9", "2020-08-23-15"),
     ],
 )
-def test_a_hole_holds_its_ends_and_not_its_neighbours(first: str, last: str) -> None:
+def test_a_gap_holds_its_ends_and_not_its_neighbours(first: str, last: str) -> None:
     begin, end = Hour.parse(first), Hour.parse(last)
     for hour in (begin, end):
-        found = known_hole(hour)
+        found = known_gap(hour)
         assert found is not None
-        assert (found.first, found.last, found.kind) == (begin, end, HoleKind.LOST)
+        assert (found.first, found.last, found.kind) == (begin, end, GapKind.LOST)
         assert found.source in found.reason
-    assert known_hole(begin - 1) is None
-    assert known_hole(end + 1) is None
+    assert known_gap(begin - 1) is None
+    assert known_gap(end + 1) is None
 
 
-def test_a_collapse_touches_what_overlaps_it() -> None:
-    ended = next(collapse for collapse in known_collapses() if collapse.last is not None)
+def test_a_volume_drop_touches_what_overlaps_it() -> None:
+    ended = next(drop for drop in known_volume_drops() if drop.last is not None)
     assert ended.last is not None
     assert ended.touches(ended.last, ended.last + 1)
     assert ended.touches(ended.first - 5, ended.first)
     assert not ended.touches(ended.last + 1, ended.last + 9)
     assert not ended.touches(ended.first - 9, ended.first - 1)
-    open_ended = next(collapse for collapse in known_collapses() if collapse.last is None)
+    open_ended = next(drop for drop in known_volume_drops() if drop.last is None)
     assert open_ended.touches(open_ended.first + 1000, open_ended.first + 1001)

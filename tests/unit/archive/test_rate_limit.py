@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from etl.archive.rate_limit import Throttle
+from etl.archive.rate_limit import RateLimiter
 
 
 class Time:
@@ -34,7 +34,7 @@ def test_from_any_instant_on_no_more_passes_than_the_rate_allows(
     rate: float, burst: float, steps: list[tuple[int, float]]
 ) -> None:
     time = Time()
-    throttle = Throttle(rate, burst=burst, clock=time.clock, sleep=time.sleep)
+    throttle = RateLimiter(rate, burst=burst, clock=time.clock, sleep=time.sleep)
     passed: list[tuple[float, int]] = []
     for count, pause in steps:
         time.now += pause
@@ -50,7 +50,7 @@ def test_from_any_instant_on_no_more_passes_than_the_rate_allows(
 @given(rate=st.floats(1000, 1e9), counts=st.lists(st.integers(1, 1 << 20), min_size=1, max_size=40))
 def test_without_pauses_it_takes_what_the_rate_says(rate: float, counts: list[int]) -> None:
     time = Time()
-    throttle = Throttle(rate, burst=0.0, clock=time.clock, sleep=time.sleep)
+    throttle = RateLimiter(rate, burst=0.0, clock=time.clock, sleep=time.sleep)
     for count in counts:
         throttle(count)
     assert time.slept == pytest.approx(sum(counts) / rate, rel=1e-3)
@@ -58,7 +58,7 @@ def test_without_pauses_it_takes_what_the_rate_says(rate: float, counts: list[in
 
 def test_slow_bytes_cost_nothing() -> None:
     time = Time()
-    throttle = Throttle(100.0, clock=time.clock, sleep=time.sleep)
+    throttle = RateLimiter(100.0, clock=time.clock, sleep=time.sleep)
     for _ in range(10):
         time.now += 1
         throttle(50)

@@ -1,4 +1,4 @@
-"""What an address becomes, and what is read out of headers, folders and companions."""
+"""What an address becomes, and what is read out of headers, folders and sidecar manifests."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from etl.archive.http_source import parse_retry_after
-from etl.archive.sidecar import Companion, parse_companion
-from etl.archive.source import mask_credentials
-from etl.archive.sources import HourNotFound, NotModified, source_at
+from etl.archive.sidecar import SidecarManifest, parse_sidecar
+from etl.archive.source import HourNotFound, NotModified, mask_credentials
+from etl.archive.sources import source_at
 from etl.errors import SourceUnreachableError, UsageError
 from etl.hours import Hour
 from etl.settings import DEFAULT_SOURCES
@@ -90,7 +90,7 @@ def test_a_folder_is_given_as_path_or_url(tmp_path: Path, form: str) -> None:
 def test_a_file_is_no_folder(tmp_path: Path) -> None:
     file = tmp_path / "file"
     file.touch()
-    with pytest.raises(UsageError, match="not a folder"):
+    with pytest.raises(UsageError, match="not an existing folder"):
         source_at(str(file))
 
 
@@ -112,7 +112,7 @@ def test_a_folder_gives_hours_and_parts_of_them(tmp_path: Path) -> None:
 def test_what_a_folder_does_not_have_is_not_found(tmp_path: Path) -> None:
     source = source_at(str(tmp_path))
     assert not source.exists(HOUR)
-    assert source.companion(HOUR) is None
+    assert source.sidecar(HOUR) is None
     with pytest.raises(HourNotFound):
         source.open(HOUR)
     tmp_path.rmdir()
@@ -123,18 +123,18 @@ def test_a_folder_in_the_place_of_a_file_is_said(tmp_path: Path) -> None:
     (tmp_path / f"{HOUR}.json.gz").mkdir()
     source = source_at(str(tmp_path))
     assert not source.exists(HOUR)
-    with pytest.raises(SourceUnreachableError, match="cannot be read: Is a directory"):
+    with pytest.raises(SourceUnreachableError, match="Is a directory"):
         source.open(HOUR)
 
 
-def test_the_companion_in_a_folder_has_a_limit(tmp_path: Path) -> None:
+def test_the_sidecar_in_a_folder_has_a_limit(tmp_path: Path) -> None:
     beside = tmp_path / f"{HOUR}.manifest.json"
     beside.write_bytes(b"{}")
     source = source_at(str(tmp_path))
-    assert source.companion(HOUR) == b"{}"
+    assert source.sidecar(HOUR) == b"{}"
     beside.write_bytes(b" " * ((1 << 20) + 1))
     with pytest.raises(SourceUnreachableError, match="larger than 1048576 bytes"):
-        source.companion(HOUR)
+        source.sidecar(HOUR)
 
 
 @given(st.integers(0, 10**9))
@@ -181,14 +181,14 @@ def test_credentials_are_masked(url: str, masked: str) -> None:
     assert mask_credentials(url) == masked
 
 
-def test_a_companion_is_read_with_unknown_keys() -> None:
+def test_a_sidecar_is_read_with_unknown_keys() -> None:
     fields = {"event_count": 5, "compressed_bytes": 9, "sha256": DIGEST.upper(), "per_minute": [1, 2], "source": None}
-    assert parse_companion(json.dumps(fields).encode()) == Companion(5, 9, DIGEST)
+    assert parse_sidecar(json.dumps(fields).encode()) == SidecarManifest(5, 9, DIGEST)
 
 
 @pytest.mark.parametrize("fields", [{"sha256": f"sha256:{DIGEST}"}, {"compressed_sha256": DIGEST}])
 def test_a_digest_has_more_than_one_form(fields: dict[str, str]) -> None:
-    assert parse_companion(json.dumps(fields).encode()) == Companion(None, None, DIGEST)
+    assert parse_sidecar(json.dumps(fields).encode()) == SidecarManifest(None, None, DIGEST)
 
 
 @pytest.mark.parametrize(
@@ -203,10 +203,10 @@ def test_a_digest_has_more_than_one_form(fields: dict[str, str]) -> None:
         b'{"event_count": true, "compressed_bytes": 1.5, "sha256": 7}',
     ],
 )
-def test_what_says_nothing_is_no_companion(content: bytes) -> None:
-    assert parse_companion(content) is None
+def test_what_says_nothing_is_no_sidecar(content: bytes) -> None:
+    assert parse_sidecar(content) is None
 
 
 @given(st.binary())
-def test_no_companion_breaks_the_reader(content: bytes) -> None:
-    parse_companion(content)
+def test_no_sidecar_breaks_the_reader(content: bytes) -> None:
+    parse_sidecar(content)

@@ -54,7 +54,7 @@ def _content(hour: Hour, status: Status, source_bytes: int) -> Content:
         last_modified=None,
         bytes=source_bytes,
         sha256="0" * 64,
-        companion=False,
+        sidecar=False,
         interrupted=False,
     )
     return Content(

@@ -79,7 +79,7 @@ def test_a_cause_is_the_same_for_all_hours_and_figures(numbers: int, others: int
 @given(one=st.integers(400, 599), other=st.integers(400, 599))
 def test_another_status_of_a_server_is_another_cause(one: int, other: int) -> None:
     reasons = [
-        f"http://host.example/{FIRST}.json.gz: HTTP {status}; given up after 6 attempts" for status in (one, other)
+        f"http://host.example/{FIRST}.json.gz: HTTP {status}; gave up after 6 attempts" for status in (one, other)
     ]
     assert (failed(reasons[0]) == failed(reasons[1])) is (one == other)
 

@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from etl.coverage.anomalies import Thresholds, suspicions
+from etl.coverage.anomalies import Thresholds, find_anomalies
 from etl.coverage.index import FACTS_SCHEMA, type_columns
 from etl.hours import Hour
 
@@ -54,7 +54,7 @@ def years(
 
 
 def found(table: pa.Table, thresholds: Thresholds = DEFAULTS) -> dict[int, str]:
-    return dict(sorted(suspicions(table, thresholds).items()))
+    return dict(sorted(find_anomalies(table, thresholds).items()))
 
 
 def test_two_sound_years_raise_no_alarm() -> None:

@@ -91,8 +91,8 @@ def test_rows_and_damages_do_not_depend_on_the_blocks(lines: list[bytes], size: 
     assert cut.damages == whole.damages
     for damage in whole.damages:
         assert text[damage.offset :].startswith(damage.data)
-    assert cut.decoder.tally.types == whole.decoder.tally.types
-    assert cut.decoder.tally.duplicates == whole.decoder.tally.duplicates
+    assert cut.decoder.counts.types == whole.decoder.counts.types
+    assert cut.decoder.counts.duplicates == whole.decoder.counts.duplicates
 
 
 @settings(deadline=None, max_examples=50)
@@ -146,18 +146,18 @@ def test_a_row_group_is_closed_when_it_is_full(monkeypatch: pytest.MonkeyPatch) 
 
 def test_an_empty_text_has_no_events() -> None:
     reading = Reading([])
-    assert (reading.groups, reading.decoder.tally.events, reading.decoder.tally.duplicates) == ([], 0, 0)
-    assert (reading.decoder.tally.first, reading.decoder.tally.last) == (None, None)
+    assert (reading.groups, reading.decoder.counts.events, reading.decoder.counts.duplicates) == ([], 0, 0)
+    assert (reading.decoder.counts.first, reading.decoder.counts.last) == (None, None)
 
 
 def test_what_is_counted() -> None:
     late = ODD.replace(b"15:00:01", b"16:30:00").replace(b'"type":"WatchEvent",', b"")
-    tally = Reading([LINE + late + TIMELINE + LINE.replace(b"2015-01-01", b"2025-12-01") + LINE]).decoder.tally
-    assert tally.types == {"WatchEvent": 3, "ForkEvent": 1, "": 1}
-    assert tally.events == 5
-    assert tally.first == datetime(2013, 2, 15, 8, 0, 39, tzinfo=UTC)
-    assert tally.last == datetime(2025, 12, 1, 15, 0, 1, tzinfo=UTC)
-    assert tally.eras == {"B", "C", "D"}
+    counts = Reading([LINE + late + TIMELINE + LINE.replace(b"2015-01-01", b"2025-12-01") + LINE]).decoder.counts
+    assert counts.types == {"WatchEvent": 3, "ForkEvent": 1, "": 1}
+    assert counts.events == 5
+    assert counts.first == datetime(2013, 2, 15, 8, 0, 39, tzinfo=UTC)
+    assert counts.last == datetime(2025, 12, 1, 15, 0, 1, tzinfo=UTC)
+    assert counts.eras == {"B", "C", "D"}
 
 
 @pytest.mark.parametrize(
@@ -174,7 +174,7 @@ def test_what_is_counted() -> None:
 )
 def test_events_that_say_the_same_are_duplicates(lines: list[bytes], duplicates: int) -> None:
     # Id, type and time say which event it is; without an id the whole record does.
-    assert Reading(lines).decoder.tally.duplicates == duplicates
+    assert Reading(lines).decoder.counts.duplicates == duplicates
 
 
 @pytest.mark.parametrize("emails", ["hash", "drop"])

@@ -29,7 +29,7 @@ CONTENT: Final = Content(
     reason=None,
     era="C",
     source=SourceFacts(
-        address="archive", etag=None, last_modified=None, bytes=0, sha256="", companion=False, interrupted=False
+        address="archive", etag=None, last_modified=None, bytes=0, sha256="", sidecar=False, interrupted=False
     ),
     documents=0,
     events=0,

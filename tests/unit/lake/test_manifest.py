@@ -45,7 +45,7 @@ _CONTENT = st.builds(
         last_modified=st.none() | _TEXT,
         bytes=_COUNT,
         sha256=_TEXT,
-        companion=st.booleans(),
+        sidecar=st.booleans(),
         interrupted=st.booleans(),
         redirected_to=st.none() | _TEXT,
     ),

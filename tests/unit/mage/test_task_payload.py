@@ -17,7 +17,7 @@ ORIGIN = Origin(
     last_modified=None,
     bytes=7,
     sha256="0" * 64,
-    companion=False,
+    sidecar=False,
     event_count=None,
 )
 PARCEL = TaskPayload(

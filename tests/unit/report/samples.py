@@ -63,7 +63,7 @@ def _row(at: Hour, status: str, **others: Any) -> dict[str, Any]:
 
 
 def history(first: Hour = _FIRST, last: Hour = _LAST, seed: int = 4) -> pa.Table:
-    """Every hour of a made-up lake: growth, days and weeks, the known holes, collapses, and work that is under way."""
+    """Every hour of a made-up lake: growth, days and weeks, the known gaps, collapses, and work that is under way."""
     dice = Random(seed)  # noqa: S311 - the world's dice, nobody's secret
     holes = {
         hour: source

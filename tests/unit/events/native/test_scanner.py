@@ -197,7 +197,7 @@ def test_without_it_every_line_is_read_by_itself_to_the_same_end(
         decoder = Decoder(EmailPolicy.of("keep"), lambda _: None)
         decoder.add(decoder.read(Block(0, line(b'{"a":1}') + line(b"[2]", id=b'"8"'))))
         decoder.add(decoder.read(Block(0, line(b'{"a":1}'))))
-        assert decoder.tally.duplicates == 1
+        assert decoder.counts.duplicates == 1
         found: list[dict[str, Any]] = decoder.rest().table().to_pylist()
         return found
 
