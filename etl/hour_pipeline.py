@@ -401,7 +401,7 @@ def _warn_if_processed_differently(present: Manifest, options: RunOptions) -> No
     content = present.content
     if content is not None and not _is_processed_alike(content, options):
         _log.warning(
-            "the stored hour was processed with other options; use --force to process it again",
+            "the stored hour was processed with other settings; use --force to process it again",
             hour=present.hour,
             emails=content.emails,
             asked_emails=options.emails.name,
