@@ -1,4 +1,4 @@
-"""The kinds of command that all others are made of: examples in every help, a default, and hints after a typo."""
+"""Base classes of the commands: examples in every help, a default command, and suggestions after a typo."""
 
 from __future__ import annotations
 
@@ -20,24 +20,24 @@ if TYPE_CHECKING:
     from rich.text import Text
 
 Examples = Sequence[tuple[str, str]]
-"""Command lines without the program's name, each with what it does."""
+"""Pairs of a command line without the program's name and what it does."""
 
 SETTINGS_PANEL: Final = "Settings (also from GHARCHIVE_..., .env or secrets.json)"
 
 EXIT_CODES: Final = {
     ExitCode.OK: "done, or nothing to do",
-    ExitCode.UNEXPECTED: "a defect of this program",
-    ExitCode.USAGE: "bad flags, bad settings, an impossible hour",
+    ExitCode.UNEXPECTED: "a bug in this program",
+    ExitCode.USAGE: "invalid flags, settings or hour",
     ExitCode.NOT_PUBLISHED: "no source has the hour (yet)",
-    ExitCode.SHRINK_REFUSED: "the source now holds fewer events than the lake, which was kept",
-    ExitCode.SOURCE_UNREACHABLE: "no source could be read to the end",
+    ExitCode.SHRINK_REFUSED: "the source has fewer events than the lake; the lake was not changed",
+    ExitCode.SOURCE_UNREACHABLE: "no source delivered the whole hour",
     ExitCode.STORE_FAILED: "the lake could not be read or written",
     ExitCode.DAMAGED: "stored as partial: more was unreadable than --max-damage allows",
     ExitCode.VERIFY_FAILED: "a stored hour does not match its manifest",
     ExitCode.INCOMPLETE: "some hours of the range are not complete",
-    ExitCode.CHECKS_FAILED: "rows built for the warehouse broke a check; the old ones were kept",
-    ExitCode.BATCH_FAILED: "a batch of Spark in the cloud failed, or could not be sent or followed",
-    ExitCode.INTERRUPTED: "stopped by Ctrl-C or SIGTERM",
+    ExitCode.CHECKS_FAILED: "a data check failed; the warehouse kept its old rows",
+    ExitCode.BATCH_FAILED: "a Spark batch failed, or could not be submitted or followed",
+    ExitCode.INTERRUPTED: "interrupted by Ctrl-C or SIGTERM",
 }
 
 
@@ -45,7 +45,7 @@ class Command(click.RichCommand):
     """A command whose help ends with examples.
 
     Args:
-        first_panel: The title of options that stand before all others in the help.
+        first_panel: Title of a panel of options that comes first in the help.
     """
 
     def __init__(self, *args: Any, examples: Examples = (), first_panel: str | None = None, **kwargs: Any) -> None:  # noqa: ANN401
@@ -60,7 +60,7 @@ class Command(click.RichCommand):
 
 
 class Group(click.RichGroup):
-    """A group of such commands; a mistyped one is met with the nearest that exists."""
+    """A group of commands that suggests the closest name for an unknown one."""
 
     command_class = Command
 
@@ -90,20 +90,20 @@ class Group(click.RichGroup):
         if close:
             hint = f"did you mean `{ctx.command_path} {close[0]}`?"
         elif _is_hour(word):
-            hint = f"an hour is given as `{ctx.command_path} --at {word}`"
+            hint = f"did you mean `{ctx.command_path} --at {word}`?"
         else:
             hint = f"commands: {', '.join(self.commands)}"
-        return UsageError(f"there is no command {word!r}", hint=hint)
+        return UsageError(f"unknown command {word!r}", hint=hint)
 
 
 class Front(Group, DefaultGroup):  # type: ignore[misc] # DefaultGroup has no types
-    """The outermost group: one of its commands is run when none is named, and its help lists the exit codes."""
+    """The root group: it runs a default command if none is named, and its help lists the exit codes."""
 
     group_class = Group
 
     @override
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        # A shell that completes the first word asks for commands, not for arguments of the default one.
+        # Completion of the first word must list commands, not arguments of the default command.
         if ctx.resilient_parsing and not args:
             return Group.parse_args(self, ctx, args)
         parsed: list[str] = super().parse_args(ctx, args)
@@ -124,7 +124,7 @@ class Front(Group, DefaultGroup):  # type: ignore[misc] # DefaultGroup has no ty
 
 
 def _examples(ctx: click.Context, examples: Examples) -> Text:
-    """Each command line by itself, so that it can be copied, and what it does below it."""
+    """Returns each command line on its own line, ready to copy, followed by what it does."""
     from rich.text import Text
 
     program = ctx.find_root().info_name

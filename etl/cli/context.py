@@ -1,4 +1,4 @@
-"""What every command has in common: flags that are settings, the settings themselves, logs and consoles."""
+"""What all commands share: flags for settings, the loaded settings, logging and consoles."""
 
 from __future__ import annotations
 
@@ -29,12 +29,12 @@ if TYPE_CHECKING:
     from etl.settings import Loaded, Settings
 
 _PIPE_WIDTH: Final = 200
-"""Columns to write for when standard output is no terminal, so that no path is broken in two."""
+"""Width when standard output is not a terminal, so that paths are not wrapped."""
 _EVERYWHERE: Final = ("log_format", "log_level", "secrets_file")
 
 
 class HourType(click.ParamType):
-    """An hour as a person types it; gives an ``Hour``."""
+    """An hour on the command line; converts to an ``Hour``."""
 
     name = "hour"
 
@@ -51,7 +51,7 @@ HOUR: Final = HourType()
 
 
 def _flag(*names: str, default: str, help: str, **attributes: Any) -> Callable[..., Any]:  # noqa: A002, ANN401
-    """Makes a flag that is a setting: its own default is "not given", the setting's default is only told."""
+    """Returns a flag for a setting. Its click default is "not given"; the help shows the setting's default."""
     text = f"{escape(help)} [dim]{escape(f'[default: {default}]')}[/dim]"
     return click.option(*names, help=text, panel=SETTINGS_PANEL, **attributes)
 
@@ -68,91 +68,93 @@ _FLAGS: Final[dict[str, Callable[..., Any]]] = {
         multiple=True,
         metavar="ADDR",
         default="GH Archive, then OpenDigger's mirror",
-        help="Where to fetch from: a URL, gs://bucket/prefix, or a folder, with files named as the archive names them."
-        " Several, the most trusted first: --source A --source B, or --sources A,B. The variable is GHARCHIVE_SOURCES"
-        " or GHARCHIVE_SOURCE.",
+        help="Where to fetch hours: a URL, gs://bucket/prefix or a folder with the archive's file names."
+        " Repeat it for several sources, the most trusted first: --source A --source B, or --sources A,B."
+        " Environment: GHARCHIVE_SOURCES or GHARCHIVE_SOURCE.",
     ),
-    "lake": _flag("--lake", metavar="ADDR", default="lake", help="A folder, or gs://bucket/prefix."),
+    "lake": _flag("--lake", metavar="ADDR", default="lake", help="Folder or gs://bucket/prefix of the lake."),
     "warehouse": _flag(
-        "--warehouse", metavar="ADDR", default="warehouse", help="A folder, or gs://bucket/prefix, for the tables."
+        "--warehouse", metavar="ADDR", default="warehouse", help="Folder or gs://bucket/prefix of the tables."
     ),
-    "dataset": _flag(
-        "--dataset", metavar="PROJECT.DATASET", default="none", help="The dataset of the tables in BigQuery."
-    ),
+    "dataset": _flag("--dataset", metavar="PROJECT.DATASET", default="none", help="BigQuery dataset of the tables."),
     "reporting_dataset": _flag(
         "--reporting-dataset",
         metavar="PROJECT.DATASET",
         default="none",
-        help="A dataset for views that reports read without a right to the tables.",
+        help="BigQuery dataset for views that reports read without access to the tables.",
     ),
-    "events_by": _choice_flag("--events-by", "day", "hour", help="How BigQuery cuts events_base."),
+    "events_by": _choice_flag("--events-by", "day", "hour", help="Partition granularity of events_base in BigQuery."),
     "spark_project": _flag(
-        "--project", "spark_project", metavar="ID", default="of the credentials", help="The project to run in."
+        "--project",
+        "spark_project",
+        metavar="ID",
+        default="that of the credentials",
+        help="Google Cloud project to run in.",
     ),
-    "spark_region": _flag("--region", "spark_region", metavar="REGION", default="none", help="The region to run in."),
-    "spark_image": _flag("--image", "spark_image", metavar="IMAGE", default="none", help="The image to run in."),
+    "spark_region": _flag(
+        "--region", "spark_region", metavar="REGION", default="none", help="Google Cloud region to run in."
+    ),
+    "spark_image": _flag("--image", "spark_image", metavar="IMAGE", default="none", help="Container image to run."),
     "spark_account": _flag(
-        "--account", "spark_account", metavar="E-MAIL", default="the project's", help="The service account to run as."
+        "--account", "spark_account", metavar="E-MAIL", default="the project's", help="Service account to run as."
     ),
     "spark_subnet": _flag(
-        "--subnet", "spark_subnet", metavar="NAME", default="the region's", help="The subnetwork to run in."
+        "--subnet", "spark_subnet", metavar="NAME", default="the region's", help="Subnetwork to run in."
     ),
     "spark_bucket": _flag(
         "--bucket",
         "spark_bucket",
         metavar="NAME",
         default="Google's own",
-        help="A bucket for the batch's files and log.",
+        help="Bucket for the batch's files and logs.",
     ),
     "emails": _choice_flag(
         "--emails",
         "hash",
         "keep",
         "drop",
-        help="What becomes of e-mail addresses. With GHARCHIVE_EMAIL_KEY set, hash is a keyed hash.",
+        help="How to treat e-mail addresses. With GHARCHIVE_EMAIL_KEY set, hash is a keyed hash (HMAC).",
     ),
     "max_damage": _flag(
         "--max-damage",
         metavar="SHARE",
         default="1%",
-        help="Share of an hour that may be unreadable before it counts as partial: 0.01 or 1%.",
+        help="Share of an hour that may be unreadable before it is partial, as 0.01 or 1%.",
     ),
     "log_format": _choice_flag(
         "--log-format",
         "auto",
         "plain",
         "json",
-        help="auto is for people on a terminal, JSON in the cloud, key=value elsewhere.",
+        help="auto: readable on a terminal, JSON in the cloud, key=value elsewhere.",
     ),
     "log_level": _flag(
         "--log-level",
         type=click.Choice(("debug", "info", "warning", "error")),
         default="info",
-        help="The least severe log to write; debug also shows tracebacks.",
+        help="Minimum severity to log; debug also shows tracebacks.",
     ),
     "secrets_file": _flag(
-        "--secrets-file", metavar="FILE", default="secrets.json", help="A JSON file with settings, secret or not."
+        "--secrets-file", metavar="FILE", default="secrets.json", help="JSON file with settings, secret or not."
     ),
 }
 
 
 _HOW_LOUD: Final[dict[str, Callable[..., Any]]] = {
-    "quiet": click.option(
-        "-q", "--quiet", is_flag=True, help="No progress, and only warnings and errors in the log (log level warning)."
-    ),
-    "verbose": click.option("-v", "--verbose", is_flag=True, help="Also log details (log level debug)."),
+    "quiet": click.option("-q", "--quiet", is_flag=True, help="Show no progress; log only warnings and errors."),
+    "verbose": click.option("-v", "--verbose", is_flag=True, help="Log details (log level debug)."),
 }
 
 
 @dataclass(frozen=True, slots=True)
 class Session:
-    """One run of a command: its settings, and where it writes.
+    """One run of a command: its settings and consoles.
 
     Attributes:
         loaded: The settings and their origins.
-        out: Standard output, for what was asked for.
+        out: Standard output, for results.
         err: Standard error, for progress.
-        program: What a person types to start the program.
+        program: Name of the program as the user typed it.
     """
 
     loaded: Loaded
@@ -162,10 +164,10 @@ class Session:
 
     @classmethod
     def open(cls, flags: dict[str, Any], *, program: str) -> Session:
-        """Reads the settings, sets up logging by them, and opens the consoles.
+        """Loads the settings, configures logging and opens the consoles.
 
         Raises:
-            UsageError: If a setting is not right.
+            UsageError: If a setting is invalid.
         """
         import structlog
 
@@ -176,7 +178,7 @@ class Session:
         if quiet or verbose:
             flags["log_level"] = _level_of(flags.get("log_level"), quiet=quiet)
         if quiet and verbose:
-            raise UsageError("--quiet and --verbose contradict each other")
+            raise UsageError("--quiet and --verbose cannot be used together")
         loaded = load(flags)
         settings = loaded.settings
         logs.configure(settings.log_format, settings.log_level, scrub=scrub_of(settings))
@@ -202,19 +204,19 @@ class Session:
         return open_sources(self.settings.sources, self.fetch_policy())
 
     def fetch_policy(self) -> FetchPolicy:
-        """How often and how long to try."""
+        """Returns the timeouts and retries of downloads."""
         from etl.run_options import fetch_policy
 
         return fetch_policy(self.settings)
 
     def run_options(self, *, refresh: bool = False, force: bool = False) -> RunOptions:
-        """What the pipeline has to know of the settings."""
+        """Returns the options of the hour pipeline."""
         from etl.run_options import run_options
 
         return run_options(self.settings, refresh=refresh, force=force)
 
     def email_policy(self) -> str:
-        """The name of the e-mail policy that is set, as manifests have it."""
+        """Returns the name of the e-mail policy, as manifests record it."""
         from etl.events.emails import EmailPolicy
 
         return EmailPolicy.of(self.settings.emails, self.settings.email_key_bytes).name

@@ -1,4 +1,4 @@
-"""How manifests, events and settings are laid out for a person."""
+"""Formats manifests, events and settings for people."""
 
 from __future__ import annotations
 
@@ -29,15 +29,15 @@ _STYLES: Final = {
 
 
 _KILO: Final = 1000
-"""From so many bytes on their exact number says more than their size in words."""
+"""From this size on, the exact number of bytes is shown in brackets."""
 
 
 def printable(value: object, width: int | None = None) -> str:
-    """Makes a text safe for a terminal, whatever the archive put into it.
+    """Makes text from the archive safe to print on a terminal.
 
     Args:
-        value: What to show; None gives nothing.
-        width: The longest text to give; a longer one ends in an ellipsis.
+        value: The value to print; None prints as an empty string.
+        width: Maximum length; longer text is cut and ends in an ellipsis.
     """
     text = "" if value is None else str(value)
     if width is not None and len(text) > width:
@@ -46,35 +46,35 @@ def printable(value: object, width: int | None = None) -> str:
 
 
 def status_text(status: Status) -> Text:
-    """The status in its colour."""
+    """Returns the status in its colour."""
     return Text(status.value, style=_STYLES[status])
 
 
 def size_text(count: int) -> str:
-    """Bytes as a person reads them."""
+    """Returns a size in bytes with a decimal unit."""
     return decimal(count)
 
 
 def exact_size_text(count: int) -> str:
-    """Bytes as a person reads them, and exactly."""
+    """Returns a size with a unit and the exact number of bytes."""
     text = plural(count, "byte")
     return text if count < _KILO else f"{size_text(count)} ({text})"
 
 
 def time_text(instant: datetime | None) -> str:
-    """An instant to the second, in UTC as all instants here are."""
+    """Returns a UTC time to the second."""
     return "" if instant is None else f"{instant:%Y-%m-%d %H:%M:%S} UTC"
 
 
 def created_text(content: Content) -> str | None:
-    """When the events of an hour happened, from the first to the last; None for an hour without events."""
+    """Returns the times of the first and the last event; None for an hour without events."""
     if content.first_created_at is None:
         return None
     return f"{time_text(content.first_created_at)} to {time_text(content.last_created_at)}"
 
 
 def facts_table(facts: Iterable[tuple[str, str | Text | None]]) -> Table:
-    """A table of names and values, without those that have no value."""
+    """Returns a table of names and values; rows without a value are left out."""
     table = Table(box=None, show_header=False, pad_edge=False, padding=(0, 2, 0, 0))
     table.add_column(style="dim", no_wrap=True)
     table.add_column(overflow="fold")
@@ -85,12 +85,12 @@ def facts_table(facts: Iterable[tuple[str, str | Text | None]]) -> Table:
 
 
 def listing(columns: Sequence[str], rows: Iterable[Sequence[str | Text]], *, right: Sequence[str] = ()) -> Table:
-    """A table with a header.
+    """Returns a table with a header.
 
     Args:
-        columns: The header.
+        columns: The column names.
         rows: The cells.
-        right: The columns that hold numbers.
+        right: Columns to align to the right.
     """
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     for column in columns:
@@ -101,7 +101,7 @@ def listing(columns: Sequence[str], rows: Iterable[Sequence[str | Text]], *, rig
 
 
 def types_table(types: Mapping[str, int], limit: int | None = None) -> Table:
-    """Events by type, the most frequent first; those beyond the limit in one row."""
+    """Returns events by type, the most frequent first; types beyond the limit share one row."""
     ordered = sorted(types.items(), key=lambda item: (-item[1], item[0]))
     shown = ordered[:limit]
     total = sum(types.values()) or 1
@@ -113,11 +113,11 @@ def types_table(types: Mapping[str, int], limit: int | None = None) -> Table:
 
 
 def manifest_facts(manifest: Manifest, url: str | None) -> list[tuple[str, str | Text | None]]:
-    """All that a manifest says, but for the counts by type.
+    """Returns what a manifest says, except the counts by type.
 
     Args:
         manifest: The manifest.
-        url: Where the events lie; None when there are none.
+        url: Address of the events file; None if there is none.
     """
     facts: list[tuple[str, str | Text | None]] = [
         ("hour", manifest.hour),

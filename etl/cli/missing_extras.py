@@ -1,4 +1,4 @@
-"""What to say when Python has not got a library: needs nothing but the standard library itself."""
+"""Explains a missing library. Imports nothing but the standard library."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from etl.errors import UsageError
 
 
 def explained(error: ModuleNotFoundError) -> UsageError | None:
-    """Says how to get what is missing; None if it is a module of ours, which is no matter of installation."""
+    """Returns an error that says how to install the library; None if the missing module is part of this program."""
     library = (error.name or "").partition(".")[0]
     if library in {"", "etl"}:
         return None

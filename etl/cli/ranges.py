@@ -50,7 +50,7 @@ class LengthType(click.ParamType):
         match = _LENGTH.fullmatch(str(value).strip())
         hours = 0 if match is None else int(match["count"]) * _HOURS_A_UNIT[match["unit"]]
         if not hours:
-            raise UsageError(f"{value!r} is no length of time", hint="write 72h, 3d or 2w")
+            raise UsageError(f"{value!r} is not a length of time", hint="write 72h, 3d or 2w")
         return hours
 
 
@@ -69,7 +69,7 @@ class HoursType(click.ParamType):
         if _DAY.fullmatch(text):
             day = _calendar_day(text)
             if day > datetime.now(UTC).date():
-                raise UsageError(f"day {day} lies in the future", hint=f"the newest hour is {newest_finished_hour()}")
+                raise UsageError(f"day {day} is in the future", hint=f"the newest hour is {newest_finished_hour()}")
             first = Hour(datetime(day.year, day.month, day.day, tzinfo=UTC))
             return HourRange(first, first + 23)
         if not Hour.is_written(text):
@@ -98,10 +98,10 @@ class DayType(click.ParamType):
 def takes_hours(*, required: bool = False) -> Callable[[Callable[..., None]], Callable[..., None]]:
     """Adds FROM, TO and ``--last SPAN`` to a command, which is called with ``hours`` in their place.
 
-    ``hours`` is a ``HourRange`` that ends no later than the newest hour that is over, or None when none was given.
+    ``hours`` is an ``HourRange`` that ends at the newest finished hour at the latest, or None if no range was given.
 
     Args:
-        required: Refuse a call that names no range.
+        required: Fail if no range is given.
     """
 
     def decorate(command: Callable[..., None]) -> Callable[..., None]:
@@ -116,12 +116,12 @@ def takes_hours(*, required: bool = False) -> Callable[[Callable[..., None]], Ca
             hours = hour_range(first, last, span)
             if required and hours is None:
                 raise UsageError(
-                    "no range of hours is given", hint="give FROM, or FROM and TO, or --last 72h; see --help"
+                    "a range of hours is required", hint="add FROM, FROM and TO, or --last 72h; see --help"
                 )
             command(*args, hours=hours, **given)
 
         run = click.option(
-            "--last", "span", type=LengthType(), metavar="SPAN", help="Instead of FROM and TO: the last 72h, 3d or 2w."
+            "--last", "span", type=LengthType(), metavar="SPAN", help="The last 72h, 3d or 2w, instead of FROM and TO."
         )(run)
         return _with_ends(run, HoursType(), _HOURS_HELP)
 
@@ -131,7 +131,7 @@ def takes_hours(*, required: bool = False) -> Callable[[Callable[..., None]], Ca
 def takes_days(command: Callable[..., None]) -> Callable[..., None]:
     """Adds FROM and TO to a command, which is called with ``days`` in their place.
 
-    ``days`` is a ``Days``, without bounds when none was given.
+    ``days`` is a ``Days``, unbounded if no range was given.
     """
 
     @functools.wraps(command)
@@ -142,21 +142,21 @@ def takes_days(command: Callable[..., None]) -> Callable[..., None]:
 
 
 def hour_range(first: HourRange | None, last: HourRange | None, span: int | None = None) -> HourRange | None:
-    """Returns the range that FROM, TO and ``--last`` name, up to the newest hour that is over; None without any.
+    """Returns the range of FROM, TO and ``--last``, up to the newest finished hour; None if none of them is given.
 
     Raises:
-        UsageError: If they contradict each other, or no hour of the range is over.
+        UsageError: If they contradict each other, or no hour of the range has finished.
     """
     newest = newest_finished_hour()
     if span is not None:
         if first is not None:
-            raise UsageError("--last says the whole range, so FROM and TO cannot be given with it")
+            raise UsageError("--last cannot be combined with FROM and TO")
         return hours_back_from(newest, span)
     if first is None:
         return None
     hours = HourRange(first.first, (last or first).last)
     if hours.first > newest:
-        raise UsageError(f"hour {hours.first} is not over yet", hint=f"the newest hour that is over is {newest}")
+        raise UsageError(f"hour {hours.first} has not finished yet", hint=f"the newest finished hour is {newest}")
     return HourRange(hours.first, min(hours.last, newest))
 
 
@@ -166,7 +166,7 @@ def hours_back_from(newest: Hour, count: int) -> HourRange:
 
 
 def day_range(first: date | None, last: date | None) -> Days:
-    """Returns the days that FROM and TO name.
+    """Returns the days of FROM and TO.
 
     Raises:
         UsageError: If the last comes before the first.
@@ -190,4 +190,4 @@ def _calendar_day(text: str) -> date:
     try:
         return date(*map(int, text.split("-")))
     except ValueError as error:
-        raise UsageError(f"there is no day {text}: {error}") from None
+        raise UsageError(f"{text} is not a valid date: {error}") from None

@@ -243,17 +243,17 @@ def test_an_unwritable_lake_is_the_lakes_failure(tmp_path: Path, practice: Path)
 @pytest.mark.parametrize(
     ("words", "part"),
     [
-        ((), "no range of hours is given"),
+        ((), "a range of hours is required"),
         (("yesterday",), "neither an hour nor a day"),
         (("2015-01-02", "2015-01-01"), "before it begins"),
-        (("2015-01-01", "2015-01-02", "--last", "3h"), "--last says the whole range"),
-        (("--last", "3"), "no length of time"),
-        (("--last", "0h"), "no length of time"),
+        (("2015-01-01", "2015-01-02", "--last", "3h"), "--last cannot be combined"),
+        (("--last", "3"), "not a length of time"),
+        (("--last", "0h"), "not a length of time"),
         (("2015-01-01", "2015-01-02", "--max-rate", "fast"), "no rate"),
         (("2015-01-01", "2015-01-02", "--max-rate", "10"), "no rate"),
         (("2015-01-01", "2015-01-02", "--workers", "0"), "--workers"),
         (("2010-01-01", "2015-01-02"), "before the archive began"),
-        (("2015-13-01", "2015-01-02"), "no day 2015-13-01"),
+        (("2015-13-01", "2015-01-02"), "2015-13-01 is not a valid date"),
         (("2015-01-01", "2015-01-02", "--source", "no/such/folder"), "not an existing folder"),
     ],
 )

@@ -179,7 +179,7 @@ def test_a_page_is_written(folder: Path) -> None:
         (("--html", "no/such/folder/coverage.html"), "cannot write"),
         (("2018-10-21", "2018-10-20"), "the range ends"),
         (("--only", "failed,lost"), "'lost' is no status of an hour"),
-        (("--fail-if-late", "6"), "no length of time"),
+        (("--fail-if-late", "6"), "not a length of time"),
         (("--fail-if-late", "6h", "--only", "complete"), "a complete hour is never late"),
         (("--json", "--format", "csv"), "--json is short for --format json"),
     ],

@@ -135,9 +135,9 @@ def test_the_defaults_that_helps_tell_are_the_settings_own() -> None:
 @pytest.mark.parametrize(
     ("words", "message", "hint"),
     [
-        (["stauts"], "there is no command 'stauts'", "did you mean `etl status`?"),
-        (["2015-01-01-15"], "there is no command '2015-01-01-15'", "`etl --at 2015-01-01-15`"),
-        (["xyzzy"], "there is no command 'xyzzy'", "commands: run, "),
+        (["stauts"], "unknown command 'stauts'", "did you mean `etl status`?"),
+        (["2015-01-01-15"], "unknown command '2015-01-01-15'", "`etl --at 2015-01-01-15`"),
+        (["xyzzy"], "unknown command 'xyzzy'", "commands: run, "),
         (["--yaer=2015"], "No such option", "--year"),
         (["--lake", "x", "status"], "unexpected extra argument (status)", "options stand behind the command"),
         (["show"], "Missing argument 'HOUR'", "`etl show --help`"),

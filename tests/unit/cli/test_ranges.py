@@ -58,10 +58,10 @@ def test_now_is_the_newest_hour_that_is_over_or_today() -> None:
         ("yesterday", "neither an hour nor a day"),
         ("2015", "neither an hour nor a day"),
         ("2015-01", "neither an hour nor a day"),
-        ("2015-02-30", "there is no day 2015-02-30"),
+        ("2015-02-30", "2015-02-30 is not a valid date"),
         ("2015-02-30-1", "there is no hour 2015-02-30-1"),
         ("1999-01-01", "before the archive began"),
-        ("2999-01-01", "day 2999-01-01 lies in the future"),
+        ("2999-01-01", "day 2999-01-01 is in the future"),
         ("2999-01-01-1", "hour 2999-01-01-1 lies in the future"),
     ],
 )
@@ -91,7 +91,7 @@ def test_a_range_ends_with_the_newest_hour_that_is_over() -> None:
     today = HoursType().convert((newest_finished_hour()).date, None, None)
     assert hour_range(DAY, today) in {HourRange(DAY.first, newest_finished_hour() - step) for step in (0, 1)}
     late = HourRange(newest_finished_hour() + 2, newest_finished_hour() + 2)
-    with pytest.raises(UsageError, match="is not over yet"):
+    with pytest.raises(UsageError, match="has not finished yet"):
         hour_range(late, None)
 
 
