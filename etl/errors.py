@@ -1,7 +1,6 @@
-"""Every error a person can meet, each with its own exit code and a next step.
+"""The errors that are reported to users. Each kind has its own exit code, and most have a hint.
 
-The command line prints ``error: <message>`` and, where there is one, ``hint: <next step>``; it never
-prints a traceback for one of these.
+The command line prints ``error: <message>`` and ``hint: <next step>`` for them, but never a traceback.
 """
 
 from __future__ import annotations
@@ -11,42 +10,42 @@ from typing import ClassVar
 
 
 class ExitCode(IntEnum):
-    """The exit codes of every command: a contract with schedulers, so a number never changes its meaning."""
+    """Exit codes of all commands. Schedulers depend on them, so a number never changes its meaning."""
 
     OK = 0
-    """Done, or nothing to do."""
+    """Success, or nothing to do."""
     UNEXPECTED = 1
-    """A defect of this program."""
+    """Unexpected error: a bug in this program."""
     USAGE = 2
-    """Bad flags, bad settings, an impossible hour."""
+    """Invalid flags, settings or hours."""
     NOT_PUBLISHED = 3
-    """Every source says the hour is not there (404)."""
+    """Every source answers that it does not have the hour (404)."""
     SHRINK_REFUSED = 4
-    """The source now holds fewer events than the lake; the lake's hour was kept."""
+    """The source has fewer events than the lake; the lake was not changed."""
     SOURCE_UNREACHABLE = 5
-    """No source could be read to the end, and at least one did not plainly say 404."""
+    """No source could be read completely, and at least one did not answer 404."""
     STORE_FAILED = 6
     """The lake could not be read or written."""
     DAMAGED = 7
-    """The hour was stored as ``partial``: more was unreadable than ``max_damage`` allows."""
+    """The hour was stored as ``partial``: more of it was unreadable than ``max_damage`` allows."""
     VERIFY_FAILED = 8
     """A stored hour does not match its manifest."""
     INCOMPLETE = 9
     """Some hours of a range are neither complete nor known gaps in the archive."""
     CHECKS_FAILED = 10
-    """A check of a model did not hold; the partitions concerned stayed as they were."""
+    """A check of a model failed; the partitions concerned were not changed."""
     BATCH_FAILED = 11
-    """A batch of Spark in the cloud failed or was cancelled, or could not be sent or followed."""
+    """A Spark batch in the cloud failed or was cancelled, or could not be submitted or monitored."""
     INTERRUPTED = 130
-    """Stopped by Ctrl-C or SIGTERM (128 + SIGINT, the shell's convention)."""
+    """Stopped by Ctrl-C or SIGTERM (128 + SIGINT, as in shells)."""
 
 
 class EtlError(Exception):
-    """Base of all errors that are explained to a person.
+    """Base class of the errors that are reported to users.
 
     Args:
-        message: What went wrong and where, in one sentence. Must not hold archive content.
-        hint: What to do about it, in one sentence, or None when there is nothing to do.
+        message: What went wrong and where, in one sentence. It must not contain archive content.
+        hint: What to do about it, in one sentence; None if there is nothing to do.
     """
 
     exit_code: ClassVar[ExitCode] = ExitCode.UNEXPECTED
@@ -58,7 +57,7 @@ class EtlError(Exception):
 
 
 class UsageError(EtlError):
-    """A flag, a setting or an hour that cannot be right."""
+    """A flag, a setting or an hour is invalid."""
 
     exit_code = ExitCode.USAGE
 
@@ -66,31 +65,31 @@ class UsageError(EtlError):
 def missing_extra(what: str, extra: str, *, note: str = "") -> UsageError:
     """Returns the error for an optional library that is not installed.
 
-    The hint names no package index: it works from a checkout and from a wheel, wherever that came from.
+    The hint does not use a package index: it works for a checkout and for a wheel from any source.
 
     Args:
         what: What is not installed, as the subject of a sentence.
-        extra: The extra of ``pyproject.toml`` that brings it.
-        note: A condition to add to the hint.
+        extra: The extra in ``pyproject.toml`` that provides it.
+        note: A condition to append to the hint.
     """
     hint = f"add the extra {extra}: `make setup` or pip install '.[{extra}]' in a checkout, else pip install 'FILE.whl"
     return UsageError(f"{what} is not installed", hint=f"{hint}[{extra}]'{note}")
 
 
 class NotPublishedError(EtlError):
-    """No source has the hour; it may be too young, or missing for good."""
+    """No source has the hour; it may be too recent, or missing permanently."""
 
     exit_code = ExitCode.NOT_PUBLISHED
 
 
 class ShrinkRefusedError(EtlError):
-    """The new download holds fewer events than the stored hour."""
+    """The new download has fewer events than the stored hour."""
 
     exit_code = ExitCode.SHRINK_REFUSED
 
 
 class SourceUnreachableError(EtlError):
-    """A source is down, too slow, or sends what is not an hour."""
+    """A source is down, too slow, or does not send an hour."""
 
     exit_code = ExitCode.SOURCE_UNREACHABLE
 
@@ -102,17 +101,17 @@ class StoreError(EtlError):
 
 
 class ConflictError(StoreError):
-    """Another writer changed the object since it was looked at; nothing was overwritten."""
+    """Another writer changed the object since it was read; nothing was overwritten."""
 
 
 class DamagedError(EtlError):
-    """More of the hour was unreadable than allowed; what could be read was stored as ``partial``."""
+    """More of the hour was unreadable than allowed; the readable part was stored as ``partial``."""
 
     exit_code = ExitCode.DAMAGED
 
 
 class GateError(DamagedError):
-    """An hour did not pass a gate on its way to the lake, which was left as it was."""
+    """An hour failed a quality check before it was stored; the lake was not changed."""
 
 
 class VerifyError(EtlError):
@@ -122,18 +121,18 @@ class VerifyError(EtlError):
 
 
 class IncompleteError(EtlError):
-    """Some hours of a range are not complete, for the reasons above."""
+    """Some hours of a range are not complete."""
 
     exit_code = ExitCode.INCOMPLETE
 
 
 class ChecksFailedError(EtlError):
-    """New rows of a table broke a check that must hold; the old ones were kept."""
+    """New rows of a table failed a required check; the old rows were kept."""
 
     exit_code = ExitCode.CHECKS_FAILED
 
 
 class BatchError(EtlError):
-    """A batch of Spark in the cloud failed, or could not be sent or followed."""
+    """A Spark batch in the cloud failed, or could not be submitted or monitored."""
 
     exit_code = ExitCode.BATCH_FAILED

@@ -1,10 +1,10 @@
-"""The hour: the unit in which GH Archive publishes and in which the lake is partitioned.
+"""Hours: the unit in which GH Archive publishes files and by which the lake is partitioned.
 
-An hour is written ``2015-01-01-15``, the archive's own name for it: month and day padded, the hour of day
-**not** (``2015-01-01-04`` is a 404 there). It is read leniently and printed in that one form.
+An hour is written ``2015-01-01-15``, which is the archive's name for it: month and day are zero-padded, the hour of day
+is **not** (``2015-01-01-04`` is a 404 there). Parsing is lenient; printing always uses this form.
 
-A name is UTC except from 2012-03-10-22 to 2014-12-31-23, when the archive named its files by US Pacific
-local time. ``Hour.window`` tells the UTC hour a file covers; names, order and steps ignore that history.
+Names are in UTC, except from 2012-03-10-22 to 2014-12-31-23, when the archive used US Pacific local time.
+``Hour.window`` returns the UTC hour that a file covers; names, order and arithmetic ignore this difference.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from etl.errors import UsageError
 
 _ONE_HOUR: Final = timedelta(hours=1)
 PACIFIC: Final = ZoneInfo("America/Los_Angeles")
-"""The zone whose local time named the files of era B."""
+"""The time zone of file names in era B."""
 _PACIFIC_FIRST: Final = datetime(2012, 3, 10, 22, tzinfo=UTC)
 _PACIFIC_LAST: Final = datetime(2014, 12, 31, 23, tzinfo=UTC)
 _NAME: Final = re.compile(
@@ -32,10 +32,10 @@ _NAME: Final = re.compile(
 
 @dataclass(frozen=True, slots=True, order=True)
 class Hour:
-    """One hour of the archive, by its name.
+    """An hour of the archive, identified by its name.
 
     Attributes:
-        start: The instant the name says, in UTC, on the full hour.
+        start: The name as a time in UTC, on the full hour.
 
     Raises:
         UsageError: If ``start`` is not a full UTC hour or lies before the archive's first hour.
@@ -45,39 +45,39 @@ class Hour:
 
     def __post_init__(self) -> None:
         if self.start.tzinfo is not UTC:
-            raise UsageError(f"an hour is given in UTC, not as {self.start.isoformat()}")
+            raise UsageError(f"an hour must be in UTC, but {self.start.isoformat()} is not")
         if self.start != self.start.replace(minute=0, second=0, microsecond=0):
             raise UsageError(f"{self.start.isoformat()} is not a full hour")
         if self.start < _FIRST_START:
             raise UsageError(
-                f"hour {self} is before the archive began; it holds {_name(_FIRST_START)} and later",
+                f"hour {self} is before the archive's first hour, {_name(_FIRST_START)}",
             )
 
     @classmethod
     def of(cls, year: int, month: int, day: int, hour: int) -> Self:
-        """Makes the hour of four numbers, as the command line's four flags give them.
+        """Returns the hour for four numbers, as given by the flags of the command line.
 
         Raises:
-            UsageError: If there is no such hour in the calendar, or it lies outside the archive.
+            UsageError: If the hour does not exist or is outside the archive's range.
         """
         try:
             start = datetime(year, month, day, hour, tzinfo=UTC)
         except (ValueError, OverflowError) as error:
             raise UsageError(
-                f"there is no hour {year:04}-{month:02}-{day:02}-{hour}: {error}",
+                f"invalid hour {year:04}-{month:02}-{day:02}-{hour}: {error}",
                 hint=f"month is 1..12, day 1..31, hour 0..23; {_range_sentence()}",
             ) from error
-        made = cls(start)
-        if start >= _running().start + _ONE_HOUR:
-            raise UsageError(f"hour {made} lies in the future", hint=_range_sentence())
-        return made
+        result = cls(start)
+        if start >= _current_hour().start + _ONE_HOUR:
+            raise UsageError(f"hour {result} is in the future", hint=_range_sentence())
+        return result
 
     @classmethod
     def parse(cls, text: str) -> Self:
-        """Reads ``2015-01-01-15``, or ISO 8601 to the hour (``2015-01-01T15``, ``2015-01-01T15:00:00Z``).
+        """Parses ``2015-01-01-15``, or ISO 8601 to the hour (``2015-01-01T15``, ``2015-01-01T15:00:00Z``).
 
         Raises:
-            UsageError: If the text is no hour, or none that the archive can hold.
+            UsageError: If the text is not an hour, or is outside the archive's range.
         """
         match = _NAME.fullmatch(text.strip())
         if match is None:
@@ -89,19 +89,19 @@ class Hour:
 
     @staticmethod
     def is_written(text: str) -> bool:
-        """Whether a text has the form of an hour, be there such an hour or not."""
+        """Returns whether a text has the format of an hour, even if that hour does not exist."""
         return _NAME.fullmatch(text.strip()) is not None
 
     @classmethod
     def containing(cls, instant: datetime) -> Self:
-        """Returns the UTC hour that holds an aware instant."""
+        """Returns the UTC hour that contains an aware instant."""
         if instant.tzinfo is None:
             raise UsageError(f"{instant.isoformat()} has no time zone")
         return cls(instant.astimezone(UTC).replace(minute=0, second=0, microsecond=0))
 
     @property
     def date(self) -> str:
-        """The day as ``2015-01-01``, the value of the lake's ``date=`` partition."""
+        """The date as ``2015-01-01``, the value of the lake's ``date=`` partition."""
         return f"{self.start:%Y-%m-%d}"
 
     @property
@@ -116,11 +116,10 @@ class Hour:
 
     @property
     def window(self) -> tuple[datetime, datetime]:
-        """The UTC span ``[from, to)`` the file's name stands for.
+        """The UTC interval ``[from, to)`` that the file's name stands for.
 
-        Since 2025-05-24 a file also holds events created hours before its window (it holds what was
-        crawled in the hour), and era B's files ran about half a minute late: the window is what the
-        name promises, not a bound on ``created_at``.
+        It does not bound ``created_at``: since 2025-05-24 a file also has events created hours before its window (it
+        has what was crawled in that hour), and in era B files ran about half a minute late.
         """
         if not self.named_in_pacific_time:
             return self.start, self.start + _ONE_HOUR
@@ -131,7 +130,7 @@ class Hour:
         try:
             return Hour(self.start + hours * _ONE_HOUR)
         except OverflowError:
-            raise UsageError(f"{self} {hours:+} hours is no hour of any calendar", hint=_range_sentence()) from None
+            raise UsageError(f"{self} {hours:+} hours is out of range", hint=_range_sentence()) from None
 
     def __sub__(self, hours: int) -> Hour:
         return self + -hours
@@ -142,7 +141,7 @@ class Hour:
 
 @dataclass(frozen=True, slots=True)
 class HourRange:
-    """All hours from ``first`` to ``last``, both included, in order.
+    """All hours from ``first`` to ``last``, both inclusive, in order.
 
     Raises:
         UsageError: If ``last`` comes before ``first``.
@@ -153,7 +152,7 @@ class HourRange:
 
     def __post_init__(self) -> None:
         if self.last < self.first:
-            raise UsageError(f"the range ends ({self.last}) before it begins ({self.first})")
+            raise UsageError(f"the range ends ({self.last}) before it starts ({self.first})")
 
     def __iter__(self) -> Iterator[Hour]:
         return (self.first + step for step in range(len(self)))
@@ -169,15 +168,15 @@ class HourRange:
 
 
 def newest_finished_hour(now: datetime | None = None) -> Hour:
-    """Returns the last hour that is over, published or not; the hour that is running is never it.
+    """Returns the last hour that has ended, whether it is published or not.
 
     Args:
-        now: An aware instant; the clock's when None.
+        now: The current time (aware); None for that of the system clock.
     """
-    return _running(now) - 1
+    return _current_hour(now) - 1
 
 
-def _running(now: datetime | None = None) -> Hour:
+def _current_hour(now: datetime | None = None) -> Hour:
     return Hour.containing(datetime.now(UTC) if now is None else now)
 
 
@@ -186,11 +185,11 @@ def _name(start: datetime) -> str:
 
 
 def _range_sentence() -> str:
-    return f"the archive holds {FIRST_HOUR} to {newest_finished_hour()}"
+    return f"the archive has hours from {FIRST_HOUR} to {newest_finished_hour()}"
 
 
 _FIRST_START: Final = datetime(2011, 2, 12, 0, tzinfo=UTC)
 FIRST_HOUR: Final = Hour(_FIRST_START)
 """The archive's first hour (https://www.gharchive.org)."""
 PACIFIC_HOURS: Final = HourRange(Hour(_PACIFIC_FIRST), Hour(_PACIFIC_LAST))
-"""The hours that the archive named by US Pacific local time."""
+"""The hours whose files the archive named in US Pacific local time."""

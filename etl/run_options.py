@@ -1,4 +1,4 @@
-"""What the settings say of a run: one translation for the command line and for everything else that runs hours."""
+"""Creates run options from settings, for the command line and everything else that processes hours."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _GIB: Final = 1 << 30
 
 
 def fetch_policy(settings: Settings) -> FetchPolicy:
-    """How often and how long to try."""
+    """Returns the timeouts, retries and limits of downloads."""
     return FetchPolicy(
         connect_timeout=settings.connect_timeout,
         read_timeout=settings.read_timeout,
@@ -26,7 +26,7 @@ def fetch_policy(settings: Settings) -> FetchPolicy:
 
 
 def run_options(settings: Settings, *, refresh: bool = False, force: bool = False) -> RunOptions:
-    """What the pipeline has to know of the settings."""
+    """Returns the options for processing an hour."""
     return RunOptions(
         emails=EmailPolicy.of(settings.emails, settings.email_key_bytes),
         max_damage=settings.max_damage,

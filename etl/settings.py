@@ -1,14 +1,14 @@
-"""The settings: what may be set, where each value comes from, and a refusal of everything unknown.
+"""The settings, their sources and their validation. Unknown settings are errors.
 
-A value is taken from the first of these places that has it:
+A value is taken from the first of these sources that has it:
 
 1. flags of the command line (``--lake``);
-2. the environment (``GHARCHIVE_LAKE``);
-3. ``.env`` in the current folder, same names (keys without the prefix belong to other programs);
-4. ``secrets.json``, or the file that ``--secrets-file`` or ``GHARCHIVE_SECRETS_FILE`` names (``{"lake": ...}``);
+2. environment variables (``GHARCHIVE_LAKE``);
+3. ``.env`` in the current folder, with the same names (keys without the prefix are ignored);
+4. ``secrets.json``, or the file given by ``--secrets-file`` or ``GHARCHIVE_SECRETS_FILE`` (``{"lake": ...}``);
 5. the defaults below.
 
-``Settings(...)`` itself reads none of these places; ``load`` does.
+``Settings(...)`` itself reads none of these sources; ``load`` does.
 """
 
 from __future__ import annotations
@@ -43,13 +43,13 @@ ENV_PREFIX: Final = "GHARCHIVE_"
 DOTENV: Final = ".env"
 SECRETS_FILE: Final = "secrets.json"
 DEFAULT_SOURCES: Final = ("https://data.gharchive.org", "https://gharchive.open-digger.cn")
-"""GH Archive itself, then OpenDigger's mirror, which crawls on its own since 2026-09-06."""
+"""GH Archive itself, then OpenDigger's mirror, which has collected events independently since 2026-09-06."""
 
 _SECRETS_FILE_KEY: Final = "secrets_file"
 _MASK: Final = "********"
 _FLAGS: Final = MappingProxyType({"sources": "--source"})
 _ALIASES: Final = MappingProxyType({"source": "sources"})
-"""Other spellings of settings, in every place."""
+"""Alternative names of settings, accepted in every source."""
 _MIN_KEY: Final = 16
 _SECRETS: Final = ("email_key",)
 _WRITTEN_BY_OTHERS: Final = stat.S_IWGRP | stat.S_IWOTH
@@ -58,7 +58,7 @@ _PLACEHOLDER: Final = "replace-me"
 
 
 class Settings(BaseSettings):
-    """Everything that may be set, checked, and unchangeable afterwards."""
+    """All settings, validated and immutable."""
 
     model_config = SettingsConfigDict(
         env_prefix=ENV_PREFIX,
@@ -71,83 +71,84 @@ class Settings(BaseSettings):
 
     sources: Annotated[tuple[str, ...], NoDecode] = Field(
         DEFAULT_SOURCES,
-        description="Where hours are fetched, in order of trust: URLs or folders, separated by commas or a JSON array.",
+        description="URLs or folders to fetch hours from, most trusted first; comma-separated or a JSON array.",
     )
-    lake: str = Field("lake", min_length=1, description="Where hours are stored: a folder, or gs://bucket/prefix.")
+    lake: str = Field("lake", min_length=1, description="Location of the lake: a folder or gs://bucket/prefix.")
     warehouse: str = Field(
-        "warehouse", min_length=1, description="Where tables are built: a folder, or gs://bucket/prefix."
+        "warehouse", min_length=1, description="Location of the warehouse's tables: a folder or gs://bucket/prefix."
     )
     dataset: str | None = Field(
-        None, description="Where BigQuery has the tables: project.dataset, made by Terraform or with bq mk."
+        None, description="BigQuery dataset of the tables: project.dataset, created by Terraform or with bq mk."
     )
     reporting_dataset: str | None = Field(
-        None, description="Where BigQuery has views for reports, authorised to read the tables: project.dataset."
+        None, description="BigQuery dataset of views for reports, authorized to read the tables: project.dataset."
     )
     events_by: Literal["day", "hour"] = Field(
-        "day", description="How BigQuery cuts events_base; hours end after 416 days, at 10,000 partitions."
+        "day",
+        description="Partition granularity of BigQuery's events_base; hour is limited to 416 days (10,000 partitions).",
     )
     spark_project: str | None = Field(
-        None, description="The project that Spark's batches run in; without it, that of the credentials."
+        None, description="Google Cloud project of Spark batches; defaults to the project of the credentials."
     )
-    spark_region: str | None = Field(None, description="The region of Google Cloud that Spark's batches run in.")
-    spark_image: str | None = Field(None, description="The container image that Spark's batches run in.")
-    spark_account: str | None = Field(None, description="The service account that Spark's batches run as.")
-    spark_subnet: str | None = Field(None, description="The subnetwork of Spark's batches.")
-    spark_bucket: str | None = Field(None, description="The name of a bucket for logs and files of Spark's batches.")
+    spark_region: str | None = Field(None, description="Google Cloud region of Spark batches.")
+    spark_image: str | None = Field(None, description="Container image of Spark batches.")
+    spark_account: str | None = Field(None, description="Service account that Spark batches run as.")
+    spark_subnet: str | None = Field(None, description="Subnetwork of Spark batches.")
+    spark_bucket: str | None = Field(None, description="Name of the bucket for logs and files of Spark batches.")
     spool: str = Field(
-        "spool", min_length=1, description="A folder of this machine where Mage's blocks put an hour on its way."
+        "spool", min_length=1, description="Local staging folder for hours that a Mage run is processing."
     )
     emails: Literal["hash", "keep", "drop"] = Field(
-        "hash", description="What becomes of e-mail addresses: hash (SHA-1, or HMAC with email_key), keep or drop."
+        "hash", description="How e-mail addresses are stored: hash (SHA-1, or HMAC with email_key), keep or drop."
     )
     email_key: SecretStr | None = Field(
-        None, description=f"Key of a HMAC-SHA-256 over e-mail addresses, {_MIN_KEY} characters or more; a secret."
+        None, description=f"Secret key for HMAC-SHA-256 of e-mail addresses, at least {_MIN_KEY} characters."
     )
     max_damage: float = Field(
         0.01, ge=0, le=1, description="Share of an hour that may be unreadable before it is partial: 0.01 or 1%."
     )
     max_compressed_gib: float = Field(
-        1, gt=0, description="GiB that one hour's file may have; the largest known one has 0.34."
+        1, gt=0, description="Maximum size of an hour's file in GiB; the largest known file has 0.34."
     )
     max_expanded_gib: float = Field(
-        64, gt=0, description="GiB that one hour may expand to; more is taken for a decompression bomb."
+        64, gt=0, description="Maximum decompressed size of an hour in GiB; more counts as a decompression bomb."
     )
-    young_hours: int = Field(
-        168, ge=0, description="Hours during which a 404 means pending; an older one means missing."
-    )
-    connect_timeout: float = Field(10.0, gt=0, description="Seconds to wait for a connection.")
+    young_hours: int = Field(168, ge=0, description="Hours during which a 404 means pending; after that, missing.")
+    connect_timeout: float = Field(10.0, gt=0, description="Connection timeout in seconds.")
     read_timeout: float = Field(
-        60.0, gt=0, description="Seconds to wait for the head of an answer, and for each 64 KiB of a body."
+        60.0, gt=0, description="Seconds to wait for the response headers, and for each 64 KiB of a body."
     )
-    attempts: int = Field(6, ge=1, le=100, description="Tries at one source before the next one is asked.")
-    backoff_first: float = Field(1.0, ge=0, description="Seconds before the second try; doubled for each further one.")
-    backoff_max: float = Field(60.0, ge=0, description="The longest wait between tries in seconds.")
+    attempts: int = Field(6, ge=1, le=100, description="Maximum attempts per source before the next one is tried.")
+    backoff_first: float = Field(
+        1.0, ge=0, description="Seconds to wait before the second attempt; doubles with each further attempt."
+    )
+    backoff_max: float = Field(60.0, ge=0, description="Maximum seconds to wait between attempts.")
     backfill_retries: int = Field(
-        2, ge=0, le=10, description="Rounds in which a backfill tries hours again that failed, after all others."
+        2, ge=0, le=10, description="Times that a backfill retries its failed hours, after all other hours."
     )
     lock_patience: float = Field(
-        600.0, ge=0, description="Seconds a backfill waits at its end for hours that another run is working on."
+        600.0, ge=0, description="Seconds that a backfill waits at the end for hours locked by another run."
     )
     suspect_low: float = Field(
-        0.4, ge=0, lt=1, description="Share of the median around it below which an hour's events are suspect."
+        0.4, ge=0, lt=1, description="An hour is suspect if its events are below this share of the baseline."
     )
     suspect_high: float = Field(
-        3.0, gt=1, description="Multiple of the median around it above which an hour's events are suspect."
+        3.0, gt=1, description="An hour is suspect if its events are above this multiple of the baseline."
     )
-    suspect_type_low: float = Field(0.2, ge=0, lt=1, description="As suspect_low, for each type of event.")
-    suspect_type_high: float = Field(10.0, gt=1, description="As suspect_high, for each type of event.")
-    suspect_weeks: int = Field(4, ge=2, le=52, description="Weeks on each side used as the baseline.")
+    suspect_type_low: float = Field(0.2, ge=0, lt=1, description="Like suspect_low, for each event type.")
+    suspect_type_high: float = Field(10.0, gt=1, description="Like suspect_high, for each event type.")
+    suspect_weeks: int = Field(
+        4, ge=2, le=52, description="Weeks before and after an hour whose median is its baseline."
+    )
     suspect_min_events: int = Field(1000, ge=1, description="Smallest median, in events, that is used as a baseline.")
     log_format: Literal["auto", "plain", "json"] = Field(
-        "auto", description="How logs are written: auto is for people on a terminal, JSON in the cloud, else plain."
+        "auto", description="Log format; auto is readable text on a terminal, JSON in the cloud, and plain otherwise."
     )
-    log_level: Literal["debug", "info", "warning", "error"] = Field(
-        "info", description="The least severe log that is written."
-    )
+    log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="Minimum level of logs.")
 
     @property
     def email_key_bytes(self) -> bytes | None:
-        """The key over e-mail addresses as the policy takes it; None without one."""
+        """``email_key`` as bytes; None if it is not set."""
         return None if self.email_key is None else self.email_key.get_secret_value().encode()
 
     @field_validator("sources", mode="before")
@@ -159,14 +160,14 @@ class Settings(BaseSettings):
             try:
                 return json.loads(value)
             except json.JSONDecodeError as error:
-                raise ValueError(f"it must be a JSON array or a list with commas ({error.msg})") from error
+                raise ValueError(f"it must be a JSON array or a comma-separated list ({error.msg})") from error
         return tuple(part.strip() for part in value.split(","))
 
     @field_validator("sources")
     @classmethod
     def _check_sources(cls, value: tuple[str, ...]) -> tuple[str, ...]:
         if not value or not all(address.strip() for address in value):
-            raise ValueError("it must name one place or more, and none of the names may be empty")
+            raise ValueError("it must have at least one source, and no source may be empty")
         return value
 
     @field_validator("email_key")
@@ -176,11 +177,11 @@ class Settings(BaseSettings):
             return None
         key = value.get_secret_value()
         if key.startswith(_PLACEHOLDER):
-            raise ValueError("it is still the example's, which everybody knows")
+            raise ValueError("it is the public placeholder of secrets.example.json; set a key of your own")
         if len(key) < _MIN_KEY:
-            raise ValueError(f"it must have {_MIN_KEY} characters or more")
+            raise ValueError(f"it must have at least {_MIN_KEY} characters")
         if key != key.strip():
-            raise ValueError("it must not begin or end with white space, which is easily lost when a key is copied")
+            raise ValueError("it must not start or end with white space, which is easily lost when a key is copied")
         return value
 
     @field_validator("max_damage", mode="before")
@@ -198,7 +199,7 @@ class Settings(BaseSettings):
     def _check_backoff(cls, value: float, info: ValidationInfo) -> float:
         first = info.data.get("backoff_first", 0.0)
         if value < first:
-            raise ValueError(f"it must be no less than backoff_first ({first:g})")
+            raise ValueError(f"it must be at least backoff_first ({first:g})")
         return value
 
     @classmethod
@@ -211,19 +212,19 @@ class Settings(BaseSettings):
         dotenv_settings: PydanticBaseSettingsSource,
         file_secret_settings: PydanticBaseSettingsSource,
     ) -> tuple[PydanticBaseSettingsSource, ...]:
-        """Leaves only the arguments: reading the environment is ``load``'s work, which also tells the origins."""
+        """Disables all sources except arguments: ``load`` reads the others and records the origins."""
         return (init_settings,)
 
 
 @dataclass(frozen=True, slots=True)
 class Setting:
-    """One setting as it may be shown to anybody.
+    """A setting that is safe to display.
 
     Attributes:
         name: The key, as in ``secrets.json``.
-        value: What it is, in JSON's types; a secret is masked.
-        origin: The place it came from: ``flag --lake``, ``environment GHARCHIVE_LAKE``, ``.env``, ``default`` ...
-        meaning: What it is for.
+        value: The value as a JSON type; secrets are masked.
+        origin: Where the value comes from: ``flag --lake``, ``environment GHARCHIVE_LAKE``, ``.env``, ``default`` ...
+        meaning: The description.
     """
 
     name: str
@@ -234,12 +235,12 @@ class Setting:
 
 @dataclass(frozen=True, slots=True)
 class Loaded:
-    """The settings, and for each key the place its value came from.
+    """The settings with the origin of each value.
 
     Attributes:
         settings: The settings.
-        origins: The places, by key.
-        warnings: What somebody should know of these places.
+        origins: Origin of each value, by key.
+        warnings: Warnings about the sources of the settings.
     """
 
     settings: Settings
@@ -247,7 +248,7 @@ class Loaded:
     warnings: tuple[str, ...] = ()
 
     def shown(self) -> list[Setting]:
-        """Lists all settings in their documented order, secrets masked."""
+        """Returns all settings in documented order, with secrets masked."""
         return [
             Setting(
                 name=name,
@@ -260,15 +261,15 @@ class Loaded:
 
 
 @dataclass(frozen=True, slots=True)
-class _Place:
-    """One place that settings come from: what it holds, and how it is called for one setting of it."""
+class _SettingsSource:
+    """A source of settings: its values, and a function that returns the origin to display for a key."""
 
     values: Mapping[str, Any]
     origin: Callable[[str], str]
 
 
 class _SecretsFileSource(JsonConfigSettingsSource):
-    """The library's reader of JSON files, which would take an empty list for a file without settings."""
+    """Reads a JSON file; unlike its base class, it rejects anything but an object, such as an empty list."""
 
     @override
     def _read_file(self, file_path: Path) -> dict[str, Any]:
@@ -279,28 +280,28 @@ class _SecretsFileSource(JsonConfigSettingsSource):
 
 
 def load(flags: Mapping[str, object] | None = None) -> Loaded:
-    """Reads the settings from all places.
+    """Loads the settings from all sources.
 
     Args:
-        flags: What the command line gave, by setting, and ``secrets_file``; None and ``()`` mean "not given".
+        flags: Values of command-line flags by setting, and ``secrets_file``; None and ``()`` mean "not given".
 
     Raises:
-        UsageError: If a place holds an unknown key, a value is not allowed, or a file cannot be read.
+        UsageError: If a source has an unknown key, a value is invalid, or a file cannot be read.
     """
     given = {name: value for name, value in (flags or {}).items() if value not in (None, ())}
     if isinstance(sources := given.get("sources"), tuple) and len(sources) == 1:
-        given["sources"] = sources[0]  # One text may name several, as it may in a variable.
+        given["sources"] = sources[0]  # One value may list several, as in a variable.
     environment = EnvSettingsSource(Settings)
     dotenv = _read_dotenv()
     secrets_file = _secrets_file(given.pop(_SECRETS_FILE_KEY, None), environment.env_vars, dotenv.env_vars)
     _refuse_unknown(given, known=Settings.model_fields, place="the call")
-    places = (
-        _Place(given, lambda name: f"flag {_FLAGS.get(name, '--' + name.replace('_', '-'))}"),
-        _Place(_variables(environment, "the environment"), lambda name: f"environment {_env_name(name)}"),
-        _Place(_variables(dotenv, DOTENV), lambda _: DOTENV),
-        _Place(_read_secrets(*secrets_file), lambda _: str(secrets_file[0])),
+    sources_of_settings = (
+        _SettingsSource(given, lambda name: f"flag {_FLAGS.get(name, '--' + name.replace('_', '-'))}"),
+        _SettingsSource(_variables(environment, "the environment"), lambda name: f"environment {_env_name(name)}"),
+        _SettingsSource(_variables(dotenv, DOTENV), lambda _: DOTENV),
+        _SettingsSource(_read_secrets(*secrets_file), lambda _: str(secrets_file[0])),
     )
-    values, origins = _first_of(places)
+    values, origins = _first_of(sources_of_settings)
     try:
         return Loaded(
             settings=Settings(**values),
@@ -308,17 +309,17 @@ def load(flags: Mapping[str, object] | None = None) -> Loaded:
             warnings=tuple(_exposed(Path(name)) for name in (DOTENV, secrets_file[0]) if _is_exposed(Path(name))),
         )
     except ValidationError as error:
-        raise _explained(error, values, origins) from None
+        raise _usage_error(error, values, origins) from None
 
 
-def _first_of(places: tuple[_Place, ...]) -> tuple[dict[str, Any], dict[str, str]]:
+def _first_of(sources: tuple[_SettingsSource, ...]) -> tuple[dict[str, Any], dict[str, str]]:
     values: dict[str, Any] = {}
     origins: dict[str, str] = {}
     for name in Settings.model_fields:
-        place = next((place for place in places if name in place.values), None)
-        origins[name] = "default" if place is None else place.origin(name)
-        if place is not None:
-            values[name] = place.values[name]
+        source = next((source for source in sources if name in source.values), None)
+        origins[name] = "default" if source is None else source.origin(name)
+        if source is not None:
+            values[name] = source.values[name]
     return values, origins
 
 
@@ -326,11 +327,11 @@ def _read_dotenv() -> DotEnvSettingsSource:
     try:
         return DotEnvSettingsSource(Settings, env_file=DOTENV, env_file_encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
-        raise UsageError(f"{DOTENV} cannot be read: {_why(error)}") from error
+        raise UsageError(f"cannot read {DOTENV}: {_describe_error(error)}") from error
 
 
 def _variables(source: EnvSettingsSource, place: str) -> dict[str, str]:
-    """Takes the settings out of an environment, where all names are in lower case by now."""
+    """Returns the settings of an environment, whose names are already in lower case."""
     prefix = ENV_PREFIX.lower()
     ours = {key.removeprefix(prefix): text for key, text in source.env_vars.items() if key.startswith(prefix)}
     _refuse_unknown(ours, known=[*Settings.model_fields, *_ALIASES, _SECRETS_FILE_KEY], place=place, as_variables=True)
@@ -338,14 +339,14 @@ def _variables(source: EnvSettingsSource, place: str) -> dict[str, str]:
         if not text:
             raise UsageError(
                 f"{_env_name(name)} in {place} is empty",
-                hint="give it a value, or remove it to have the next place's value or the default",
+                hint="set a value, or remove it to use the next source or the default",
             )
     known = {name: text for name, text in source().items() if name in Settings.model_fields}
     return known | _aliased(ours, place, as_variables=True)
 
 
 def _secrets_file(flag: object, *variables: Mapping[str, str | None]) -> tuple[Path, str | None]:
-    """Finds the secrets file, and who named it: None when it is only the default, which need not exist."""
+    """Returns the secrets file and the flag or variable that names it; None for the default, which need not exist."""
     if flag is not None:
         return Path(str(flag)), "--secrets-file"
     key = _env_name(_SECRETS_FILE_KEY)
@@ -357,18 +358,18 @@ def _secrets_file(flag: object, *variables: Mapping[str, str | None]) -> tuple[P
 
 def _read_secrets(path: Path, named_by: str | None) -> dict[str, Any]:
     if named_by is not None and not path.is_file():
-        raise UsageError(f"{named_by} names {path}, and there is no such file", hint="secrets.example.json shows one")
+        raise UsageError(f"{named_by}: no such file: {path}", hint="see secrets.example.json for an example")
     try:
         source = _SecretsFileSource(Settings, json_file=path, json_file_encoding="utf-8")
     except json.JSONDecodeError as error:
         raise UsageError(
-            f"{path} is not JSON: {error.msg} in line {error.lineno}, column {error.colno}",
-            hint="secrets.example.json shows its form",
+            f"{path} is not valid JSON: {error.msg} at line {error.lineno}, column {error.colno}",
+            hint="see secrets.example.json for an example",
         ) from None
     except (TypeError, UnicodeDecodeError, OSError) as error:
         raise UsageError(
-            f"{path} cannot be read as a JSON object of settings: {_why(error)}",
-            hint="secrets.example.json shows its form",
+            f"cannot read {path} as a JSON object of settings: {_describe_error(error)}",
+            hint="see secrets.example.json for an example",
         ) from None
     values: dict[str, Any] = source.json_data
     _refuse_unknown(values, known=[*Settings.model_fields, *_ALIASES], place=str(path))
@@ -376,16 +377,16 @@ def _read_secrets(path: Path, named_by: str | None) -> dict[str, Any]:
 
 
 def _aliased(values: Mapping[str, Any], place: str, *, as_variables: bool = False) -> dict[str, Any]:
-    """Returns what stands under other spellings of settings, by the settings' names."""
+    """Returns the values set under alternative names, by the settings' names."""
     spell = _env_name if as_variables else str
     for alias, name in _ALIASES.items():
         if alias in values and name in values:
-            raise UsageError(f"{place} has both {spell(alias)} and {spell(name)}", hint="remove one of them")
+            raise UsageError(f"{place} sets both {spell(alias)} and {spell(name)}", hint="remove one of them")
     return {name: values[alias] for alias, name in _ALIASES.items() if alias in values}
 
 
 def _is_exposed(path: Path) -> bool:
-    """Whether others may write a file of settings, or read the secret in it."""
+    """Returns whether other users can write the file, or read it if it has a secret."""
     try:
         mode = path.stat().st_mode
         content = path.read_bytes()
@@ -397,14 +398,14 @@ def _is_exposed(path: Path) -> bool:
 
 def _exposed(path: Path) -> str:
     mode = stat.S_IMODE(path.stat().st_mode)
-    return f"{path} is open to other users of this machine (mode {mode:o}): run `chmod 600 {path}`"
+    return f"{path} is accessible to other users of this machine (mode {mode:o}): run `chmod 600 {path}`"
 
 
-def _why(error: Exception) -> str:
-    """Says why a file cannot be read, without any of what it holds."""
+def _describe_error(error: Exception) -> str:
+    """Returns why a file cannot be read, without any of its content."""
     if isinstance(error, OSError):
         return error.strerror or "input/output error"
-    return "it is not UTF-8 text" if isinstance(error, UnicodeDecodeError) else "it is of another type"
+    return "it is not UTF-8 text" if isinstance(error, UnicodeDecodeError) else "it is not an object"
 
 
 def _refuse_unknown(
@@ -422,23 +423,23 @@ def _refuse_unknown(
         )
 
 
-def _explained(error: ValidationError, values: Mapping[str, Any], origins: Mapping[str, str]) -> UsageError:
+def _usage_error(error: ValidationError, values: Mapping[str, Any], origins: Mapping[str, str]) -> UsageError:
     problems: dict[str, str] = {}
     for problem in error.errors(include_input=False):
         problems.setdefault(str(problem["loc"][0]), problem["msg"])
     return UsageError(
         "; ".join(
-            f"{name} (from {origins[name]}) is {_quoted(name, values)}: {_allowed(message)}"
+            f"{name} (from {origins[name]}) is {_quoted(name, values)}: {_requirement(message)}"
             for name, message in problems.items()
         ),
-        hint="`python etl settings` shows every setting and where its value comes from",
+        hint="run `python etl settings` to list all settings and where their values come from",
     )
 
 
-def _allowed(message: str) -> str:
-    """Turns the library's way of saying what is allowed into ours."""
-    said = message.removeprefix("Value error, ").removeprefix("Assertion failed, ")
-    return said.replace("Input should", "it must").partition(", unable to parse")[0]
+def _requirement(message: str) -> str:
+    """Rewrites a validation message of pydantic in the style of our own."""
+    text = message.removeprefix("Value error, ").removeprefix("Assertion failed, ")
+    return text.replace("Input should", "it must").partition(", unable to parse")[0]
 
 
 def _quoted(name: str, values: Mapping[str, Any]) -> str:
@@ -450,7 +451,7 @@ def _quoted(name: str, values: Mapping[str, Any]) -> str:
 
 
 def _masked(value: object) -> str | float | list[str] | None:
-    """Turns a value into what may be shown: no secret, and no password or signature within an address."""
+    """Returns a value that is safe to display: without secrets, and without credentials or signatures in addresses."""
     if isinstance(value, SecretStr):
         return _MASK
     if isinstance(value, tuple | list):

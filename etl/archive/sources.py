@@ -45,7 +45,7 @@ def source_at(address: str, *, connect_timeout: float = CONNECT_TIMEOUT, read_ti
         return GcsSource(address.rstrip("/"), timeout=read_timeout)
     if scheme in {"", "file"}:
         return _folder_at(address, scheme)
-    raise UsageError(f"unsupported source {mask_credentials(address)}: unknown scheme {scheme}://", hint=_FORMS)
+    raise UsageError(f"cannot use {mask_credentials(address)} as a source: {scheme}:// is not supported", hint=_FORMS)
 
 
 def _folder_at(address: str, scheme: str) -> Source:

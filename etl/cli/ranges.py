@@ -175,7 +175,7 @@ def day_range(first: date | None, last: date | None) -> Days:
 
     last = last or first
     if first is not None and last is not None and last < first:
-        raise UsageError(f"the range ends ({last}) before it begins ({first})")
+        raise UsageError(f"the range ends ({last}) before it starts ({first})")
     return Days(first, last)
 
 

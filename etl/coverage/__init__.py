@@ -1,1 +1,1 @@
-"""What the lake holds of each hour, what is suspicious about it, and when a missing hour is tried again."""
+"""Coverage of the archive in the lake: status of each hour, anomalies, and the retry schedule."""

@@ -1,8 +1,8 @@
-"""Which hours hold far too few or far too many events, told by the same hour of the weeks around them.
+"""Detects hours with far too few or far too many events, compared with the same hour of the surrounding weeks.
 
-GitHub's traffic has the rhythm of a week and grows over years; the same hour of the same weekday a few weeks
-before and after shares both. Their median is the baseline of an hour, in all and for each large
-type. See docs/explanation/coverage.md for what that finds and what it takes for sound.
+GitHub's traffic has a weekly pattern and grows over the years. The same hour of the same weekday, a few weeks before
+and after, has the same pattern and a similar level. The baseline of an hour is the median of these hours, for all
+events and for each large type. See docs/explanation/coverage.md for what this detects and what it does not.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from etl.lake.manifest import Status
 from etl.plural import plural
 
 INPUT_COLUMNS: Final = ("hour_start", "status", "events", "type_names", "type_counts")
-"""The columns by which an hour is judged."""
+"""Columns needed to detect anomalies."""
 
 _Floats: TypeAlias = npt.NDArray[np.float64]
 _Flags: TypeAlias = npt.NDArray[np.bool_]
@@ -31,20 +31,20 @@ _Numbers: TypeAlias = npt.NDArray[np.int32] | npt.NDArray[np.int64]
 _HOURS_A_WEEK: Final = 168
 _MICROSECONDS_AN_HOUR: Final = 3_600_000_000
 _MIN_NEIGHBOURS: Final = 3
-"""Of two hours nobody can tell which is the odd one."""
+"""With fewer, it is unclear which hour is the anomaly."""
 _MAX_TYPES_SHOWN: Final = 3
 
 
 @dataclass(frozen=True, kw_only=True)
 class Thresholds:
-    """When an hour's volume is suspect.
+    """Thresholds of anomaly detection.
 
     Attributes:
-        low: Below this share of the median the hour is suspect.
-        high: Above this multiple of the median it is.
-        type_low: The same for each type of event, which vary more by themselves.
-        type_high: The same.
-        weeks: How many weeks before and after the hour count as around it.
+        low: An hour is suspect below this share of the median.
+        high: An hour is suspect above this multiple of the median.
+        type_low: Like ``low``, for each event type; single types vary more.
+        type_high: Like ``high``, for each event type.
+        weeks: Number of weeks before and after an hour that form its baseline.
         min_events: Smallest median, in events, that is used as a baseline.
     """
 
@@ -57,39 +57,39 @@ class Thresholds:
 
 
 def find_anomalies(rows: pa.Table, thresholds: Thresholds) -> dict[int, str]:
-    """Says which hours are suspect and why.
+    """Returns the suspect hours and the reasons.
 
-    Only ``complete`` hours are judged, and only they are a measure for others; those of a known collapse of the
-    archive are judged and no measure.
+    Only ``complete`` hours are checked and used for baselines. Hours in a known volume drop of the archive are checked
+    but not used for baselines.
 
     Args:
-        rows: A table with the columns ``INPUT_COLUMNS`` of ``etl.coverage.index.FACTS_SCHEMA``, with the hours
-            ``thresholds.weeks`` around those in question as far as the lake has them.
-        thresholds: What is far.
+        rows: A table with the columns ``INPUT_COLUMNS`` of ``etl.coverage.index.FACTS_SCHEMA``. It includes the hours
+            ``thresholds.weeks`` before and after those of interest, as far as the lake has them.
+        thresholds: Thresholds of anomaly detection.
 
     Returns:
-        The numbers of the rows that are suspect, each with the reason in figures.
+        The row numbers of suspect hours, each with a reason that states the numbers.
     """
     counted = arrays.flags(rows["type_counts"].is_valid())
-    complete = np.flatnonzero(counted & arrays.are(rows["status"], Status.COMPLETE.value))
+    complete = np.flatnonzero(counted & arrays.equals(rows["status"], Status.COMPLETE.value))
     if not len(complete):
         return {}
     chosen = rows.select(INPUT_COLUMNS)
     chosen = chosen if len(complete) == len(rows) else chosen.take(arrays.integers(complete))
-    return {int(complete[place]): reason for place, reason in AnomalyDetector(chosen, thresholds).reasons()}
+    return {int(complete[row]): reason for row, reason in AnomalyDetector(chosen, thresholds).reasons()}
 
 
 @dataclass(frozen=True, slots=True)
 class _Anomaly:
-    """One hour whose count of something is far from its baseline."""
+    """An hour whose count is far from its baseline."""
 
-    place: int
+    row: int
     count: int
     median: float
 
 
 class AnomalyDetector:
-    """Judges complete hours, laid out as a row of whole weeks that begins with the first of them."""
+    """Detects anomalies in complete hours, arranged on a timeline of whole weeks that starts with the first hour."""
 
     def __init__(self, hours: pa.Table, thresholds: Thresholds) -> None:
         self._hours = hours
@@ -105,30 +105,30 @@ class AnomalyDetector:
         self._find_neighbours()
 
     def reasons(self) -> Iterator[tuple[int, str]]:
-        """Yields places in the table with the reason why the hour there is suspect."""
-        around = f"the same hour of the {self._thresholds.weeks} weeks around"
-        told: set[int] = set()
+        """Yields the row number of each suspect hour with the reason."""
+        baseline = f"the same hour in the {self._thresholds.weeks} weeks before and after"
+        reported: set[int] = set()
         events = arrays.numbers(self._hours["events"]).astype(np.float64)
         for odd in self._anomalies_in(events, self._thresholds.low, self._thresholds.high):
-            told.add(odd.place)
+            reported.add(odd.row)
             share = f"{odd.count / odd.median:.0%} of the" if odd.median else "against a"
-            yield odd.place, f"{plural(odd.count, 'event')}, {share} median {odd.median:,.0f} of {around}"
-        by_place: dict[int, list[str]] = {}
+            yield odd.row, f"{plural(odd.count, 'event')}, {share} median {odd.median:,.0f} of {baseline}"
+        by_row: dict[int, list[str]] = {}
         for name, counts in self._types():
             for odd in self._anomalies_in(counts, self._thresholds.type_low, self._thresholds.type_high):
-                by_place.setdefault(odd.place, []).append(f"{odd.count:,} {name} against {odd.median:,.0f}")
-        for place, oddities in by_place.items():
-            # When there are too few events, there are too few of each type.
-            if place not in told:
-                more = f" and {len(oddities) - _MAX_TYPES_SHOWN} more types" if len(oddities) > _MAX_TYPES_SHOWN else ""
-                yield place, f"{', '.join(oddities[:_MAX_TYPES_SHOWN])}{more}, the median of {around}"
+                by_row.setdefault(odd.row, []).append(f"{odd.count:,} {name} against {odd.median:,.0f}")
+        for row, types in by_row.items():
+            # If there are too few events in total, there are too few of each type.
+            if row not in reported:
+                more = f" and {len(types) - _MAX_TYPES_SHOWN} more types" if len(types) > _MAX_TYPES_SHOWN else ""
+                yield row, f"{', '.join(types[:_MAX_TYPES_SHOWN])}{more}, the median of {baseline}"
 
     def _anomalies_in(self, counts: _Floats, low: float, high: float) -> Iterator[_Anomaly]:
-        """Yields the hours whose count is below ``low`` or above ``high`` times the median of their neighbours'.
+        """Yields the hours whose count is below ``low`` or above ``high`` times the median of their neighbours.
 
-        Of an even number of neighbours two stand in the middle; what lies between the bounds that these two set is
-        taken for neither too few nor too many. So when the level changes for good, and half of the neighbours are
-        of the old one and half of the new, nothing is suspect.
+        With an even number of neighbours, the lower middle value sets the lower bound and the upper one the upper
+        bound. So nothing is suspect when the level changes permanently and half of the neighbours have the old level
+        and half the new one.
         """
         fewest = self._thresholds.min_events
         measure = np.full(self._size, np.nan)
@@ -136,20 +136,20 @@ class AnomalyDetector:
         far_above, far_below = np.zeros_like(self._known), np.zeros_like(self._known)
         for neighbour in self._neighbours:
             values = measure[neighbour]
-            # NaN, where there is no neighbour, compares as false.
+            # A missing neighbour is NaN, which compares as false.
             far_above += (values >= fewest) & (low * values > counts)
             far_below += high * values < counts
-        # Rather than to sort all neighbours for the one in the middle, count those on the far side of the bound.
+        # Instead of sorting all neighbours to find the median, count those beyond the bound.
         enough = self._known >= _MIN_NEIGHBOURS
         few = enough & (far_above >= self._known - (self._known - 1) // 2)
         many = enough & (far_below >= self._known // 2 + 1) & (counts > high * fewest)
-        for place in np.flatnonzero(few | many):
-            values = np.sort([measure[neighbour[place]] for neighbour in self._neighbours])
-            middle = (self._known[place] - 1) // 2 if few[place] else self._known[place] // 2
-            yield _Anomaly(int(place), int(counts[place]), float(values[middle]))
+        for row in np.flatnonzero(few | many):
+            values = np.sort([measure[neighbour[row]] for neighbour in self._neighbours])
+            middle = (self._known[row] - 1) // 2 if few[row] else self._known[row] // 2
+            yield _Anomaly(int(row), int(counts[row]), float(values[middle]))
 
     def _find_neighbours(self) -> None:
-        """Finds for each hour where its neighbours lie in a row of hours with a margin at each end."""
+        """Computes the positions of each hour's neighbours on the timeline, which has a margin at each end."""
         there = np.zeros(self._size, dtype=np.bool_)
         there[self._margin + self._cells[self._baseline_rows]] = True
         steps = [week * _HOURS_A_WEEK for week in range(-self._thresholds.weeks, self._thresholds.weeks + 1) if week]
@@ -157,7 +157,7 @@ class AnomalyDetector:
         places = self._margin + np.arange(len(known))
         for step in steps:
             known += there[places + step]
-        # In a collapse that is longer than the weeks looked at, go by the neighbours of the last hour that had some.
+        # In a volume drop longer than the baseline's weeks, use the neighbours of the last hour that had enough.
         for week in np.flatnonzero(self._in_volume_drop.reshape(-1, _HOURS_A_WEEK).any(axis=1)):
             here = np.arange(week * _HOURS_A_WEEK, (week + 1) * _HOURS_A_WEEK)
             lost = here[self._in_volume_drop[here] & (known[here] < _MIN_NEIGHBOURS)] if week else here[:0]
@@ -166,7 +166,7 @@ class AnomalyDetector:
         self._neighbours = [places[self._cells] + step for step in steps]
 
     def _types(self) -> Iterator[tuple[str, _Floats]]:
-        """Yields the counts of each type that is ever large enough to be judged."""
+        """Yields the counts of each type that is large enough to be checked in at least one hour."""
         places, codes, counts, names = _type_counts(self._hours)
         largest = np.zeros(len(names), dtype=np.int64)
         np.maximum.at(largest, codes, counts)
@@ -178,23 +178,23 @@ class AnomalyDetector:
 
     def _volume_drop_flags(self, base: int) -> _Flags:
         flags = np.zeros(self._weeks * _HOURS_A_WEEK, dtype=np.bool_)
-        for collapse in known_volume_drops():
-            first, last = _span(collapse)
+        for drop in known_volume_drops():
+            first, last = _span(drop)
             flags[max(first - base, 0) : None if last is None else max(last - base + 1, 0)] = True
         return flags
 
 
 def _type_counts(hours: pa.Table) -> tuple[_Numbers, _Numbers, _Numbers, list[str]]:
-    """Lays the counts of all types of all hours out in a row.
+    """Flattens the counts by type of all hours.
 
     Returns:
-        For each count the place of its hour, the number of its type and the count; then the types' names.
+        The row of the hour, the code of the type and the count, for each count; then the names of the types by code.
     """
     rows = hours.select(["type_names", "type_counts"]).combine_chunks()
     # The stubs do not tell kinds of arrays apart.
     counts: Any = rows["type_counts"].chunk(0)
     sets: Any = rows["type_names"].chunk(0).dictionary_encode()
-    # Many hours have the same types, so there are few sets of names.
+    # Many hours have the same types, so there are few distinct lists of names.
     names: dict[str, int] = {}
     sizes: list[int] = []
     codes_of_sets: list[int] = []
@@ -204,7 +204,7 @@ def _type_counts(hours: pa.Table) -> tuple[_Numbers, _Numbers, _Numbers, list[st
         codes_of_sets.extend(names.setdefault(name, len(names)) for name in each)
     first_of_set = np.cumsum([0, *sizes[:-1]], dtype=np.int32)
     lengths = arrays.numbers(counts.value_lengths())
-    # There are two million counts of all hours, and pages of memory are a good part of the time.
+    # All hours together have two million counts; int32 saves memory pages, which take a large part of the time.
     places = np.repeat(np.arange(len(lengths), dtype=np.int32), lengths)
     begins = np.cumsum(lengths, dtype=np.int32) - lengths
     nth = np.arange(len(places), dtype=np.int32) - np.repeat(begins, lengths)
@@ -212,8 +212,8 @@ def _type_counts(hours: pa.Table) -> tuple[_Numbers, _Numbers, _Numbers, list[st
     return places, codes, arrays.numbers(counts.flatten()), list(names)
 
 
-def _span(collapse: VolumeDrop) -> tuple[int, int | None]:
-    return _number(collapse.first), None if collapse.last is None else _number(collapse.last)
+def _span(drop: VolumeDrop) -> tuple[int, int | None]:
+    return _number(drop.first), None if drop.last is None else _number(drop.last)
 
 
 def _number(hour: Hour) -> int:

@@ -1,7 +1,7 @@
-"""Columns as numpy's arrays and back, without pandas.
+"""Converts between Arrow columns and numpy arrays without pandas.
 
-Arrow's own ways (``to_numpy``, ``pa.array``, ``pa.scalar``, ``as_py`` of a time) import pandas first wherever it is
-installed, which takes as long as a tenth of all hours' coverage.
+Arrow's own conversions (``to_numpy``, ``pa.array``, ``pa.scalar``, ``as_py`` of a timestamp) import pandas if it is
+installed. That import takes a tenth of the time of a coverage query for all hours.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 def numbers(column: Column) -> npt.NDArray[Any]:
-    """Returns a column of numbers, none of them null, in its own type; it cannot be written to."""
+    """Returns a numeric column without nulls as a read-only array of the same type."""
     if not len(column):
         return np.empty(0, np.dtype(str(column.type)))
     whole = column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column
@@ -31,12 +31,12 @@ def numbers(column: Column) -> npt.NDArray[Any]:
 
 
 def counts(column: Column, *, absent: int = 0) -> npt.NDArray[np.int64]:
-    """Returns an int64 column, with another number for null."""
+    """Returns an int64 column as an array, with nulls replaced by ``absent``."""
     return numbers(pc.fill_null(column, integers(np.array([absent]))[0]))
 
 
 def objects(column: Column) -> list[Any]:
-    """Returns a column as Python's values, times as aware ones in UTC."""
+    """Returns a column as Python values; timestamps become aware datetimes in UTC."""
     if not pa.types.is_timestamp(column.type):
         return column.to_pylist()
     micros = column.cast(pa.timestamp("us", "UTC")).cast(pa.int64()).to_pylist()
@@ -44,8 +44,8 @@ def objects(column: Column) -> list[Any]:
 
 
 def texts(column: Column) -> npt.NDArray[np.object_]:
-    """Returns a column of texts as objects, with None for null; those that are equal are one object."""
-    if not len(column):  # for which Arrow would import pandas
+    """Returns a string column as an object array, with None for null; equal strings share one object."""
+    if not len(column):  # Arrow would import pandas for an empty column
         return np.array([], dtype=np.object_)
     whole: Any = column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column
     encoded = whole.dictionary_encode()
@@ -54,22 +54,22 @@ def texts(column: Column) -> npt.NDArray[np.object_]:
     return given
 
 
-def are(column: Column, value: str) -> npt.NDArray[np.bool_]:
-    """Says which texts of a column, none of them null, are this one."""
+def equals(column: Column, value: str) -> npt.NDArray[np.bool_]:
+    """Returns which values of a string column without nulls equal ``value``."""
     return flags(pc.equal(column, text([value])[0]))
 
 
 def flags(column: Column) -> npt.NDArray[np.bool_]:
-    """Returns a column of booleans, none of them null."""
+    """Returns a boolean column without nulls as an array."""
     return numbers(column.cast(pa.uint8())).astype(np.bool_)
 
 
 def integers(values: npt.NDArray[np.int64], *, absent: npt.NDArray[np.bool_] | None = None) -> pa.Array[Any]:
-    """Makes an int64 column, with null where ``absent`` says so."""
+    """Returns an int64 column from an array, with null where ``absent`` is true."""
     valid = None if absent is None else bits((~absent).tobytes())
     return pa.Array.from_buffers(pa.int64(), len(values), [valid, pa.py_buffer(values.astype(np.int64).tobytes())])
 
 
 def booleans(values: npt.NDArray[np.bool_]) -> pa.Array[Any]:
-    """Makes a boolean column."""
+    """Returns a boolean column from an array."""
     return boolean(values.tobytes())

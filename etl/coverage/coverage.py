@@ -1,4 +1,4 @@
-"""What is there of the archive, hour by hour: a table with a row for every hour, those that are absent included."""
+"""The coverage table: one row for every hour of the archive, including hours that are absent from the lake."""
 
 from __future__ import annotations
 
@@ -24,16 +24,16 @@ from etl.lake.layout import manifest_keys
 from etl.lake.manifest import Status
 
 ABSENT: Final = "absent"
-"""The status of an hour that the lake knows nothing of."""
+"""Status of an hour that has no manifest in the lake."""
 
 STATUSES_WITHOUT_EVENTS: Final = (ABSENT, Status.PENDING.value, Status.MISSING.value, Status.FAILED.value)
-"""The statuses of hours that have no events in the lake."""
+"""Statuses of hours without events in the lake."""
 
 _UTC: Final = pa.timestamp("us", "UTC")
 _MICROSECONDS_AN_HOUR: Final = 3_600_000_000
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _NEVER: Final = -1
-"""Stands for no time where times are microseconds since then."""
+"""Represents a missing time in arrays of microseconds since the epoch."""
 
 COVERAGE_SCHEMA: Final = pa.schema(
     [
@@ -42,26 +42,26 @@ COVERAGE_SCHEMA: Final = pa.schema(
         described(
             "window_start",
             _UTC,
-            "The instant from which the hour's file holds events: its name is local time of the US Pacific from March"
-            " 2012 to the end of 2014, UTC otherwise.",
+            "Start of the hour that the file covers: file names are in US Pacific time from March 2012 to the end of"
+            " 2014, and in UTC otherwise.",
             nullable=False,
         ),
         described(
             "status",
             pa.string(),
-            f"What is known of the hour: {', '.join(Status)}, or {ABSENT} when the lake has no manifest of it.",
+            f"Status of the hour: {', '.join(Status)}, or {ABSENT} if the lake has no manifest for it.",
             nullable=False,
         ),
         FACTS_SCHEMA.field("reason"),
-        described("hole", pa.string(), "Source that says the archive does not have this hour."),
-        described("next_try", _UTC, "When the hour is worth another try; null when there is nothing left to do."),
+        described("hole", pa.string(), "Where it is documented that the archive does not have this hour (known gap)."),
+        described("next_try", _UTC, "When to try the hour next; null if there is nothing left to do."),
         *(FACTS_SCHEMA.field(name) for name in FACTS_SCHEMA.names[4:] if name not in {"type_names", "type_counts"}),
     ]
 )
-"""The columns of ``coverage``; each field's metadata holds its description."""
+"""Columns of ``coverage``; each field's metadata has its description."""
 
 _INPUT_COLUMNS: Final = frozenset({"hour", "reason", "finished_at", *INPUT_COLUMNS})
-"""The columns that the others are derived from."""
+"""Columns from which the others are derived."""
 
 
 def coverage(
@@ -74,19 +74,20 @@ def coverage(
     columns: Collection[str] = COVERAGE_SCHEMA.names,
     rebuild: bool = False,
 ) -> pa.Table:
-    """Tells what the lake has of some hours, and what is still to be done.
+    """Returns the status of each hour of a range in the lake, and when it should be tried next.
 
     Args:
         lake: The lake.
-        hours: Which hours; None for those from the first in the lake to the last.
-        policy: How long to wait before an hour is tried again.
-        thresholds: From where on an hour's volume is suspect; the defaults when None.
-        now: The time (aware, UTC).
-        columns: What to tell; fewer are quicker.
-        rebuild: Read every manifest, whatever the index of the lake says.
+        hours: The hours; None for the range from the first to the last hour in the lake.
+        policy: The retry schedule.
+        thresholds: Thresholds of anomaly detection; None for the defaults.
+        now: The current time (aware, UTC).
+        columns: Columns to return; fewer columns are faster.
+        rebuild: Read every manifest and ignore the index of the lake.
 
     Returns:
-        A table of these columns of ``COVERAGE_SCHEMA``, in its order, one row an hour, in the order of the hours.
+        A table with these columns of ``COVERAGE_SCHEMA``, in schema order, with one row per hour, in
+        chronological order.
 
     Raises:
         StoreError: If the lake cannot be read.
@@ -114,11 +115,11 @@ def coverage(
 
 @dataclass(frozen=True, slots=True)
 class Extent:
-    """What a lake spans.
+    """The range of hours in a lake.
 
     Attributes:
-        count: How many hours it has a manifest of.
-        hours: From the first of them to the last.
+        count: Number of hours that have a manifest.
+        hours: Range from the first to the last of them.
     """
 
     count: int
@@ -126,7 +127,7 @@ class Extent:
 
 
 def extent(lake: Lake, *, now: datetime) -> Extent | None:
-    """Returns what a lake spans; None for a lake without hours.
+    """Returns the range of hours in a lake; None if it has no hours.
 
     Raises:
         StoreError: If the lake cannot be read.
@@ -138,31 +139,31 @@ def extent(lake: Lake, *, now: datetime) -> Extent | None:
 
 
 def late(table: pa.Table, statuses: Collection[str], *, before: datetime) -> pa.Table:
-    """Returns the hours that should be there by now, and are not.
+    """Returns the hours that should be in the lake by now but are not.
 
     Args:
         table: A table with the columns ``window_start``, ``status`` and ``hole`` of ``COVERAGE_SCHEMA``.
-        statuses: The statuses that count as not there.
+        statuses: Statuses that count as late.
         before: Only hours that ended before this instant (aware, UTC) are late.
 
     Returns:
-        The rows with one of these statuses that ended early enough, but for known gaps in the archive.
+        The rows of late hours, without known gaps in the archive.
     """
     latest_start = int((before - timedelta(hours=1)).timestamp() * 1_000_000)
     chosen = np.zeros(len(table), dtype=np.bool_)
     for status in statuses:
-        chosen |= arrays.are(table["status"], status)
+        chosen |= arrays.equals(table["status"], status)
     chosen &= arrays.flags(pc.is_null(table["hole"]))
     chosen &= arrays.numbers(table["window_start"].cast(pa.int64())) < latest_start
     return table.take(arrays.integers(np.flatnonzero(chosen)))
 
 
 def _with_baseline_hours(hours: HourRange, thresholds: Thresholds) -> HourRange:
-    """Widens a range by the hours of its baseline."""
+    """Extends a range by the hours that its baseline is computed from."""
     first = hours.first
-    for collapse in known_volume_drops():
-        # There the measure is what was before it.
-        first = min(first, collapse.first) if collapse.touches(hours.first, hours.last) else first
+    for drop in known_volume_drops():
+        # The baseline of a known volume drop is the time before it.
+        first = min(first, drop.first) if drop.touches(hours.first, hours.last) else first
     around = timedelta(weeks=thresholds.weeks)
     return HourRange(Hour(max(first.start - around, FIRST_HOUR.start)), Hour(hours.last.start + around))
 
@@ -183,14 +184,14 @@ def _with_anomalies(found: pa.Table, thresholds: Thresholds) -> pa.Table:
 
 
 def _row_for_each(hours: HourRange, found: pa.Table) -> pa.Table:
-    """Lays the found rows out over all hours of a range, with null where nothing is known but the hour."""
+    """Returns one row for every hour of a range; the other columns of an absent hour are null."""
     starts = _starts(hours)
     places = arrays.numbers(found["hour_start"].cast(pa.int64())) // _MICROSECONDS_AN_HOUR - starts[0]
     within = np.flatnonzero((places >= 0) & (places < len(starts)))
     row_of = np.full(len(starts), -1, dtype=np.int64)
     row_of[places[within]] = within
     absent = row_of < 0
-    # Copying 70 MB is a good part of the work, and the usual question is for all that there is.
+    # Copying 70 MB takes a large part of the time, and it is not needed for the most common query: all hours there are.
     if not absent.any() and len(within) == len(found):
         return found
     rows = found.take(arrays.integers(row_of, absent=absent))
@@ -202,25 +203,25 @@ def _row_for_each(hours: HourRange, found: pa.Table) -> pa.Table:
 
 
 def _gap_sources(hours: HourRange, status: arrays.Column) -> pa.Array[Any]:
-    """Returns the source of the hole each hour lies in, null for those that have events all the same."""
-    holes = list(known_gaps())
-    hole_of = np.full(len(hours), -1, dtype=np.int64)
+    """Returns the source of each hour's known gap; null for hours outside of gaps or with events."""
+    gaps = list(known_gaps())
+    gap_of = np.full(len(hours), -1, dtype=np.int64)
     base = hours.first.start
-    for place, hole in enumerate(holes):
-        first, last = ((hour.start - base) // timedelta(hours=1) for hour in (hole.first, hole.last))
+    for index, gap in enumerate(gaps):
+        first, last = ((hour.start - base) // timedelta(hours=1) for hour in (gap.first, gap.last))
         if last >= 0:
-            hole_of[max(first, 0) : last + 1] = place
+            gap_of[max(first, 0) : last + 1] = index
     for each in Status:
         if each.has_events:
-            hole_of[arrays.are(status, each.value)] = -1
-    outside = hole_of < 0
+            gap_of[arrays.equals(status, each.value)] = -1
+    outside = gap_of < 0
     if outside.all():
-        return pa.nulls(len(hole_of), pa.string())
-    return arrow.text([hole.source for hole in holes]).take(arrays.integers(hole_of, absent=outside))
+        return pa.nulls(len(gap_of), pa.string())
+    return arrow.text([gap.source for gap in gaps]).take(arrays.integers(gap_of, absent=outside))
 
 
 def _window_starts(hours: HourRange) -> pa.Array[Any]:
-    """Returns ``Hour.window``'s begin for every hour, all at once."""
+    """Returns the start of ``Hour.window`` for all hours, vectorized."""
     starts = _starts(hours)
     named: Any = arrays.integers(starts * _MICROSECONDS_AN_HOUR).cast(pa.timestamp("us"))
     as_pacific = pc.assume_timezone(named, PACIFIC.key, ambiguous="earliest", nonexistent="latest")
@@ -229,7 +230,7 @@ def _window_starts(hours: HourRange) -> pa.Array[Any]:
 
 
 def _are_pacific(starts: npt.NDArray[np.int64]) -> npt.NDArray[np.bool_]:
-    """Says which hours are named in Pacific time."""
+    """Returns which hours are named in Pacific time."""
     first, last = (int(hour.start.timestamp()) // 3600 for hour in (PACIFIC_HOURS.first, PACIFIC_HOURS.last))
     return (starts >= first) & (starts <= last)
 
@@ -242,13 +243,13 @@ def _next_tries(
     policy: RetrySchedule,
     now: datetime,
 ) -> pa.Array[Any]:
-    # An absent hour is due when it is over. Those are too many to ask one by one.
+    # An absent hour is due as soon as it has ended. There are too many of them to compute this one by one.
     tries = arrays.numbers(windows.cast(pa.int64())) + _MICROSECONDS_AN_HOUR
-    settled = arrays.are(status, Status.COMPLETE.value) | arrays.are(status, Status.SUSPECT.value)
+    settled = arrays.equals(status, Status.COMPLETE.value) | arrays.equals(status, Status.SUSPECT.value)
     if settled.all():
         return pa.nulls(len(settled), _UTC)
     ends = arrays.counts(finished_at.cast(pa.int64()), absent=_NEVER)
-    for place in map(int, np.flatnonzero(~settled & ~arrays.are(status, ABSENT))):
+    for place in map(int, np.flatnonzero(~settled & ~arrays.equals(status, ABSENT))):
         known = Status(status[place].as_py())
         end = None if ends[place] == _NEVER else _EPOCH + timedelta(microseconds=int(ends[place]))
         due = next_try_for_status(hours.first + place, known, end, policy, now)
@@ -258,6 +259,6 @@ def _next_tries(
 
 
 def _starts(hours: HourRange) -> npt.NDArray[np.int64]:
-    """The hours' starts, counted in hours since 1970."""
+    """Returns the start of each hour, in hours since 1970."""
     first = int(hours.first.start.timestamp()) // 3600
     return np.arange(first, first + len(hours), dtype=np.int64)

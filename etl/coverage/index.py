@@ -1,8 +1,8 @@
-"""What the manifests say, rolled up by month, so that a question about all hours need not read 137,000 files.
+"""A monthly index of the manifests, so that a query for all hours does not have to read 137,000 files.
 
-The index is a copy that is never believed: each row carries the generation of the manifest it was taken from,
-and a row whose manifest has another one now, or none, does not count. So the index may be lost, old, or written
-by two programs at once, and the answer stays the manifests'; it only takes longer.
+The index is only a cache: each row has the generation of the manifest it was read from, and a row is ignored if that
+manifest is gone or has another generation. If the index is lost, outdated, or written by two programs at once, the
+result is the same; it only takes longer.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from etl.lake.manifest import Manifest, Status, decode
 from etl.storage.store import Store
 
 INDEX_VERSION: Final = b"2"
-"""Changes with ``FACTS_SCHEMA``; an index of another version is made anew."""
+"""Increase it when ``FACTS_SCHEMA`` changes; an index of another version is rebuilt."""
 
 _VERSION_KEY: Final = b"gharchive.index"
 _MAX_READERS: Final = 16
@@ -39,41 +39,41 @@ _log: structlog.stdlib.BoundLogger = structlog.get_logger()
 
 
 def described(name: str, type_: pa.DataType, description: str, *, nullable: bool = True) -> pa.Field[Any]:
-    """Makes a field that carries what it means."""
+    """Returns a field with its description in the metadata."""
     return pa.field(name, type_, nullable=nullable, metadata={"description": description})
 
 
 FACTS_SCHEMA: Final = pa.schema(
     [
         described("hour", pa.string(), "The hour's name, as the archive writes it.", nullable=False),
-        described("hour_start", _UTC, "The instant the name says, read as UTC.", nullable=False),
-        described("status", pa.string(), "What is known of the hour.", nullable=False),
+        described("hour_start", _UTC, "The hour's name, read as a time in UTC.", nullable=False),
+        described("status", pa.string(), "Status of the hour.", nullable=False),
         described("reason", pa.string(), "Why the hour is not complete."),
         described("events", pa.int64(), "Events in the lake."),
-        described("documents", pa.int64(), "Documents met in the source's file, readable or not."),
+        described("documents", pa.int64(), "Documents in the source's file, readable or not."),
         described("unreadable", pa.int64(), "Documents that could not be read."),
-        described("duplicates", pa.int64(), "Events that say the same as an earlier one of the hour."),
-        described("types", pa.string(), "Events by type, a JSON object."),
-        # The same once more: to parse all hours' JSON takes a quarter of the time of a question about them.
-        described("type_names", pa.string(), "The types, a line each."),
-        described("type_counts", pa.list_(pa.field("element", pa.int64())), "The events of each of these types."),
-        described("era", pa.string(), "The form of the documents, A to D; several letters where an hour mixes them."),
-        described("source", pa.string(), "Address the hour came from."),
-        described("source_bytes", pa.int64(), "Compressed bytes received from there."),
-        described("parquet_bytes", pa.int64(), "Size of the events file."),
+        described("duplicates", pa.int64(), "Events that duplicate an earlier one of the hour."),
+        described("types", pa.string(), "Number of events by type, a JSON object."),
+        # The same data once more: parsing the JSON of all hours takes a quarter of the time of a query.
+        described("type_names", pa.string(), "Event types, one per line."),
+        described("type_counts", pa.list_(pa.field("element", pa.int64())), "Number of events of each of these types."),
+        described("era", pa.string(), "Format of the documents, A to D; several letters if the hour mixes them."),
+        described("source", pa.string(), "Address the hour was downloaded from."),
+        described("source_bytes", pa.int64(), "Compressed bytes received from the source."),
+        described("parquet_bytes", pa.int64(), "Size of the events file in bytes."),
         described("first_created_at", _UTC, "Earliest created_at of the hour."),
         described("last_created_at", _UTC, "Latest created_at of the hour."),
-        described("emails", pa.string(), "The e-mail policy the hour went through."),
-        described("schema_version", pa.int32(), "Version of the events' columns."),
+        described("emails", pa.string(), "E-mail policy applied to the hour."),
+        described("schema_version", pa.int32(), "Version of the event schema."),
         described("attempts", pa.int32(), "Attempts at the hour so far."),
         described("finished_at", _UTC, "When the last attempt ended."),
-        described("seconds", pa.float64(), "How long the last attempt took."),
+        described("seconds", pa.float64(), "Duration of the last attempt in seconds."),
     ]
 )
-"""What a manifest says of its hour, as a row."""
+"""Columns of the index that describe an hour, taken from its manifest."""
 
 _KEY_COLUMNS: Final = ("hour", "hour_start", "generation")
-"""What tells whether the rest is still true, and of when."""
+"""Columns that identify a row and its manifest's generation."""
 _INDEX_SCHEMA: Final = pa.schema(
     [*FACTS_SCHEMA, pa.field("generation", pa.string(), nullable=False)], metadata={_VERSION_KEY: INDEX_VERSION}
 )
@@ -87,18 +87,18 @@ def facts(
     rebuild: bool = False,
     write: bool = True,
 ) -> pa.Table:
-    """Tells what the manifests say of some hours, and brings the index up to date where it can be written.
+    """Returns the contents of the manifests of a range, and updates the index if it can be written.
 
     Args:
-        store: Where the lake lies.
-        hours: Which hours.
-        columns: Columns to read; half of all bytes are counts by type.
-        rebuild: Read every manifest, whatever the index says.
-        write: Whether the index may be brought up to date.
+        store: The lake's store.
+        hours: The hours.
+        columns: Columns to read; counts by type are half of all bytes.
+        rebuild: Read every manifest and ignore the index.
+        write: Whether to update the index.
 
     Returns:
-        A table of these columns of ``FACTS_SCHEMA``, in its order, a row for each hour that has a manifest, in the
-        order of the hours. A manifest that cannot be read gives a row with status ``failed``.
+        A table with these columns of ``FACTS_SCHEMA``, in schema order, with one row per hour that has a manifest, in
+        chronological order. An unreadable manifest results in a row with status ``failed``.
 
     Raises:
         StoreError: If the lake cannot be read.
@@ -106,19 +106,19 @@ def facts(
     present = _present(store, _whole_months(hours))
     names = [name for name in _INDEX_SCHEMA.names if name in {*_KEY_COLUMNS, *columns}]
     with ThreadPoolExecutor(_MAX_READERS) as readers:
-        # Not before: the readers would take turns with the looks at the manifests, and all take longer.
+        # Only after the manifests are listed: both at once would be slower.
         index = {} if rebuild else {month: readers.submit(_read, store, month, names) for month in present}
         parts = [
             _refreshed(store, readers, month, index[month].result() if month in index else None, named, write=write)
             for month, named in present.items()
         ]
     rows = pa.concat_tables([part.select(names) for part in parts] or [arrow.table([], _INDEX_SCHEMA).select(names)])
-    told = [name for name in FACTS_SCHEMA.names if name in columns]
-    return _within(rows, hours).select(told).replace_schema_metadata(None)
+    selected = [name for name in FACTS_SCHEMA.names if name in columns]
+    return _within(rows, hours).select(selected).replace_schema_metadata(None)
 
 
 def _present(store: Store, hours: HourRange) -> dict[str, dict[str, str]]:
-    """Returns the generations of the manifests there are, by month, and within it by the hour's name."""
+    """Returns the generations of existing manifests, by month and by the hour's name."""
     present: dict[str, dict[str, str]] = defaultdict(dict)
     for name, generation in generations_of(store, hours).items():
         present[name[:7]][name] = generation
@@ -126,11 +126,11 @@ def _present(store: Store, hours: HourRange) -> dict[str, dict[str, str]]:
 
 
 def generations_of(store: Store, hours: HourRange) -> dict[str, str]:
-    """Returns the generation of each manifest that is there, by the hour's name, in the order of the hours.
+    """Returns the generation of each existing manifest, by the hour's name, in chronological order.
 
     Args:
-        store: Where the lake is.
-        hours: Which hours; in a lake that holds few of them, asking for all is cheap.
+        store: The lake's store.
+        hours: The hours. Asking for all hours is cheap if the lake has few of them.
 
     Raises:
         StoreError: If the lake cannot be read.
@@ -141,7 +141,7 @@ def generations_of(store: Store, hours: HourRange) -> dict[str, str]:
 
 
 def _within(rows: pa.Table, hours: HourRange) -> pa.Table:
-    """Cuts off the rows before and after a range; they are in the order of the hours."""
+    """Returns the rows of a range; the rows are in chronological order."""
     starts = arrays.numbers(rows["hour_start"].cast(pa.int64()))
     ends = [int(end.timestamp()) * 1_000_000 for end in (hours.first.start, hours.last.start)]
     first, last = np.searchsorted(starts, ends[0], "left"), np.searchsorted(starts, ends[1], "right")
@@ -157,8 +157,8 @@ def _refreshed(
     *,
     write: bool,
 ) -> pa.Table:
-    """Returns a month's rows as the manifests now are, and writes them down, whole, if that is news."""
-    # Nearly always nothing changed; there are 137,000 hours to find that of.
+    """Returns a month's rows, updated from the manifests, and writes the month's index if anything changed."""
+    # Fast path: nearly always nothing has changed, and there are 137,000 hours to check.
     if rows is not None and _are_current(rows, present):
         return rows
     if rows is not None and rows.column_names != _INDEX_SCHEMA.names:
@@ -175,20 +175,20 @@ def _refreshed(
 
 
 def _are_current(rows: pa.Table, present: Mapping[str, str]) -> bool:
-    """Whether rows are of these very manifests, all of them, in their order."""
+    """Returns whether the rows match these manifests exactly: all of them, in this order."""
     wanted = {"hour": arrow.text(list(present)), "generation": arrow.text(list(present.values()))}
     return all(rows[name].combine_chunks().equals(values) for name, values in wanted.items())
 
 
 def _current_rows(rows: pa.Table, present: Mapping[str, str]) -> pa.Table:
-    """Leaves the rows whose manifest is the one they were taken from."""
+    """Returns the rows whose manifest has not changed since they were read."""
     pairs = zip(rows["hour"].to_pylist(), rows["generation"].to_pylist(), strict=True)
     same = [present.get(str(hour)) == generation for hour, generation in pairs]
     return rows if all(same) else rows.filter(arrow.boolean(same))
 
 
 def _read(store: Store, month: str, columns: list[str]) -> pa.Table | None:
-    """Reads columns of a month's index; None when there is none, or none that this program understands."""
+    """Reads columns of a month's index; returns None if there is none, or it has another format."""
     content = store.read(index_key(month))
     if content is None:
         return None
@@ -201,9 +201,9 @@ def _read(store: Store, month: str, columns: list[str]) -> pa.Table | None:
 
 
 def _write(store: Store, month: str, rows: pa.Table) -> None:
-    """Writes a month's index, or does without: the lake may be one that this program may only read."""
+    """Writes a month's index; a failure is only logged, since the lake may be read-only."""
     sink = io.BytesIO()
-    # What is read in half the time: the index is small, and all of it is read for every question.
+    # lz4 halves the time to read it: the index is small, and every query reads all of it.
     pq.write_table(rows, sink, compression="lz4", use_dictionary=["type_names"])  # type: ignore[arg-type]
     try:
         store.write(index_key(month), sink.getvalue())
@@ -212,10 +212,10 @@ def _write(store: Store, month: str, rows: pa.Table) -> None:
 
 
 def _read_row(store: Store, name: str, generation: str) -> dict[str, Any] | None:
-    """Reads one manifest into a row; None when it is gone by now.
+    """Reads one manifest into a row; returns None if it was deleted meanwhile.
 
-    The generation was looked up before the content is read: should it change in between, the row is of a
-    generation that no longer is, and the next reader passes it over.
+    The generation is looked up before the content is read. If the manifest changes in between, the row has an outdated
+    generation, and the next reader ignores it.
     """
     hour = Hour.parse(name)
     content = store.read(manifest_key(hour))
@@ -260,15 +260,15 @@ def _manifest_columns(manifest: Manifest) -> dict[str, Any]:
 def type_columns(types: Mapping[str, int]) -> dict[str, Any]:
     """Returns ``type_names`` and ``type_counts`` of an hour.
 
-    A type's name comes from outside and could hold a line's end, which would shift all counts behind it. It is
-    written without: no such type is ever large.
+    A type's name is external data and could contain a line break, which would shift all following counts. Line breaks
+    are replaced: such a type is never large.
     """
     names = [name.replace("\n", " ") for name in types]
     return {"type_names": "\n".join(names), "type_counts": list(types.values())}
 
 
 def _whole_months(hours: HourRange) -> HourRange:
-    """Widens a range to the months it touches: an index object is of a whole month."""
+    """Extends a range to whole months, since an index object covers a month."""
     first = hours.first.start.replace(day=1, hour=0)
     next_month = (hours.last.start.replace(day=1, hour=0) + timedelta(days=32)).replace(day=1)
     return HourRange(Hour(max(first, FIRST_HOUR.start)), Hour(next_month - timedelta(hours=1)))

@@ -1,4 +1,4 @@
-"""Which e-mail policies stored hours went through, compared with the one that is set now."""
+"""Finds stored hours whose e-mail policy differs from the configured one."""
 
 from __future__ import annotations
 
@@ -12,20 +12,20 @@ import pyarrow.compute as pc
 from etl.coverage import arrays
 
 REPROCESS_HINT: Final = (
-    "`backfill FROM TO --force` fetches hours again under the policy that is set now;"
-    " docs/runbooks/the-email-policy-changed.md tells what to consider"
+    "use `backfill FROM TO --force` to process hours with the configured policy;"
+    " see docs/runbooks/the-email-policy-changed.md first"
 )
 
 
 def other_policies(emails: arrays.Column, policy: str) -> Counter[str]:
-    """Counts the stored hours that went through another e-mail policy.
+    """Counts the stored hours that were processed with another e-mail policy.
 
     Args:
-        emails: The policy of each hour, as its manifest names it; null for hours without events.
-        policy: The policy that is set now (``EmailPolicy.name``).
+        emails: The policy of each hour, from its manifest; null for hours without events.
+        policy: Name of the configured policy (``EmailPolicy.name``).
 
     Returns:
-        Hours by policy, without those of the policy that is set now.
+        Number of hours by policy, without the configured policy.
     """
     counted = pc.value_counts(emails.cast(pa.string()))
     names, counts = (counted.field(part).to_pylist() for part in ("values", "counts"))
@@ -33,6 +33,6 @@ def other_policies(emails: arrays.Column, policy: str) -> Counter[str]:
 
 
 def describe(others: Mapping[str, int], policy: str) -> str:
-    """Says in one sentence how many hours went through other policies."""
+    """Returns a message with the number of hours by other policy."""
     counts = ", ".join(f"{count:,} {name}" for name, count in Counter(others).most_common())
-    return f"stored hours have another e-mail policy than the one set now ({policy}): {counts}"
+    return f"stored hours have another e-mail policy than the configured one ({policy}): {counts}"

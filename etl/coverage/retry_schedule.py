@@ -1,6 +1,6 @@
-"""When an hour is worth another try: at once, after a while, or never again.
+"""The retry schedule: whether an hour is tried again, and when.
 
-One rule for all who ask: a backfill and a catch-up plan by it, the coverage shows it.
+Backfills, the catch-up and the coverage table all use it.
 """
 
 from __future__ import annotations
@@ -18,13 +18,13 @@ _DAY: Final = timedelta(days=1)
 
 @dataclass(frozen=True, kw_only=True)
 class RetrySchedule:
-    """How long to wait before an hour is asked for again.
+    """Waits between attempts at an hour.
 
     Attributes:
-        partial_wait: Before a partial hour, whose file may be fixed at its source, is read again.
-        daily_for: How long after its end a missing hour is asked for daily; hours were uploaded days late.
-        daily_wait: The wait until then.
-        weekly_wait: The wait thereafter.
+        partial_wait: Wait before a partial hour is fetched again; its file may have been repaired at the source.
+        daily_for: Time after the end of a missing hour during which it is tried daily; some were uploaded days late.
+        daily_wait: Wait during that time.
+        weekly_wait: Wait after that time.
     """
 
     partial_wait: timedelta = _DAY
@@ -37,16 +37,16 @@ DEFAULT_POLICY: Final = RetrySchedule()
 
 
 def next_try(hour: Hour, manifest: Manifest | None, policy: RetrySchedule, now: datetime) -> datetime | None:
-    """Says when an hour is to be tried next.
+    """Returns when an hour should be tried next.
 
     Args:
-        hour: Which hour.
-        manifest: What is known of it; None when nothing is.
-        policy: How long to wait.
-        now: The time (aware).
+        hour: The hour.
+        manifest: Its manifest; None if there is none.
+        policy: The retry schedule.
+        now: The current time (aware).
 
     Returns:
-        An instant that is due when it is not after ``now``; None when there is nothing left to do.
+        The time of the next attempt, which is due if it is not after ``now``; None if there is nothing left to do.
     """
     if manifest is None:
         return next_try_for_status(hour, None, None, policy, now)
@@ -56,7 +56,7 @@ def next_try(hour: Hour, manifest: Manifest | None, policy: RetrySchedule, now: 
 def next_try_for_status(
     hour: Hour, status: Status | None, finished_at: datetime | None, policy: RetrySchedule, now: datetime
 ) -> datetime | None:
-    """Says the same by what of the manifest counts: its status, and when the last attempt ended."""
+    """Like ``next_try``, with the relevant fields of the manifest: its status and the end of the last attempt."""
     if status in {Status.COMPLETE, Status.SUSPECT}:
         return None
     _, end = hour.window
@@ -64,13 +64,13 @@ def next_try_for_status(
         return end
     if status is Status.MISSING and _never_existed(hour):
         return None
-    # An attempt that ended in the future was noted by a wrong clock: it puts nothing off.
+    # If the last attempt ended in the future, some clock was wrong; the next attempt is not delayed.
     wait = timedelta(0) if finished_at > now else _wait(status, finished_at - end, policy)
     return max(end, min(finished_at, now) + wait)
 
 
 def _wait(status: Status, age: timedelta, policy: RetrySchedule) -> timedelta:
-    """How long to wait after an attempt, by what came of it and how long after the hour it was."""
+    """Returns how long to wait after an attempt, given its result and the time between the hour and the attempt."""
     if status is Status.PARTIAL:
         return policy.partial_wait
     if status is Status.MISSING:
@@ -79,5 +79,5 @@ def _wait(status: Status, age: timedelta, policy: RetrySchedule) -> timedelta:
 
 
 def _never_existed(hour: Hour) -> bool:
-    hole = known_gap(hour)
-    return hole is not None and hole.kind is GapKind.NEVER
+    gap = known_gap(hour)
+    return gap is not None and gap.kind is GapKind.NEVER

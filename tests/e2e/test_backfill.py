@@ -171,7 +171,7 @@ def test_a_mixed_email_policy_is_told_by_every_command(tmp_path: Path, practice:
         return etl(tmp_path, "backfill", *words, "--source", practice)
 
     assert bring(FIRST, FIRST + 1).code == ExitCode.OK
-    mixed = "than the one set now (keep): 2 hash"
+    mixed = "than the configured one (keep): 2 hash"
     for words in ((), ("--dry-run",)):
         done = bring(FIRST, FIRST + 2, "--emails", "keep", *words)
         assert done.code == ExitCode.OK
@@ -245,14 +245,14 @@ def test_an_unwritable_lake_is_the_lakes_failure(tmp_path: Path, practice: Path)
     [
         ((), "a range of hours is required"),
         (("yesterday",), "neither an hour nor a day"),
-        (("2015-01-02", "2015-01-01"), "before it begins"),
+        (("2015-01-02", "2015-01-01"), "before it starts"),
         (("2015-01-01", "2015-01-02", "--last", "3h"), "--last cannot be combined"),
         (("--last", "3"), "not a length of time"),
         (("--last", "0h"), "not a length of time"),
         (("2015-01-01", "2015-01-02", "--max-rate", "fast"), "no rate"),
         (("2015-01-01", "2015-01-02", "--max-rate", "10"), "no rate"),
         (("2015-01-01", "2015-01-02", "--workers", "0"), "--workers"),
-        (("2010-01-01", "2015-01-02"), "before the archive began"),
+        (("2010-01-01", "2015-01-02"), "before the archive's first hour"),
         (("2015-13-01", "2015-01-02"), "2015-13-01 is not a valid date"),
         (("2015-01-01", "2015-01-02", "--source", "no/such/folder"), "not an existing folder"),
     ],

@@ -75,7 +75,7 @@ def test_some_days_into_another_place(folder: Path) -> None:
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (("2019-01-03", "2019-01-02"), "the range ends (2019-01-02) before it begins (2019-01-03)"),
+        (("2019-01-03", "2019-01-02"), "the range ends (2019-01-02) before it starts (2019-01-03)"),
         (("2019-02-30",), "2019-02-30 is not a valid date"),
         (("2019-01-02-3",), "'2019-01-02-3' is not a day"),
     ],

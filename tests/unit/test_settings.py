@@ -168,7 +168,7 @@ def test_sources_may_be_called_source(place: str, monkeypatch: pytest.MonkeyPatc
 def test_two_spellings_in_one_place_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("GHARCHIVE_SOURCE", "a")
     monkeypatch.setenv("GHARCHIVE_SOURCES", "b")
-    with pytest.raises(UsageError, match="the environment has both GHARCHIVE_SOURCE and GHARCHIVE_SOURCES"):
+    with pytest.raises(UsageError, match="the environment sets both GHARCHIVE_SOURCE and GHARCHIVE_SOURCES"):
         load()
 
 
@@ -208,9 +208,9 @@ def test_damage_is_a_fraction_or_a_percentage(text: str, share: float, monkeypat
         ("attempts", "0", "must be greater than or equal to 1"),
         ("attempts", "many", "must be a valid integer"),
         ("young_hours", "-1", "must be greater than or equal to 0"),
-        ("backoff_max", "0.5", "must be no less than backoff_first (1)"),
-        ("sources", ",", "must name one place or more"),
-        ("sources", '["a"', "must be a JSON array or a list with commas"),
+        ("backoff_max", "0.5", "must be at least backoff_first (1)"),
+        ("sources", ",", "must have at least one source"),
+        ("sources", '["a"', "must be a JSON array or a comma-separated list"),
         ("log_level", "loud", "must be 'debug', 'info', 'warning' or 'error'"),
     ],
 )
@@ -300,10 +300,10 @@ def test_an_empty_variable_is_refused(place: str, monkeypatch: pytest.MonkeyPatc
 @pytest.mark.parametrize(
     ("content", "complaint"),
     [
-        (b'{"lake": ', "not JSON: Expecting value in line 1"),
-        (b"[]", "it is of another type"),
-        (b'"lake"', "it is of another type"),
-        (b'[["lake", "x"]]', "it is of another type"),
+        (b'{"lake": ', "not valid JSON: Expecting value at line 1"),
+        (b"[]", "it is not an object"),
+        (b'"lake"', "it is not an object"),
+        (b'[["lake", "x"]]', "it is not an object"),
         (b'{"lake": "\xff"}', "it is not UTF-8 text"),
     ],
 )
@@ -333,14 +333,14 @@ def test_a_named_secrets_file_must_exist(how: str, monkeypatch: pytest.MonkeyPat
     if how == "GHARCHIVE_SECRETS_FILE":
         monkeypatch.setenv(how, "absent.json")
 
-    with pytest.raises(UsageError, match=f"{how} names absent.json"):
+    with pytest.raises(UsageError, match=f"{how}: no such file: absent.json"):
         load({"secrets_file": "absent.json"} if how == "--secrets-file" else {})
 
 
 def test_the_placeholder_of_the_example_is_no_key(folder: Path) -> None:
     (folder / "secrets.json").write_text(json.dumps({"email_key": "replace-me: sixteen and more"}), encoding="utf-8")
 
-    with pytest.raises(UsageError, match="it is still the example's"):
+    with pytest.raises(UsageError, match="it is the public placeholder"):
         load()
 
 

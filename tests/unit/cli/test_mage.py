@@ -25,8 +25,8 @@ def somewhere_else(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     ("words", "said"),
     [
         (("2999-01-01", "2999-01-02"), "is in the future"),
-        (("2015-01-02", "2015-01-01"), "ends (2015-01-01-23) before it begins (2015-01-02-0)"),
-        (("2011-01-01", "2011-01-02"), "before the archive began"),
+        (("2015-01-02", "2015-01-01"), "ends (2015-01-01-23) before it starts (2015-01-02-0)"),
+        (("2011-01-01", "2011-01-02"), "before the archive's first hour"),
         (("yesterday", "today"), "is neither an hour nor a day"),
     ],
 )

@@ -59,10 +59,10 @@ def test_now_is_the_newest_hour_that_is_over_or_today() -> None:
         ("2015", "neither an hour nor a day"),
         ("2015-01", "neither an hour nor a day"),
         ("2015-02-30", "2015-02-30 is not a valid date"),
-        ("2015-02-30-1", "there is no hour 2015-02-30-1"),
-        ("1999-01-01", "before the archive began"),
+        ("2015-02-30-1", "invalid hour 2015-02-30-1"),
+        ("1999-01-01", "before the archive's first hour"),
         ("2999-01-01", "day 2999-01-01 is in the future"),
-        ("2999-01-01-1", "hour 2999-01-01-1 lies in the future"),
+        ("2999-01-01-1", "hour 2999-01-01-1 is in the future"),
     ],
 )
 def test_another_word_is_refused(word: str, said: str) -> None:
@@ -108,9 +108,9 @@ def test_nothing_given_is_no_range() -> None:
 
 
 def test_the_end_comes_after_the_beginning() -> None:
-    with pytest.raises(UsageError, match="before it begins"):
+    with pytest.raises(UsageError, match="before it starts"):
         hour_range(DAY, HourRange(DAY.first - 1, DAY.first - 1))
-    with pytest.raises(UsageError, match="before it begins"):
+    with pytest.raises(UsageError, match="before it starts"):
         day_range(date(2015, 1, 2), date(2015, 1, 1))
 
 

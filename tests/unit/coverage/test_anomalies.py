@@ -65,7 +65,7 @@ def test_an_hour_that_lost_its_events_is_told_in_figures() -> None:
     told = found(years(3000, lambda step, events: 100 if step == 1500 else events))
     assert list(told) == [1500]
     assert told[1500].startswith("100 events, 0% of the median ")
-    assert "the same hour of the 4 weeks around" in told[1500]
+    assert "the same hour in the 4 weeks before and after" in told[1500]
 
 
 def test_an_hour_with_far_too_many_events_is_told() -> None:

@@ -43,7 +43,7 @@ def test_texts(parts: list[list[str | None]]) -> None:
 @settings(deadline=None)
 @given(st.lists(st.lists(st.sampled_from(["a", "b", ""]), max_size=9), min_size=1), st.sampled_from(["a", ""]))
 def test_equal_texts_are_flagged(parts: list[list[str]], value: str) -> None:
-    found = arrays.are(column(parts, pa.string()), value)
+    found = arrays.equals(column(parts, pa.string()), value)
     assert found.tolist() == [text == value for text in [*chain.from_iterable(parts)]]
 
 

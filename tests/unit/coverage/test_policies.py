@@ -20,4 +20,4 @@ def test_hours_of_other_policies_are_counted_each_once(emails: list[str | None],
 
 def test_the_sentence_names_the_policies_most_hours_first() -> None:
     said = describe({"drop": 2, "keep": 1200}, "hash")
-    assert said == "stored hours have another e-mail policy than the one set now (hash): 1,200 keep, 2 drop"
+    assert said == "stored hours have another e-mail policy than the configured one (hash): 1,200 keep, 2 drop"

@@ -80,7 +80,7 @@ def test_an_empty_plan_is_one_without_faults() -> None:
         ("faults: [{kind: reset, after: 1.0}]", "< 1"),
         ("faults: [{kind: unavailable, retry_after: 0.5}]", "int"),
         ("faults: [{kind: page, hours: [2015-13-01-3]}]", r"2015-13-01-3.*\$.faults\[0\]"),
-        ("faults: [{kind: page, hours: [2015-01-02-0..2015-01-01-0]}]", "before it begins"),
+        ("faults: [{kind: page, hours: [2015-01-02-0..2015-01-01-0]}]", "before it starts"),
         ("faults: [{kind: page, hours: [2015-01-01]}]", "str"),
         ("faults: [{kind: lying-etag, lie: always}]", "always"),
         ("faults: [{kind: wrong-length, by: 0}]", "no fault"),
