@@ -1,4 +1,4 @@
-"""``backfill`` and ``catch-up``: many hours, one a process."""
+"""``backfill`` and ``catch-up``: fetch many hours in parallel."""
 
 from __future__ import annotations
 
@@ -29,14 +29,14 @@ if TYPE_CHECKING:
     from etl.backfill.worker import Job
     from etl.hours import HourRange
 
-_LEAST_RATE: Final = 1000
-MOST_WORKERS: Final = 1024
-_TOLD: Final = 20
+_MIN_RATE: Final = 1000
+MAX_WORKERS: Final = 1024
+_MAX_LISTED: Final = 20
 _REASON_WIDTH: Final = 200
 
 
 class Rate(click.ParamType):
-    """Bytes a second as a person types them; gives a number."""
+    """A rate such as 20MB; converts to bytes per second."""
 
     name = "rate"
 
@@ -48,39 +48,41 @@ class Rate(click.ParamType):
             rate = int(TypeAdapter(ByteSize).validate_python(str(value).strip().removesuffix("/s")))
         except ValidationError:
             rate = 0
-        if rate < _LEAST_RATE:
-            raise UsageError(f"{value!r} is no rate", hint="write 20MB or 500kB, in bytes a second; 1kB is the least")
+        if rate < _MIN_RATE:
+            raise UsageError(
+                f"{value!r} is not a rate", hint="write bytes per second, such as 20MB or 500kB; minimum 1kB"
+            )
         return rate
 
 
-def _how(command: Callable[..., None]) -> Callable[..., None]:
+def _shared_options(command: Callable[..., None]) -> Callable[..., None]:
     """Adds the shared options to a command."""
     for option in reversed(
         (
             click.option(
                 "--workers",
-                type=click.IntRange(1, MOST_WORKERS),
+                type=click.IntRange(1, MAX_WORKERS),
                 metavar="N",
-                help="Hours at once, each in a process of its own; without this, as many as there are processors, or as"
-                " Spark has places for.",
+                help="Hours to process in parallel, each in its own process. Default: one per processor, or one per"
+                " Spark core.",
             ),
             click.option(
                 "--max-rate",
                 type=Rate(),
                 metavar="RATE",
-                help="Fetch no more than this a second, over all workers: 20MB.",
+                help="Maximum download rate per second over all workers, such as 20MB.",
             ),
             click.option(
                 "--engine",
                 type=click.Choice(("processes", "spark")),
                 default="processes",
                 show_default=True,
-                help="Who brings the hours: processes of this machine, or the executors of Spark.",
+                help="Where to run: processes on this machine, or Spark executors.",
             ),
             click.option(
                 "--dry-run",
                 is_flag=True,
-                help="Only say what would be done, and about how much time, download and disk it takes.",
+                help="Show what would be done, with estimated time, download and disk space.",
             ),
             takes_format(),
         )
@@ -96,14 +98,14 @@ def _how(command: Callable[..., None]) -> Callable[..., None]:
         ("backfill 2015-01-01", "one day"),
         ("backfill 2015-01-01-0 2015-01-01-11", "twelve hours"),
         ("backfill --last 72h", "the last three days"),
-        ("backfill 2015-01-01 2015-12-31 --dry-run", "what a year would take"),
-        ("backfill 2024-01-01 2024-01-31 --workers 8 --max-rate 20MB", "a month, sparing the archive"),
+        ("backfill 2015-01-01 2015-12-31 --dry-run", "estimate a year"),
+        ("backfill 2024-01-01 2024-01-31 --workers 8 --max-rate 20MB", "a month, with limited bandwidth"),
     ),
 )
 @takes_hours(required=True)
-@click.option("--refresh", is_flag=True, help="Ask the source for newer versions of hours that are there already.")
-@click.option("--force", is_flag=True, help="Make every hour anew, and replace it even by one with fewer events.")
-@_how
+@click.option("--refresh", is_flag=True, help="Check the source for newer versions of complete hours.")
+@click.option("--force", is_flag=True, help="Process every hour again, and store it even if it now has fewer events.")
+@_shared_options
 @with_session("sources", "lake", "emails", "max_damage")
 def backfill(
     session: Session,
@@ -113,16 +115,16 @@ def backfill(
     force: bool,
     **how: Any,  # noqa: ANN401
 ) -> None:
-    """Bring all hours of a range into the lake, several at a time.
+    """Fetch all hours of a range into the lake, in parallel.
 
-    Complete hours are left alone: rerun to resume. A failed hour does not stop the others; it is tried again at the
-    end, and listed with its reason.
+    Complete hours are skipped, so rerun to resume. A failed hour does not stop the others; it is retried at the end
+    and listed with its reason.
     """
     keep_memory()
     if how["engine"] == "processes" and not how["dry_run"]:
         from etl.runtime.process_context import context
 
-        # What processes need is imported while this one imports the same.
+        # Starts the fork server, which imports its modules while this process imports the same.
         context()
     from etl.backfill.plan import ReprocessMode
 
@@ -134,9 +136,9 @@ def backfill(
     "catch-up",
     cls=Command,
     examples=(
-        ("catch-up", "what is not complete of the last three days"),
-        ("catch-up --hours 24 --workers 2", "of the last day, two hours at once"),
-        ("catch-up --log-format json", "as a scheduler runs it every few minutes"),
+        ("catch-up", "fetch what is incomplete in the last three days"),
+        ("catch-up --hours 24 --workers 2", "only the last day, two hours at a time"),
+        ("catch-up --log-format json", "for a scheduler that runs it every few minutes"),
     ),
 )
 @click.option(
@@ -145,15 +147,14 @@ def backfill(
     default=72,
     show_default=True,
     metavar="N",
-    help="How far to look back from the newest hour that is published.",
+    help="Hours to look back from the newest published hour.",
 )
-@_how
+@_shared_options
 @with_session("sources", "lake", "emails", "max_damage")
 def catch_up(session: Session, hours: int, **how: Any) -> None:  # noqa: ANN401
-    """Bring the newest hours that are not complete into the lake, the oldest first.
+    """Fetch the newest incomplete hours into the lake, the oldest first.
 
-    Safe to be run every few minutes, also beside a backfill: an hour that another run is working on is not
-    done twice.
+    Safe to run every few minutes, also during a backfill: an hour that another run is processing is skipped.
     """
     keep_memory()
     from etl.archive.fetch import newest_published
@@ -168,7 +169,7 @@ def _job(session: Session, redo: ReprocessMode, *, refresh: bool = False, force:
     from etl.coverage.retry_schedule import DEFAULT_POLICY
 
     settings = session.settings
-    session.sources()  # Refuses here what every worker would refuse.
+    session.sources()  # Fails here, once, for invalid sources.
     return Job(
         lake=settings.lake,
         sources=settings.sources,
@@ -212,11 +213,11 @@ def _run(
 
 
 def _conclude(summary: Summary) -> None:
-    """Raises what the exit code is made of, if some hours are not complete.
+    """Raises an error if some hours are not complete.
 
     Raises:
         StoreError: If the lake failed.
-        SourceUnreachableError: If the archive is down: the rest was left, and no hour came.
+        SourceUnreachableError: If the archive is down and no hour was fetched.
         IncompleteError: If some hours are not complete for any other reason.
     """
     if not summary.left:
@@ -233,7 +234,7 @@ def _conclude(summary: Summary) -> None:
 
 
 def _done(session: Session, todo: Plan, job: Job, *, workers: int | None, max_rate: int | None, engine: str) -> Summary:
-    """Does what is due, watched."""
+    """Runs the hours that are due, with progress."""
     from etl.backfill.run import RetryPolicy
     from etl.backfill.run import backfill as backfill_hours
     from etl.cli.progress import watching_many
@@ -253,7 +254,7 @@ def _done(session: Session, todo: Plan, job: Job, *, workers: int | None, max_ra
 
 @contextmanager
 def _executors(engine: str, job: Job) -> Iterator[tuple[Callable[[int, Job], Executor], int]]:
-    """Yields a factory of executors, and how many hours they can run at once."""
+    """Yields a factory of executors and the number of hours they can run in parallel."""
     if engine == "spark":
         from etl.backfill.spark_pool import spark_executor
 
@@ -266,7 +267,7 @@ def _executors(engine: str, job: Job) -> Iterator[tuple[Callable[[int, Job], Exe
 
 
 def _processors() -> int:
-    """How many processors this process may use."""
+    """Returns the number of processors available to this process."""
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
@@ -303,9 +304,9 @@ def _print_plan(
         return
     from etl.cli.formatting import listing, size_text
 
-    rows = [("to be run", f"{cost.hours:,}", size_text(cost.source_bytes), size_text(cost.parquet_bytes))]
-    rows += [(f"left alone: {outcome}", f"{share.hours:,}", "", "") for outcome, share in rest.shares().items()]
-    columns = ("what", "hours", "to fetch, about", "to store, about")
+    rows = [("to fetch", f"{cost.hours:,}", size_text(cost.source_bytes), size_text(cost.parquet_bytes))]
+    rows += [(f"skipped: {outcome}", f"{share.hours:,}", "", "") for outcome, share in rest.shares().items()]
+    columns = ("what", "hours", "download", "parquet")
     session.out.print(f"{todo.hours}: {plural(len(todo.hours), 'hour')}")
     session.out.print(listing(columns, rows, right=columns[1:]))
     for line in _cost_lines(session, cost, workers):
@@ -314,28 +315,28 @@ def _print_plan(
 
 
 def _cost_lines(session: Session, cost: Estimate, workers: int) -> Iterator[str]:
-    """Says how long it takes and what room it needs, and where that is known from."""
+    """Yields the estimated time and disk space, and what the estimate is based on."""
     from etl.cli.formatting import size_text
 
     if not cost.hours:
         return
     by_year = cost.hours - cost.like_neighbours
-    yield f"Time: {_duration(cost.fastest)} to {_duration(cost.slowest)}, {workers} at once."
+    yield f"Time: {_duration(cost.fastest)} to {_duration(cost.slowest)} with {plural(workers, 'worker')}."
     if cost.like_neighbours:
         yield (
-            f"  {plural(cost.like_neighbours, 'hour')} as hours of their time in the lake took, download included: at"
-            " best with each worker as fast as one was then, at worst all workers together."
+            f"  {plural(cost.like_neighbours, 'hour')} estimated from nearby hours in the lake, download included. Best"
+            " case: every worker is as fast as one was then. Worst case: all workers together are."
         )
     if by_year:
         yield (
-            f"  {plural(by_year, 'hour')} by the usual size of their year and the rates of docs/how-to/backfill.md: at"
-            " best processing alone, at worst downloaded at 100 Mbit/s."
+            f"  {plural(by_year, 'hour')} estimated from the usual size of their year and the rates in"
+            " docs/how-to/backfill.md. Best case: processing only. Worst case: a download at 100 Mbit/s."
         )
     if cost.free_bytes is not None:
         yield f"Disk: about {size_text(cost.parquet_bytes)} needed, {size_text(cost.free_bytes)} free."
     if not cost.fits:
         session.err.print(
-            f"warning: the hours do not fit on the disk of the lake {session.settings.lake}", style="yellow"
+            f"warning: not enough disk space for these hours in the lake {session.settings.lake}", style="yellow"
         )
 
 
@@ -360,9 +361,10 @@ def _print_summary(session: Session, summary: Summary, *, ran: int, form: str) -
     session.out.print(listing(columns, rows, right=columns[1:]))
     if told := summary.told:
         shown = [
-            (str(report.hour), report.outcome.value, printable(report.reason, _REASON_WIDTH)) for report in told[:_TOLD]
+            (str(report.hour), report.outcome.value, printable(report.reason, _REASON_WIDTH))
+            for report in told[:_MAX_LISTED]
         ]
-        session.out.print(listing(("hour", "is", "because"), shown))
+        session.out.print(listing(("hour", "outcome", "reason"), shown))
         if more := len(told) - len(shown):
             session.out.print(f"and {more:,} more (--format json lists all of them)")
     how = (
@@ -375,7 +377,7 @@ def _print_summary(session: Session, summary: Summary, *, ran: int, form: str) -
 
 
 def _duration(seconds: float) -> str:
-    """A length of time as a person says it."""
+    """Returns a duration in a readable unit."""
     minute, hour = 60, 3600
     if seconds < minute:
         return f"{seconds:.1f} s"

@@ -222,7 +222,7 @@ class Session:
         return EmailPolicy.of(self.settings.emails, self.settings.email_key_bytes).name
 
     def thresholds(self) -> Thresholds:
-        """What counts as a suspect hour."""
+        """Returns the thresholds for suspect hours."""
         from etl.coverage.anomalies import Thresholds
 
         settings = self.settings
@@ -237,9 +237,9 @@ class Session:
 
 
 def with_session(*settings: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
-    """Adds the flags of these settings, and those that all commands have, to a command.
+    """Adds the flags of these settings, and those common to all commands, to a command.
 
-    The command is called with a ``Session`` in their place.
+    The command receives a ``Session`` in their place.
     """
     names = (*settings, *_EVERYWHERE)
 
@@ -260,7 +260,7 @@ def with_session(*settings: str) -> Callable[[Callable[..., None]], Callable[...
 
 
 def scrub_of(settings: Settings) -> Callable[[str], str]:
-    """Returns what every logged text passes by the policy on e-mails; it can be sent to another process."""
+    """Returns the function that removes e-mail addresses from log messages; it can be pickled."""
     if settings.emails == "keep":
         return str
     from etl.events.emails import scrub_text
@@ -269,10 +269,10 @@ def scrub_of(settings: Settings) -> Callable[[str], str]:
 
 
 def _level_of(named: object, *, quiet: bool) -> str:
-    """Returns the log level that --quiet or --verbose stands for."""
+    """Returns the log level for --quiet or --verbose."""
     if named is not None:
         flag = "--quiet" if quiet else "--verbose"
-        raise UsageError(f"--log-level says what {flag} says", hint="leave out one of them")
+        raise UsageError(f"--log-level cannot be combined with {flag}", hint="use one of them")
     return "warning" if quiet else "debug"
 
 
@@ -280,7 +280,7 @@ def _console(*, stderr: bool, quiet: bool = False) -> Console:
     from rich.console import Console as RichConsole
 
     class PipeConsole(RichConsole):
-        """Lets a closed pipe be seen by the one place that treats it."""
+        """A console that reports a closed pipe as ``BrokenPipeError``."""
 
         @override
         def on_broken_pipe(self) -> None:

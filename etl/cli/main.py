@@ -1,4 +1,4 @@
-"""The program: its commands, and the one place where errors become words and exit codes."""
+"""The command-line program: its commands, and the one place that turns errors into messages and exit codes."""
 
 from __future__ import annotations
 
@@ -39,11 +39,11 @@ if TYPE_CHECKING:
 
 _PACKAGE: Final = Path(__file__).resolve().parents[1]
 _PANELS: Final = {
-    "Bring hours into the lake": (run, backfill, catch_up, mage, demo),
-    "Look at the lake": (status, show, verify, schema),
-    "Make tables of it": (build, load, report, serve),
-    "Send it to the cloud": (submit,),
-    "Around it": (settings, doctor, practice),
+    "Fetch hours": (run, backfill, catch_up, mage, demo),
+    "Inspect the lake": (status, show, verify, schema),
+    "Build tables and reports": (build, load, report, serve),
+    "Run in the cloud": (submit,),
+    "Tools": (settings, doctor, practice),
 }
 
 
@@ -52,19 +52,19 @@ _PANELS: Final = {
     default="run",
     default_if_no_args=True,
     examples=(
-        ("--year=2015 --month=1 --day=1 --hour=15", "one hour into the folder lake/ (run is the default command)"),
-        ("", "the newest hour that is published"),
-        ("demo", "a first look, with or without a network"),
-        ("status", "what is in the lake"),
-        ("run --help", "all options of the default command"),
+        ("--year=2015 --month=1 --day=1 --hour=15", "fetch one hour into lake/ (run is the default command)"),
+        ("", "fetch the newest published hour"),
+        ("demo", "try everything, with or without a network"),
+        ("status", "show what the lake holds"),
+        ("run --help", "list all options of the default command"),
     ),
     context_settings={"help_option_names": ["-h", "--help"], "rich_help_config": {"text_markup": "rich"}},
 )
 @click.version_option(__version__, "-V", "--version", prog_name="gharchive-etl", message="%(prog)s %(version)s")
 def front() -> None:
-    """GitHub's public history (GH Archive), hour by hour, into a lake of parquet with one schema for all years.
+    """Turn GitHub's public history (GH Archive) into a lake of parquet hours with one schema for all years.
 
-    An hour is written as the archive names it: 2015-01-01-15, in UTC.
+    Hours are written as the archive names them: 2015-01-01-15 (UTC).
     """
 
 
@@ -78,8 +78,8 @@ def main(args: Sequence[str] | None = None, *, prog_name: str | None = None) -> 
     """Runs the program.
 
     Args:
-        args: The arguments; those of the process when None.
-        prog_name: What a person typed to start the program; found out when None.
+        args: The arguments; None for those of the process.
+        prog_name: Name of the program in its messages; None to detect it.
 
     Returns:
         The exit code (``etl.errors.ExitCode``).
@@ -93,22 +93,22 @@ def main(args: Sequence[str] | None = None, *, prog_name: str | None = None) -> 
 
 
 def _flushed(code: int) -> int:
-    """Writes what the standard streams still hold, and returns the exit code that follows from it.
+    """Flushes the standard streams and returns the exit code.
 
-    Python would do it after the exit code is decided, and end with 120 where it fails.
+    Python would flush after the exit code is decided, and exit with 120 if that fails.
     """
     error = _flush(sys.stdout)
     if error is not None and not isinstance(error, BrokenPipeError) and code == ExitCode.OK:
         code = _output_failed(error)
-    _flush(sys.stderr)  # Where it fails, nobody can be told.
+    _flush(sys.stderr)  # If this fails, there is nowhere to report it.
     return code
 
 
 def _flush(stream: TextIO) -> OSError | None:
-    """Flushes a standard stream; where that fails, what it holds and will hold is thrown away.
+    """Flushes a standard stream; if that fails, redirects it to the null device.
 
     Returns:
-        Why it failed; None when it did not.
+        The error; None if there was none.
     """
     try:
         stream.flush()
@@ -121,14 +121,14 @@ def _flush(stream: TextIO) -> OSError | None:
 
 def _output_failed(error: OSError) -> int:
     why = error.strerror or type(error).__name__
-    return _refuse(f"standard output cannot be written: {why}", None, ExitCode.UNEXPECTED)
+    return _refuse(f"cannot write to standard output: {why}", None, ExitCode.UNEXPECTED)
 
 
 def _mend_streams() -> None:
-    """Sees to it that writing never fails for want of an open stream, or of a letter in its encoding."""
+    """Makes writing safe if a standard stream is closed or its encoding lacks a character."""
     for name in ("stdout", "stderr"):
         stream = getattr(sys, name)
-        if stream is None:  # Python's way to say that it was closed before the program began.
+        if stream is None:  # It was closed before the program started.
             setattr(sys, name, Path(os.devnull).open("w", encoding="utf-8"))  # noqa: SIM115 -- open to the end
         elif isinstance(stream, TextIOWrapper):
             stream.reconfigure(errors="replace")
@@ -140,18 +140,18 @@ def _run(args: Sequence[str] | None, prog_name: str | None) -> int:
     except click.Abort:
         return _interrupted()
     except SystemExit as error:
-        # The library leaves this way when the reader of our output has gone, with an exit code that means a defect.
+        # click exits this way if the reader of the output has gone.
         if isinstance(error.__context__, BrokenPipeError):
             return ExitCode.OK
         return error.code if isinstance(error.code, int) else ExitCode.UNEXPECTED
-    except Exception as error:  # noqa: BLE001 -- the last place where a defect can be told without a traceback
+    except Exception as error:  # noqa: BLE001 -- the last place to report a bug without a traceback
         return _explained(error, sys.argv[1:] if args is None else args)
     return outcome if isinstance(outcome, int) else ExitCode.OK
 
 
 def _explained(error: Exception, args: Sequence[str]) -> int:
     if isinstance(error, BrokenPipeError):
-        return ExitCode.OK  # The reader of our output has gone: what was to be done was done by then.
+        return ExitCode.OK  # The reader of the output has gone; the work itself was done.
     if isinstance(error, OSError) and (failed := _flush(sys.stdout)) is not None:
         return _output_failed(failed)
     if isinstance(error, ModuleNotFoundError):
@@ -169,8 +169,8 @@ def _usage_hint(error: click.ClickException, args: Sequence[str]) -> str | None:
         return None
     late = next((word for word in args[1:] if word in front.commands), None)
     if late is not None and args[0].startswith("-"):
-        return f"options stand behind the command: `{context.find_root().info_name} {late} ...`"
-    return f"`{context.command_path} --help` lists what it takes, with examples"
+        return f"put options after the command: `{context.find_root().info_name} {late} ...`"
+    return f"`{context.command_path} --help` lists all options, with examples"
 
 
 def _unexpected(error: Exception) -> int:
@@ -178,15 +178,15 @@ def _unexpected(error: Exception) -> int:
 
     if isinstance(error, MemoryError) or str(error) == "can't start new thread":
         return _refuse(
-            "there is not enough memory",
-            "give it more (`ulimit -v` and a container's limit count), or do less at once: fewer days, fewer workers",
+            "out of memory",
+            "raise the limit (`ulimit -v`, or the container's), or do less at once: fewer days or workers",
             ExitCode.UNEXPECTED,
         )
     ours = [frame for frame in traceback.extract_tb(error.__traceback__) if _PACKAGE in Path(frame.filename).parents]
     where = f" in {Path(ours[-1].filename).relative_to(_PACKAGE)}, line {ours[-1].lineno}" if ours else ""
     if logs.shows_debug():
         _write("".join(traceback.format_exception(error)))
-    # The reason the system gives is told; any other text of an error may hold a piece of an event.
+    # Only the operating system's reason is shown: any other text of an error may contain part of an event.
     why = f" ({error.strerror})" if isinstance(error, OSError) and error.strerror else ""
     return _refuse(
         f"unexpected error: {type(error).__name__}{why}{where}",
@@ -196,7 +196,7 @@ def _unexpected(error: Exception) -> int:
 
 
 def _refuse(message: str, hint: str | None, code: ExitCode) -> int:
-    """Says on standard error what went wrong, without any e-mail address, and gives the exit code."""
+    """Prints an error, without any e-mail address, and returns the exit code."""
     logs = sys.modules.get("etl.runtime.logs")
     if logs is not None and logs.writes_json():
         import structlog
@@ -210,7 +210,7 @@ def _refuse(message: str, hint: str | None, code: ExitCode) -> int:
 
 
 def _write(text: str) -> None:
-    """Writes to standard error; where that cannot be written either, the exit code has to say it all."""
+    """Writes to standard error. If that fails, only the exit code reports the error."""
     try:
         click.echo(_scrubbed(text), err=True, nl=False)
     except OSError:
@@ -227,13 +227,13 @@ def _scrubbed(text: str) -> str:
 
 def _interrupted() -> int:
     return _refuse(
-        "interrupted", "the lake holds every hour as it was or whole; rerun the command to resume", ExitCode.INTERRUPTED
+        "interrupted", "no hour was left half written; run the command again to resume", ExitCode.INTERRUPTED
     )
 
 
 @contextmanager
 def _stopped_by_sigterm() -> Iterator[None]:
-    """Makes SIGTERM end the program as Ctrl-C does, so that all that is open is closed; a second one kills."""
+    """Makes SIGTERM end the program like Ctrl-C, so that resources are released; a second SIGTERM kills it."""
 
     def stop(_number: int, _frame: FrameType | None) -> None:
         signal.signal(signal.SIGTERM, signal.SIG_DFL)

@@ -1,4 +1,4 @@
-"""What commands print for programs: ``--format json`` is one JSON document, ``--format jsonl`` one object a line."""
+"""Output for programs: ``--format json`` prints one JSON document, ``--format jsonl`` one object per line."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ TABLE: Final = "table"
 JSON: Final = "json"
 JSON_LINES: Final = "jsonl"
 _MEANINGS: Final = {
-    TABLE: "table is for people",
-    JSON: "json is one JSON document",
-    JSON_LINES: "jsonl is one JSON object a line, printed as it comes",
+    TABLE: "table: for people",
+    JSON: "json: one JSON document",
+    JSON_LINES: "jsonl: one JSON object per line, printed as results arrive",
 }
 
 
@@ -27,12 +27,12 @@ def takes_format(
     help: str = "",  # noqa: A002 -- named as click names it
     default: str | None = TABLE,
 ) -> Callable[[Callable[..., None]], Callable[..., None]]:
-    """Adds ``--format`` and its short form ``--json`` to a command, which is called with ``form``.
+    """Adds ``--format`` and its short form ``--json`` to a command, which receives the format as ``form``.
 
     Args:
         more: Formats besides ``table`` and ``json``.
-        help: What else there is to say of the formats.
-        default: The format when none is named; with None the command decides.
+        help: Text to add to the help.
+        default: The default format; None lets the command decide.
     """
     choices = (TABLE, JSON, *more)
     meanings = "; ".join(_MEANINGS[form] for form in choices if form in _MEANINGS)
@@ -41,7 +41,7 @@ def takes_format(
         @functools.wraps(command)
         def run(*args: Any, form: str | None, as_json: bool, **given: Any) -> None:  # noqa: ANN401
             if as_json and form not in {None, JSON}:
-                raise UsageError(f"--json is short for --format json, and contradicts --format {form}")
+                raise UsageError(f"--json is short for --format json and cannot be combined with --format {form}")
             command(*args, form=JSON if as_json else form or default, **given)
 
         run = click.option("--json", "as_json", is_flag=True, help="Short for --format json.")(run)
@@ -60,7 +60,7 @@ def print_json(document: Any) -> None:  # noqa: ANN401 -- whatever msgspec encod
 
 
 def print_line(row: Any) -> None:  # noqa: ANN401 -- whatever msgspec encodes
-    """Prints one JSON object on a line of its own, at once."""
+    """Prints one JSON object on a line and flushes it."""
     import sys
 
     import msgspec
@@ -70,7 +70,7 @@ def print_line(row: Any) -> None:  # noqa: ANN401 -- whatever msgspec encodes
 
 
 def print_rows(rows: Iterable[Any], form: str) -> None:
-    """Prints rows as one JSON array, or one a line for ``jsonl``."""
+    """Prints rows as one JSON array, or one per line for ``jsonl``."""
     if form == JSON_LINES:
         for row in rows:
             print_line(row)

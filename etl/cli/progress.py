@@ -1,4 +1,4 @@
-"""Progress of one hour, of many, and of counted work: bars on a terminal, a log line now and then elsewhere."""
+"""Progress of one hour, of many hours and of counted work: bars on a terminal, periodic log lines elsewhere."""
 
 from __future__ import annotations
 
@@ -27,22 +27,22 @@ if TYPE_CHECKING:
 
 LOG_EVERY_SECONDS: Final = 10.0
 _SPEED_SECONDS: Final = 600.0
-"""Over so long the pace of a range is taken; hours of today take a minute each."""
+"""Window for estimating the speed of a backfill; a modern hour takes a minute."""
 _EXPECTED: Final = frozenset({"pending", "locked"})
-"""How an hour may end without anybody having to look at it."""
+"""Outcomes of incomplete hours that need no attention."""
 
 
 def shows_bars(console: Console) -> bool:
-    """Whether a person watches; elsewhere progress is a log line now and then."""
+    """Returns whether to show progress bars; otherwise progress is logged periodically."""
     return console.is_terminal and not console.quiet and not logs.writes_json()
 
 
 @contextmanager
 def watching(what: str, console: Console) -> Iterator[ProgressCallback]:
-    """Shows progress while the block runs.
+    """Shows the progress of one hour while the block runs.
 
     Args:
-        what: What is being done, as a person would call it.
+        what: Label of the work.
         console: Standard error.
     """
     if not shows_bars(console):
@@ -57,8 +57,8 @@ def watching_many(what: str, total: int, console: Console) -> Iterator[BackfillP
     """Shows the progress of a backfill while the block runs.
 
     Args:
-        what: The range, as a person would call it.
-        total: How many hours are to be run.
+        what: Label of the range.
+        total: Number of hours to run.
         console: Standard error.
     """
     if not shows_bars(console):
@@ -74,12 +74,12 @@ def watching_many(what: str, total: int, console: Console) -> Iterator[BackfillP
 
 @contextmanager
 def counting(unit: str, err: Console, *, out: Console) -> Iterator[CountBar | CountLog]:
-    """Shows the progress of work that is counted while the block runs.
+    """Shows the progress of counted work while the block runs.
 
     Args:
-        unit: What is counted, in the plural.
+        unit: Name of what is counted, in the plural.
         err: Standard error.
-        out: Standard output; where it goes to the same terminal, its lines are kept above the bar.
+        out: Standard output; if it is a terminal, its lines appear above the bar.
     """
     if not shows_bars(err):
         yield CountLog(unit)
@@ -89,7 +89,7 @@ def counting(unit: str, err: Console, *, out: Console) -> Iterator[CountBar | Co
 
 
 class CountBar:
-    """Moves a bar of counted work."""
+    """Updates a progress bar of counted work."""
 
     def __init__(self, bar: Progress) -> None:
         self._bar = bar
@@ -97,7 +97,7 @@ class CountBar:
         self._bytes = 0
 
     def begin(self, what: str, total: int) -> None:
-        """Starts the bar again for other work."""
+        """Resets the bar for new work."""
         self._bytes = 0
         self._bar.reset(self._task, total=total, description=what, size="")
 
@@ -110,11 +110,11 @@ class CountBar:
 
 
 class CountLog:
-    """Logs a line of counted work every ten seconds.
+    """Logs the progress of counted work every ten seconds.
 
     Args:
-        unit: What is counted, in the plural.
-        clock: Seconds that never go back.
+        unit: Name of what is counted, in the plural.
+        clock: Monotonic clock in seconds.
         every: Seconds between two lines.
     """
 
@@ -129,7 +129,7 @@ class CountLog:
         self.begin("", 0)
 
     def begin(self, what: str, total: int) -> None:
-        """Starts to count again, for other work."""
+        """Resets the count for new work."""
         self._what, self._total, self._done, self._bytes = what, total, 0, 0
 
     def advance(self, size: int | None = None) -> None:
@@ -145,7 +145,7 @@ class CountLog:
 
 
 class BarsWatch:
-    """Moves one bar for the range and one for each hour that is being run."""
+    """Updates one bar for the range and one for each running hour."""
 
     def __init__(self, what: str, total: int, whole: Progress, hours: Progress) -> None:
         self._whole = whole
@@ -154,35 +154,35 @@ class BarsWatch:
         self._running: dict[Hour, TaskID] = {}
 
     def begun(self, hour: Hour) -> None:
-        """Adds a line for the hour."""
+        """Adds a bar for the hour."""
         self.ended_line(hour)
         self._running[hour] = self._hours.add_task(str(hour), total=None, events=0)
 
     def progressed(self, progress: HourProgress) -> None:
-        """Moves the hour's bar."""
+        """Updates the hour's bar."""
         if (task := self._running.get(progress.hour)) is not None:
             self._hours.update(task, total=progress.size, completed=progress.received, events=progress.events)
 
     def ended(self, report: HourReport, *, again: bool) -> None:
-        """Takes the hour's line away, and moves the range's bar unless the hour will be tried again."""
+        """Removes the hour's bar, and advances the range unless the hour will be retried."""
         self.ended_line(report.hour)
         _log_ended(report, again=again)
         if not again:
             self._whole.advance(self._task)
 
     def ended_line(self, hour: Hour) -> None:
-        """Takes the hour's line away if there is one."""
+        """Removes the hour's bar if there is one."""
         if (task := self._running.pop(hour, None)) is not None:
             self._hours.remove_task(task)
 
 
 class LogManyWatch:
-    """Logs a line every ten seconds, and one for each hour that is not complete.
+    """Logs the progress of a backfill every ten seconds, and each hour that is not complete.
 
     Args:
-        what: The range.
-        total: How many hours are to be run.
-        clock: Seconds that never go back.
+        what: Label of the range.
+        total: Number of hours to run.
+        clock: Monotonic clock in seconds.
         every: Seconds between two lines.
     """
 
@@ -202,16 +202,16 @@ class LogManyWatch:
             self._log.info("backfill begins", range=what, hours=total)
 
     def begun(self, hour: Hour) -> None:
-        """Notes that the hour is being run."""
+        """Adds the hour to the running hours."""
         self._running.add(hour)
 
     def progressed(self, progress: HourProgress) -> None:
-        """Says how far all is, now and then."""
-        del progress  # The range is what counts in a log.
+        """Logs the progress of the range if it is time."""
+        del progress  # Only the range is logged.
         self._say()
 
     def ended(self, report: HourReport, *, again: bool) -> None:
-        """Counts the hour, and tells of one that is not complete."""
+        """Counts the hour, and logs it if it is not complete."""
         self._running.discard(report.hour)
         self._done += not again
         self._events += report.events
@@ -236,7 +236,7 @@ class LogManyWatch:
 
 
 def _log_ended(report: HourReport, *, again: bool) -> None:
-    """Tells of an hour; only what somebody should look at is told aloud."""
+    """Logs the outcome of an hour, as a warning only if it needs attention."""
     log = structlog.get_logger(__name__)
     if report.outcome.is_fine:
         log.debug("hour done", hour=str(report.hour), outcome=report.outcome.value, seconds=round(report.seconds, 3))
@@ -248,39 +248,39 @@ def _log_ended(report: HourReport, *, again: bool) -> None:
 
 
 class BarWatch:
-    """Moves a progress bar; all methods may be called from any thread."""
+    """Updates the progress bar of one hour; thread-safe."""
 
     def __init__(self, what: str, bar: Progress) -> None:
         self._what = what
         self._bar = bar
-        self._task: TaskID = bar.add_task(f"{what}: asking", total=None, events=0)
+        self._task: TaskID = bar.add_task(f"{what}: connecting", total=None, events=0)
         self._lock = threading.Lock()
         self._events = 0
 
     def source(self, address: str, size: int | None) -> None:
-        """Starts the bar anew: a download begins."""
-        del address  # It is logged, and would fill the line.
+        """Resets the bar for a new download."""
+        del address  # Too long for the bar; it is logged.
         with self._lock:
             self._events = 0
             self._bar.reset(self._task, total=size, description=self._what, events=0)
 
     def received(self, count: int) -> None:
-        """Notes compressed bytes."""
+        """Adds compressed bytes."""
         self._bar.advance(self._task, count)
 
     def events(self, count: int) -> None:
-        """Notes decoded events."""
+        """Adds decoded events."""
         with self._lock:
             self._events += count
             self._bar.update(self._task, events=self._events)
 
 
 class LogWatch:
-    """Logs a line every ten seconds; all methods may be called from any thread.
+    """Logs the progress of one hour every ten seconds; thread-safe.
 
     Args:
-        what: What is being done.
-        clock: Seconds that never go back.
+        what: Label of the work.
+        clock: Monotonic clock in seconds.
         every: Seconds between two lines.
     """
 
@@ -295,17 +295,17 @@ class LogWatch:
         self._begin(None)
 
     def source(self, address: str, size: int | None) -> None:
-        """Begins to count anew: a download begins."""
+        """Resets the counts for a new download."""
         with self._lock:
             self._begin(size)
         self._log.info("download begins", hour=self._what, source=address, size=size)
 
     def received(self, count: int) -> None:
-        """Notes compressed bytes."""
+        """Adds compressed bytes."""
         self._note(received=count)
 
     def events(self, count: int) -> None:
-        """Notes decoded events."""
+        """Adds decoded events."""
         self._note(events=count)
 
     def _begin(self, size: int | None) -> None:
@@ -324,7 +324,7 @@ class LogWatch:
         self._log.info("progress", hour=self._what, **facts)
 
     def _facts(self, seconds: float) -> dict[str, int | None]:
-        """Counts and rates up to now; ``seconds`` is more than nothing."""
+        """Returns the counts and rates so far; ``seconds`` is positive."""
         eta = None
         if self._size is not None and self._received:
             eta = round(seconds * max(0, self._size - self._received) / self._received)
@@ -351,7 +351,7 @@ def _bar(console: Console) -> Progress:
     from rich.text import Text
 
     class EventsColumn(ProgressColumn):
-        """Events up to now and their rate."""
+        """Events so far and their rate."""
 
         @override
         def render(self, task: Task) -> Text:

@@ -1,4 +1,4 @@
-"""``run``: one hour from the archive into the lake."""
+"""``run``: fetch one hour into the lake."""
 
 from __future__ import annotations
 
@@ -24,35 +24,35 @@ if TYPE_CHECKING:
 
 _PARTS: Final = ("year", "month", "day", "hour")
 _TOP_TYPES: Final = 8
-_WHICH: Final = "Which hour (UTC; none of these: the newest that is published)"
+_WHICH: Final = "Hour in UTC (default: the newest published hour)"
 
 
 @click.command(
     cls=Command,
     first_panel=_WHICH,
     examples=(
-        ("--year=2015 --month=1 --day=1 --hour=15", "one hour, into the folder lake/"),
-        ("", "the newest hour that is published"),
-        ("--at 2015-01-01-15 --format json | jq .status", "the manifest, for a program"),
-        ("--at 2015-01-01-15 --source ./downloads", "from files you have already"),
-        ("--at 2015-01-01-15 --lake gs://my-bucket/lake", "into a bucket"),
-        ("--at 2015-01-01-15 --refresh", "ask whether the source has a newer version"),
+        ("--year=2015 --month=1 --day=1 --hour=15", "fetch one hour into lake/"),
+        ("", "fetch the newest published hour"),
+        ("--at 2015-01-01-15 --format json | jq .status", "print the manifest for a program"),
+        ("--at 2015-01-01-15 --source ./downloads", "read files you already have"),
+        ("--at 2015-01-01-15 --lake gs://my-bucket/lake", "store into a bucket"),
+        ("--at 2015-01-01-15 --refresh", "check whether the source has a newer version"),
     ),
 )
-@click.option("--year", type=int, metavar="YYYY", panel=_WHICH, help="2011 or later; all four parts are needed.")
+@click.option("--year", type=int, metavar="YYYY", panel=_WHICH, help="2011 or later; needs --month, --day and --hour.")
 @click.option("--month", type=int, metavar="MM", panel=_WHICH, help="1 to 12.")
 @click.option("--day", type=int, metavar="DD", panel=_WHICH, help="1 to 31.")
 @click.option("--hour", type=int, metavar="HH", panel=_WHICH, help="0 to 23.")
-@click.option("--at", type=HOUR, panel=_WHICH, help="The same in one word: 2015-01-01-15.")
-@click.option("--refresh", is_flag=True, help="Ask the source even if the hour is complete already.")
-@click.option("--force", is_flag=True, help="Make the hour anew, and replace it even by one with fewer events.")
-@takes_format(help="It is the hour's manifest.")
+@click.option("--at", type=HOUR, panel=_WHICH, help="The hour in one word: 2015-01-01-15.")
+@click.option("--refresh", is_flag=True, help="Check the source for a newer version of a complete hour.")
+@click.option("--force", is_flag=True, help="Process the hour again, and store it even if it now has fewer events.")
+@takes_format(help="JSON is the hour's manifest.")
 @with_session("sources", "lake", "emails", "max_damage")
 def run(session: Session, at: Hour | None, *, refresh: bool, force: bool, form: str, **parts: int | None) -> None:
-    """Bring one hour of GH Archive into the lake.
+    """Fetch one hour of GH Archive into the lake.
 
-    The hour is downloaded, every event is given the one schema, and the result is put in its place at once or
-    not at all. Running it again is free and safe: an hour that is complete is left alone.
+    Downloads the hour, decodes every event into the common schema, and publishes the result as a whole or not at
+    all. Running it again is safe and free: a complete hour is skipped.
     """
     keep_memory()
     chosen = chosen_hour(at, parts)
@@ -63,22 +63,22 @@ def run(session: Session, at: Hour | None, *, refresh: bool, force: bool, form: 
 
 
 def chosen_hour(at: Hour | None, parts: dict[str, int | None]) -> Hour | None:
-    """Makes an hour of the flags; None when none of them was given.
+    """Returns the hour that the flags name; None if none of them was given.
 
     Raises:
-        UsageError: If they say too little, too much, or nothing possible.
+        UsageError: If the flags are incomplete, contradict each other or name an impossible hour.
     """
     given = {name: value for name in _PARTS if (value := parts.get(name)) is not None}
     if at is not None:
         if given:
-            raise UsageError(f"--at says the whole hour, so {_flags(given)} cannot be given with it")
+            raise UsageError(f"--at cannot be combined with {_flags(given)}")
         return at
     if not given:
         return None
     if missing := [name for name in _PARTS if name not in given]:
         raise UsageError(
-            f"an hour needs all four of {_flags(_PARTS)}; missing: {_flags(missing)}",
-            hint="give all four, or --at 2015-01-01-15, or none of them for the newest hour",
+            f"{_flags(_PARTS)} are required together; missing: {_flags(missing)}",
+            hint="use all four, or --at 2015-01-01-15, or none of them for the newest hour",
         )
     return Hour.of(**given)
 
@@ -86,10 +86,10 @@ def chosen_hour(at: Hour | None, parts: dict[str, int | None]) -> Hour | None:
 def run_and_report(
     session: Session, hour: Hour, *, lake: Lake, sources: Sequence[Source], options: RunOptions, form: str = TABLE
 ) -> HourResult:
-    """Runs an hour with progress, and prints what became of it, also when it was stored with damage.
+    """Processes an hour with a progress bar and prints the result, also if the hour was stored with damage.
 
     Raises:
-        EtlError: What ``run_hour`` raises.
+        EtlError: As ``run_hour`` does.
     """
     from etl.cli.progress import watching
     from etl.hour_pipeline import run_hour
@@ -154,7 +154,7 @@ def _print_summary(session: Session, lake: Lake, manifest: Manifest) -> None:
 
 
 def _replaced_text(replaced: Replaced) -> str:
-    """Says which version of the source's file the hour held before."""
+    """Describes the version of the source's file that was replaced."""
     from etl.cli.formatting import printable, size_text, time_text
 
     version = "" if replaced.etag is None else f", etag {printable(replaced.etag)}"
@@ -172,10 +172,7 @@ def _headline(result: HourResult, options: RunOptions) -> str:
     manifest = result.manifest
     if options.refresh:
         return _unchanged_line(manifest)
-    return (
-        f"{_standing(manifest)}; nothing was done (--refresh asks the source for a newer version, --force fetches it"
-        " again)"
-    )
+    return f"{_standing(manifest)}; nothing was done (--refresh checks for a newer version, --force processes it again)"
 
 
 def _unchanged_line(manifest: Manifest) -> str:

@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 import rich_click as click
 from typing_extensions import override
 
-from etl.cli.backfill import MOST_WORKERS, Rate
+from etl.cli.backfill import MAX_WORKERS, Rate
 from etl.cli.command_base import Command, Group
 from etl.cli.context import Session, with_session
 from etl.cli.ranges import LengthType, takes_days, takes_hours
@@ -59,7 +59,7 @@ class Property(click.ParamType):
         return match["name"], match["value"]
 
 
-def _how(command: Callable[..., None]) -> Callable[..., None]:
+def _shared_options(command: Callable[..., None]) -> Callable[..., None]:
     """Adds the options of all batches to a command."""
     for option in reversed(
         (
@@ -123,7 +123,7 @@ def submit() -> None:
 )
 @takes_days
 @click.option("--full", is_flag=True, help="Make what is up to date anew as well.")
-@_how
+@_shared_options
 @with_session("lake", "warehouse", *_PLACE)
 def build(session: Session, days: Days, *, full: bool, **how: Any) -> None:  # noqa: ANN401
     """Build the tables of a warehouse in a bucket, as `build --engine spark` does on one machine."""
@@ -144,9 +144,9 @@ def build(session: Session, days: Days, *, full: bool, **how: Any) -> None:  # n
 @takes_hours(required=True)
 @click.option("--refresh", is_flag=True, help="Ask the source for newer versions of hours that are there already.")
 @click.option("--force", is_flag=True, help="Make every hour anew, and replace it even by one with fewer events.")
-@click.option("--workers", type=click.IntRange(1, MOST_WORKERS), metavar="N", help="Hours at once, at most.")
+@click.option("--workers", type=click.IntRange(1, MAX_WORKERS), metavar="N", help="Hours at once, at most.")
 @click.option("--max-rate", type=Rate(), metavar="RATE", help="Fetch no more than this a second, over all workers.")
-@_how
+@_shared_options
 @with_session("sources", "lake", "emails", "max_damage", *_PLACE)
 def backfill(session: Session, hours: HourRange, **rest: Any) -> None:  # noqa: ANN401
     """Bring all hours of a range into a lake in a bucket, spread over the executors of a cluster."""

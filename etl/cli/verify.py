@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from etl.lake.manifest import Status
     from etl.storage.store import ObjectInfo
 
-_MOST_WORKERS: Final = 32
+_MAX_WORKERS: Final = 32
 _UNFINISHED: Final = "a killed run left it unfinished"
 
 
@@ -137,7 +137,7 @@ class _Verification:
         self._deep = deep
         self._prune = prune
         self._form = form
-        self._workers = workers or min(_MOST_WORKERS, (os.cpu_count() or 1) + 4)
+        self._workers = workers or min(_MAX_WORKERS, (os.cpu_count() or 1) + 4)
         self._lake: Lake = session.lake()
         # Opened before anything is read: a wrong address should be told at once.
         self._sources = session.sources() if repair else None

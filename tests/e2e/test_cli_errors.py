@@ -178,7 +178,7 @@ def test_the_manifest_for_a_program(program: Program) -> None:
     ("words", "message"),
     [
         (PARTS[:2], "missing: --day, --hour"),
-        ((*PARTS, "--at", HOUR), "--at says the whole hour"),
+        ((*PARTS, "--at", HOUR), "--at cannot be combined"),
         (("--at", "2015-02-30-1"), "invalid hour 2015-02-30-1"),
         (("--at", "2999-01-01-1"), "is in the future"),
         (("--at", HOUR, "--source", "./nowhere"), "is not an existing folder"),
@@ -584,4 +584,4 @@ def test_a_lack_of_memory_is_told_as_one(error: str, program: Program) -> None:
         check=False,
     )
     assert done.returncode == ExitCode.UNEXPECTED
-    assert done.stderr.startswith("error: there is not enough memory\nhint: ")
+    assert done.stderr.startswith("error: out of memory\nhint: ")

@@ -139,7 +139,7 @@ def test_the_defaults_that_helps_tell_are_the_settings_own() -> None:
         (["2015-01-01-15"], "unknown command '2015-01-01-15'", "`etl --at 2015-01-01-15`"),
         (["xyzzy"], "unknown command 'xyzzy'", "commands: run, "),
         (["--yaer=2015"], "No such option", "--year"),
-        (["--lake", "x", "status"], "unexpected extra argument (status)", "options stand behind the command"),
+        (["--lake", "x", "status"], "unexpected extra argument (status)", "put options after the command"),
         (["show"], "Missing argument 'HOUR'", "`etl show --help`"),
         (["show", "yesterday"], "'yesterday' is not an hour", "2015-01-01-15"),
         (["--year=x"], "'x' is not a valid integer", "`etl run --help`"),

@@ -45,7 +45,7 @@ def test_what_is_missing_is_named(given_parts: AbstractSet[str]) -> None:
 
 @given(st.sets(st.sampled_from(tuple(PARTS)), min_size=1))
 def test_one_word_and_parts_contradict(given_parts: AbstractSet[str]) -> None:
-    with pytest.raises(UsageError, match="--at says the whole hour"):
+    with pytest.raises(UsageError, match="--at cannot be combined"):
         chosen_hour(Hour.parse("2015-01-01-15"), {name: PARTS[name] for name in given_parts})
 
 
