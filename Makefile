@@ -177,6 +177,22 @@ format: $(STAMP)  ## Format the code and fix what ruff can fix
 	@$(PY) -m ruff check --fix .
 	@$(PY) -m ruff format .
 
+##@ Documentation
+# An environment of its own, so that a fresh clone needs neither Mage nor Spark for the pages.
+DOCS := .venv-docs
+
+.PHONY: docs-setup
+docs-setup:
+	@$(MAKE) --no-print-directory setup VENV=$(DOCS) LOCK=requirements/docs.txt
+
+.PHONY: docs
+docs: docs-setup  ## Build the site into build/site; a broken link or an orphan page fails
+	@$(DOCS)/bin/python -m mkdocs --quiet build --strict
+
+.PHONY: docs-serve
+docs-serve: docs-setup  ## Serve the site on this machine, rebuilt as you write
+	@$(DOCS)/bin/python -m mkdocs serve $(ARGS)
+
 ##@ Measure
 .PHONY: bench
 bench: $(STAMP)  ## Measure one hour against DuckDB and others
@@ -204,9 +220,12 @@ lock: $(STAMP)  ## Compile all locks (UPGRADE=1 for newer versions)
 	@$(COMPILE) --python-version 3.11 pyproject.toml --extra gcp --extra warehouse --extra report \
 		-c requirements/dev.txt -o requirements/core.txt
 	@$(COMPILE) --python-version 3.11 pyproject.toml --extra report -c requirements/core.txt -o requirements/demo.txt
+	@$(COMPILE) --python-version 3.11 pyproject.toml --extra warehouse --extra docs -c requirements/dev.txt \
+		-o requirements/docs.txt
 	@$(COMPILE) --python-version 3.12 pyproject.toml --extra gcp --extra spark --extra warehouse --extra report \
 		-c requirements/dev.txt -o requirements/spark.txt
-	@$(COMPILE) --python-version 3.11 pyproject.toml --all-extras -o requirements.txt
+	@$(COMPILE) --python-version 3.11 pyproject.toml --extra gcp --extra spark --extra mage --extra warehouse --extra report \
+		--extra dev -o requirements.txt
 	@$(COMPILE) --python-version 3.11 pyproject.toml --extra gcp --extra mage --extra warehouse --extra report \
 		-c requirements.txt -o requirements/mage.txt
 	@$(COMPILE) --python-version 3.11 requirements/bootstrap.in -c requirements.txt -o requirements/bootstrap.txt
@@ -285,6 +304,6 @@ soak: $(STAMP)  ## Backfill under faults and kills, then compare every row (SEED
 
 .PHONY: clean
 clean:  ## Remove .venv, caches and build output (never a lake)
-	@rm -rf $(VENV) .venv .venv-dev build dist htmlcov .coverage .coverage.* .hypothesis .mypy_cache .pytest_cache .ruff_cache
+	@rm -rf $(VENV) .venv .venv-dev .venv-docs build dist htmlcov .coverage .coverage.* .hypothesis .mypy_cache .pytest_cache .ruff_cache
 	@rm -f etl/events/native/scanner-*.so
 	@find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -11,11 +11,11 @@ import pytest
 from etl.errors import DamagedError
 from etl.hours import Hour
 from etl.lake.lake import Lake
-from tests.e2e.test_readme import SQL_PAGES, macros_of, statements_of
 from tests.integration.running import documents, packed, put, run
 from tests.integration.warehouse.comparing import stored
 from tests.integration.warehouse.test_build import event
 from tests.integration.warehouse.test_rules import RULES
+from tests.pages import SQL_PAGES, macro, queries
 
 HOUR: Final = Hour.of(2015, 1, 1, 17)
 CUT: Final = "cut here \ud83d"
@@ -63,15 +63,13 @@ def lake(tmp_path_factory: pytest.TempPathFactory) -> Lake:
 def answers(page: str, lake: Lake) -> list[list[tuple[Any, ...]]]:
     """What each query of a page returns."""
     with duckdb.connect() as connection:
-        return [
-            connection.execute(statement.replace("'lake/", f"'{lake.address}/")).fetchall()
-            for statement in statements_of(page)
-        ]
+        connection.execute(macro())
+        return [connection.execute(query.replace("'lake/", f"'{lake.address}/")).fetchall() for query in queries(page)]
 
 
 @pytest.mark.parametrize("page", SQL_PAGES)
 def test_every_query_runs(page: str, lake: Lake) -> None:
-    assert len(answers(page, lake)) == len(statements_of(page)) > 1
+    assert len(answers(page, lake)) == len(queries(page)) > 0
 
 
 def test_the_first_query_of_the_readme_shows_no_repository_named_slash(lake: Lake) -> None:
@@ -96,5 +94,5 @@ def test_the_first_query_of_the_readme_shows_no_repository_named_slash(lake: Lak
 )
 def test_the_macro_reads_any_payload(document: str | None, text: str | None) -> None:
     with duckdb.connect() as connection:
-        connection.execute(macros_of("README.md")[0])
+        connection.execute(macro())
         assert connection.execute("SELECT json_text(?, '$.a')", [document]).fetchall() == [(text,)]

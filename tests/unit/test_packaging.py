@@ -21,12 +21,16 @@ from etl.settings import Settings
 from tests import tools
 
 ROOT: Final = Path(__file__).parents[2]
-ALL_LOCKS: Final = ("requirements.txt", *(f"requirements/{name}.txt" for name in ("core", "dev", "mage", "spark")))
+ALL_LOCKS: Final = (
+    "requirements.txt",
+    *(f"requirements/{name}.txt" for name in ("core", "dev", "docs", "mage", "spark")),
+)
 WITHOUT_MAGE: Final = ("requirements/core.txt", "requirements/dev.txt", "requirements/spark.txt")
 EXTRAS_OF: Final = {
     "requirements.txt": {"gcp", "spark", "mage", "dev"},
     "requirements/core.txt": {"gcp"},
     "requirements/dev.txt": {"gcp", "spark", "dev"},
+    "requirements/docs.txt": {"warehouse", "docs"},
     "requirements/mage.txt": {"gcp", "mage"},
     "requirements/spark.txt": {"gcp", "spark"},
 }
@@ -34,6 +38,7 @@ PYTHON_OF: Final = {
     "requirements.txt": ("3.11", "3.12", "3.13"),
     "requirements/core.txt": ("3.11", "3.12", "3.13"),
     "requirements/dev.txt": ("3.11", "3.12", "3.13"),
+    "requirements/docs.txt": ("3.11", "3.12", "3.13"),
     "requirements/mage.txt": ("3.11", "3.12"),
     "requirements/spark.txt": ("3.12",),
 }
