@@ -187,11 +187,11 @@ docs-setup:
 
 .PHONY: docs
 docs: docs-setup  ## Build the site into build/site; a broken link or an orphan page fails
-	@$(DOCS)/bin/python -m mkdocs --quiet build --strict
+	@NO_MKDOCS_2_WARNING=1 $(DOCS)/bin/python -m mkdocs build --strict
 
 .PHONY: docs-serve
 docs-serve: docs-setup  ## Serve the site on this machine, rebuilt as you write
-	@$(DOCS)/bin/python -m mkdocs serve $(ARGS)
+	@NO_MKDOCS_2_WARNING=1 $(DOCS)/bin/python -m mkdocs serve $(ARGS)
 
 ##@ Measure
 .PHONY: bench
