@@ -87,7 +87,7 @@ def run(page: str, folder: Path, env: Mapping[str, str], *, before: str = "") ->
     place = folder / "place"
     place.mkdir(exist_ok=True)
     (place / "etl").symlink_to(ROOT / "etl")
-    environment = clean_environment() | env
+    environment = clean_environment() | dict(env)
     environment["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), environment["PATH"]])
     done = subprocess.run(
         ["bash", "-c", f"{before}\n{script(page, files)}"],
