@@ -170,7 +170,7 @@ type: $(STAMP)  ## Check types
 	@$(PY) -m mypy
 
 .PHONY: check
-check: lint type test  ## Run lint, type and test
+check: lint type docs test  ## Run lint, type, docs and test
 
 .PHONY: format
 format: $(STAMP)  ## Format the code and fix what ruff can fix
