@@ -130,9 +130,9 @@ RULES: Final[dict[str, Callable[[Difference], bool]]] = {
     "An absent payload is null": absent_payload_is_null,
     "A null is kept": null_is_kept,
     "Where there is no address there is no hash": no_address_no_hash,
-    "Behind a second @ nothing is cut off": nothing_is_cut_off,
-    "Space behind an address stays": space_behind_stays,
-    "Every field for an address is treated": every_address_field_is_treated,
+    "Nothing after a second @ is cut off": nothing_is_cut_off,
+    "Space after an address stays": space_behind_stays,
+    "Every address field is treated": every_address_field_is_treated,
     "Addresses in text are treated": addresses_in_text_are_treated,
 }
 
