@@ -159,9 +159,9 @@ class TestNames:
         first = text(TERRAFORM / "bootstrap/variables.tf")
         assert {"project_id", "region", "prefix"} <= set(re.findall(r'^variable "(\w+)"', first, re.MULTILINE))
 
-    def test_the_knobs_of_the_pages_are_variables(self) -> None:
-        named = [row[0] for row in rows(DOCS / "how-to/cloud.md", "| variable | default | what else |")]
-        named += [row[0] for row in rows(DOCS / "reference/costs.md", "| knob | default | effect |")]
+    def test_the_settings_on_the_pages_are_variables(self) -> None:
+        named = [row[0] for row in rows(DOCS / "how-to/cloud.md", "| variable | default | alternatives |")]
+        named += [row[0] for row in rows(DOCS / "reference/costs.md", "| setting | default | effect |")]
         found = {name for cell in named for name in re.findall(r"`([a-z_]+)(?:\.[a-z_]+)*`", cell)}
         no_variable = {"cpu", "memory"}
         assert found - no_variable <= variables()
@@ -170,7 +170,7 @@ class TestNames:
     def test_the_threat_model_has_every_account(self) -> None:
         accounts = keys_of(TERRAFORM / "project.tf", "all_accounts") | {"images"}
         accounts |= keys_of(TERRAFORM / "bootstrap/modules/ci/main.tf", "purposes")
-        page = rows(DOCS / "explanation/threat-model.md", "| who | as | may | may not | held by |")
+        page = rows(DOCS / "explanation/threat-model.md", "| who | as | may | may not | enforced by |")
         described = {name for row in page for name in re.findall(r"^`([a-z]+)`$", row[1])}
         # Who may only start a batch has no row of its own: it is told with the batches.
         assert accounts - {"workflow"} == described - {"readers"}
@@ -188,14 +188,14 @@ class TestAlerts:
         assert set(alerts().values()) <= listed
         assert listed == {path.stem for path in (DOCS / "runbooks").glob("*.md")} - {"README"}
 
-    def test_a_runbook_begins_with_what_is_seen(self) -> None:
+    def test_a_runbook_begins_with_the_symptom(self) -> None:
         for runbook in set(alerts().values()):
             page = text(DOCS / f"runbooks/{runbook}.md")
             assert page.startswith("# ")
-            assert page.splitlines()[2].startswith("**You see** ")
+            assert page.splitlines()[2].startswith("**Symptom:** ")
 
     def test_the_runbook_of_a_failed_run_has_the_exit_codes_that_wake_somebody(self) -> None:
-        page = rows(DOCS / "runbooks/a-run-failed.md", "| code | what it is | what to do |")
+        page = rows(DOCS / "runbooks/a-run-failed.md", "| code | cause | what to do |")
         silent = {ExitCode.OK, ExitCode.NOT_PUBLISHED, ExitCode.INCOMPLETE, ExitCode.INTERRUPTED}
         assert {int(row[0]) for row in page} == {int(code) for code in ExitCode} - {int(code) for code in silent}
 
