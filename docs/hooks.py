@@ -7,22 +7,30 @@ and a link from page to page leads to the same page on the site.
 from __future__ import annotations
 
 import fnmatch
+import inspect
 import logging
 import os
 import re
+from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 from typing import Any, Final
 
+import rich_click as click
 from mkdocs.config.defaults import MkDocsConfig
 from mkdocs.structure.files import File, Files
 from mkdocs.structure.pages import Page
 
+from etl.cli.command_base import SETTINGS_PANEL
+from etl.cli.main import front
+
 ROOT: Final = Path(__file__).parents[1]
+PROGRAM: Final = "gharchive-etl"
 BESIDE: Final = ("CHANGELOG.md", "CONTRIBUTING.md", "benchmarks/README.md", "terraform/**/README.md")
 """Pages outside docs/ that are part of the site, under their own paths."""
 
 LINK: Final = re.compile(r"(?P<label>\[[^\]]*\])\((?P<target>[^)\s]+)\)")
 FENCE: Final = re.compile(r"^\s*```.*?^\s*```$", re.MULTILINE | re.DOTALL)
+COMMANDS: Final = "<!-- generated: commands -->"
 LOADED: Final = re.compile(
     r"""<(?:script|img|iframe|source|link rel="(?:stylesheet|preload|icon)")\b[^>]*?https?://[^>]*>"""
 )
@@ -90,11 +98,41 @@ def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Fil
             return f"{found['label']}({config.repo_url.rstrip('/')}/blob/main/{target}{hash_}{anchor})"
         return found["label"][1:-1]
 
+    if COMMANDS in markdown:
+        described = _described(front, click.RichContext(front, info_name=PROGRAM))
+        markdown = markdown.replace(COMMANDS, "\n\n".join(described))
     parts, end = [], 0
     for fence in FENCE.finditer(markdown):
         parts += [LINK.sub(relinked, markdown[end : fence.start()]), fence[0]]
         end = fence.end()
     return "".join([*parts, LINK.sub(relinked, markdown[end:])])
+
+
+def _described(command: click.Command, context: click.Context) -> Iterator[str]:
+    """Yields what ``--help`` says, for a command and for those below it."""
+    level = "#" * (context.command_path.count(" ") + 2)
+    yield f"{level} {context.command_path}"
+    yield inspect.cleandoc(command.help or "")
+    yield "\n".join(["```", " ".join([context.command_path, *command.collect_usage_pieces(context)]), "```"])
+    options = [option for option in command.params if isinstance(option, click.Option) and not option.hidden]
+    own = [option for option in options if getattr(option, "panel", None) != SETTINGS_PANEL]
+    if rows := [_row(option, context) for option in own]:
+        yield "\n".join(["| option | description |", "|---|---|", *rows])
+    if settings := [f"`{option.opts[-1]}`" for option in options if option not in own]:
+        yield f"Settings: {', '.join(settings)} ([all settings](settings.md))."
+    if examples := getattr(command, "examples", ()):
+        lines = [f"# {meaning}\n{PROGRAM} {line}".rstrip() for line, meaning in examples]
+        yield "\n".join(["```sh", *lines, "```"])
+    if isinstance(command, click.Group):
+        for name in command.list_commands(context):
+            yield from _described(command.commands[name], click.RichContext(command.commands[name], context, name))
+
+
+def _row(option: click.Option, context: click.Context) -> str:
+    names, text = option.get_help_record(context) or ("", "")
+    # Texts of settings have rich's markup in them; a bar outside of code would end the cell.
+    text = text.replace("[dim]\\[", "[").replace("[/dim]", "").replace("|", "\\|")
+    return f"| `{names}` | {text} |"
 
 
 def on_post_page(output: str, page: Page, config: MkDocsConfig) -> str:
