@@ -1,4 +1,4 @@
-"""``build``: the lake's hours become the warehouse's tables."""
+"""``build``: build the warehouse's tables from the lake."""
 
 from __future__ import annotations
 
@@ -27,21 +27,21 @@ if TYPE_CHECKING:
     from etl.warehouse.table_builder import Entry
 
 
-_LEAST_ADDRESS_SPACE: Final = 8 << 30
-"""Bytes of address space; far more is reserved than used, and where it ends allocators abort the process."""
+_MIN_ADDRESS_SPACE: Final = 8 << 30
+"""Address space in bytes. Far more is reserved than used, and allocators abort the process if it runs out."""
 
 
 @click.command(
     cls=Command,
     examples=(
         ("build", "bring every table up to date with the lake"),
-        ("build --dry-run", "say what would be done, and do nothing"),
-        ("build 2015-01-01 2015-01-31", "only days of that month, by when events happened"),
-        ("build --full", "make everything anew"),
-        ("build --engine spark", "the same tables, made by Spark"),
+        ("build --dry-run", "show what would be built"),
+        ("build 2015-01-01 2015-01-31", "only the days of one month, by the time of the events"),
+        ("build --full", "rebuild everything"),
+        ("build --engine spark", "build the same tables with Spark"),
         (
             "build --engine bigquery --dataset my-project.gharchive --lake gs://b/lake --warehouse gs://b/warehouse",
-            "the same tables in BigQuery, by queries over a lake in a bucket",
+            "build the same tables in BigQuery, from a lake in a bucket",
         ),
     ),
 )
@@ -51,17 +51,17 @@ _LEAST_ADDRESS_SPACE: Final = 8 << 30
     type=click.Choice(("duckdb", "spark", "bigquery")),
     default="duckdb",
     show_default=True,
-    help="What runs the models; the rows are the same.",
+    help="Engine that runs the models; all build the same rows.",
 )
-@click.option("--full", is_flag=True, help="Make what is up to date anew as well.")
-@click.option("--dry-run", is_flag=True, help="List the partitions that would be made, with the bytes they read.")
-@takes_format(JSON_LINES, help="A partition is an object.")
+@click.option("--full", is_flag=True, help="Rebuild partitions that are up to date, too.")
+@click.option("--dry-run", is_flag=True, help="List the partitions that would be built, with the bytes they read.")
+@takes_format(JSON_LINES, help="JSON has one object per partition.")
 @with_session("lake", "warehouse", "dataset", "reporting_dataset", "events_by")
 def build(session: Session, days: Days, engine: str, *, full: bool, dry_run: bool, form: str) -> None:
-    """Build the warehouse's tables from the lake: only what changed since the last time, each partition replaced whole.
+    """Build the warehouse's tables from the lake. Only changed partitions are built, each replaced as a whole.
 
-    A partition whose new rows break a check that must hold stays as it was, and the exit code is 10. It may be stopped
-    at any time: rerun to resume.
+    If the new rows of a partition fail a check, the old rows stay and the exit code is 10. A build can be stopped at
+    any time: rerun to resume.
     """
     from datetime import UTC, datetime
 
@@ -81,16 +81,16 @@ def build(session: Session, days: Days, engine: str, *, full: bool, dry_run: boo
 
 
 def in_bigquery(settings: Settings) -> BigQueryTarget:
-    """Returns the place in BigQuery that the settings name.
+    """Returns the BigQuery datasets that the settings name.
 
     Raises:
-        UsageError: If they name none, or none that can be.
+        UsageError: If the dataset is not set or a name is invalid.
     """
     from etl.warehouse.bigquery.builder import BigQueryTarget
     from etl.warehouse.bigquery.client import DatasetName
 
     if settings.dataset is None:
-        raise UsageError("no dataset of BigQuery is named", hint="name one with --dataset PROJECT.DATASET")
+        raise UsageError("a BigQuery dataset is required", hint="set it with --dataset PROJECT.DATASET")
     reporting = settings.reporting_dataset
     return BigQueryTarget(
         DatasetName.parse(settings.dataset),
@@ -146,15 +146,15 @@ def _build(session: Session, place: BigQueryTarget | None, options: BuildOptions
 
 
 def _warn_of_little_memory() -> None:
-    """Logs a warning where the address space is so small that DuckDB may be ended by its allocator, without a word."""
+    """Logs a warning if the address space is so small that DuckDB's allocator may abort the process."""
     limit, _ = resource.getrlimit(resource.RLIMIT_AS)
-    if 0 <= limit < _LEAST_ADDRESS_SPACE:
+    if 0 <= limit < _MIN_ADDRESS_SPACE:
         import structlog
 
         structlog.get_logger(__name__).warning(
-            "the address space is limited (ulimit -v): a build that needs more ends without an explanation",
+            "the address space is limited (ulimit -v); a build that needs more is aborted without an error message",
             limit=limit,
-            recommended=_LEAST_ADDRESS_SPACE,
+            recommended=_MIN_ADDRESS_SPACE,
         )
 
 
@@ -179,21 +179,21 @@ def _print_plan(session: Session, found: Sequence[PartitionTask], *, form: str) 
     rows = []
     for run in _runs(found):
         size = sum(task.bytes for task in run)
-        # What is read of a table that is not built yet cannot be told.
+        # The size of a table that is not built yet is unknown.
         reads = size_text(size) if size else ""
         rows.append((run[0].model.name, _span(run), f"{len(run):,}", run[0].reason.value, reads))
     columns = ("table", "partitions", "count", "why", "reads")
     session.out.print(listing(columns, rows, right=("count", "reads")))
     from_lake = sum({task.partition: task.bytes for task in found if "lake_events" in task.model.reads}.values())
     session.out.print(
-        f"{plural(len(found), 'partition')} would be made, from {size_text(from_lake)} of the lake; nothing was done"
+        f"{plural(len(found), 'partition')} would be built, from {size_text(from_lake)} of the lake; nothing was done"
     )
 
 
 def _print_entries(session: Session, where: str, entries: Sequence[Entry], *, form: str) -> None:
     from etl.cli.formatting import listing, size_text
 
-    if form == JSON_LINES:  # They were printed as they came.
+    if form == JSON_LINES:  # Already printed.
         return
     if form == JSON:
         print_json(entries)
@@ -219,7 +219,7 @@ def _print_entries(session: Session, where: str, entries: Sequence[Entry], *, fo
 
 
 def _runs(found: Sequence[PartitionTask]) -> Iterator[list[PartitionTask]]:
-    """Groups partitions of one table that follow each other and have one reason."""
+    """Groups consecutive partitions of one table that have the same reason."""
     from datetime import date as calendar_date
 
     def place(task: PartitionTask) -> int:

@@ -1,4 +1,4 @@
-"""``doctor``: whether this environment can do the work, and what to mend where it cannot."""
+"""``doctor``: check the environment and suggest fixes."""
 
 from __future__ import annotations
 
@@ -24,31 +24,30 @@ _STYLES: Final = {"ok": "green", "warn": "yellow", "fail": "bold red", "skipped"
 
 
 _ERRORS: Final = {error.exit_code: error for error in (UsageError, SourceUnreachableError, StoreError)}
-"""What a check can fail by."""
+"""The errors of failed checks, by exit code."""
 
 
 @click.command(
     cls=Command,
     examples=(
-        ("doctor", "look at what the settings name"),
-        ("doctor --lake gs://my-bucket/lake --dataset my-project.gharchive", "a bucket and a dataset"),
-        ("doctor credentials lake", "only these, as for an account that may do no more"),
-        ("doctor --read-only", "for those who may only read: nothing is written"),
-        ("doctor --format json | jq -r '.[] | select(.state == \"fail\")'", "what failed, for other tools"),
+        ("doctor", "check everything that the settings name"),
+        ("doctor --lake gs://my-bucket/lake --dataset my-project.gharchive", "check a bucket and a dataset"),
+        ("doctor credentials lake", "run only these checks"),
+        ("doctor --read-only", "write nothing, for an account with read access"),
+        ("doctor --format json | jq -r '.[] | select(.state == \"fail\")'", "print failed checks for a program"),
     ),
 )
 @click.argument("checks", metavar="[CHECK]...", nargs=-1, type=click.Choice(CHECKS))
-@click.option("--read-only", is_flag=True, help="Write nothing: look only whether the lake can be read.")
+@click.option("--read-only", is_flag=True, help="Write nothing; only check that the lake can be read.")
 @takes_format()
 @with_session("sources", "lake", "warehouse", "dataset", "emails")
 def doctor(session: Session, checks: tuple[str, ...], read_only: bool, form: str) -> None:  # noqa: FBT001
-    """Check the reader, credentials, lake, warehouse, dataset, archive and clock, and say what to mend.
+    """Check the reader, credentials, lake, warehouse, dataset, archive and clock, and suggest fixes.
 
-    Each is tried for real: a small object is written to lake and warehouse, read, listed and removed. The exit code is
-    that of the first check that failed, and 0 when all that is wrong are warnings.
+    Each check does real work: it writes a small object to the lake and the warehouse, reads, lists and removes it. The
+    exit code is that of the first failed check, or 0 if there are only warnings.
 
-    CHECK is one of reader, emails, credentials, lake, warehouse, dataset, archive, clock; all of them when none is
-    named.
+    CHECK is one of reader, emails, credentials, lake, warehouse, dataset, archive, clock. Default: all.
     """
     from etl.doctor import DoctorOptions, State, examine, worst
 
@@ -62,7 +61,7 @@ def doctor(session: Session, checks: tuple[str, ...], read_only: bool, form: str
     if failed:
         raise _ERRORS[worst(findings)](
             f"{len(failed)} of {plural(len(findings), 'check')} failed: {', '.join(failed)}",
-            hint="each says what to do about it; mend the first one first, the others may follow from it",
+            hint="fix the first failure first; the others may be caused by it",
         )
 
 
@@ -80,4 +79,4 @@ def _print(session: Session, findings: Sequence[Finding]) -> None:
         )
         for finding in findings
     ]
-    session.out.print(listing(("check", "state", "what was found", "what to do"), rows))
+    session.out.print(listing(("check", "state", "result", "fix"), rows))

@@ -1,4 +1,4 @@
-"""``load``: the warehouse's files become BigQuery's tables."""
+"""``load``: load the warehouse's files into BigQuery."""
 
 from __future__ import annotations
 
@@ -26,23 +26,23 @@ if TYPE_CHECKING:
     examples=(
         (
             "load --warehouse gs://my-bucket/warehouse --dataset my-project.gharchive",
-            "what changed since the last time",
+            "load what changed since the last load",
         ),
-        ("load --dry-run", "say what would be loaded, and do nothing"),
-        ("load 2015-01-01 2015-01-31", "only days of that month"),
+        ("load --dry-run", "show what would be loaded"),
+        ("load 2015-01-01 2015-01-31", "only the days of one month"),
     ),
 )
 @takes_days
 @click.option(
     "--dry-run", is_flag=True, help="List the partitions that would be loaded, with the bytes of their files."
 )
-@takes_format(JSON_LINES, help="A partition is an object.")
+@takes_format(JSON_LINES, help="JSON has one object per partition.")
 @with_session("warehouse", "dataset", "reporting_dataset", "events_by")
 def load(session: Session, days: Days, *, dry_run: bool, form: str) -> None:
-    """Load the tables that DuckDB or Spark built into BigQuery: only what changed, each partition replaced whole.
+    """Load tables built by DuckDB or Spark into BigQuery. Only changed partitions are loaded, each as a whole.
 
-    The warehouse has to lie in a bucket. Loading costs nothing. Tables and views are created where there are none, gain
-    columns where a model has, and are never dropped. It may be stopped at any time: rerun to resume.
+    The warehouse must be in a bucket. Loading is free of charge. Missing tables and views are created, new columns of
+    the models are added, and nothing is dropped. A load can be stopped at any time: rerun to resume.
     """
     from etl.warehouse.bigquery.builder import build_lock
     from etl.warehouse.bigquery.loader import load as load_tables

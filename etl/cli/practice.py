@@ -1,4 +1,4 @@
-"""``practice``: made-up hours in the archive's own forms, as files or from a local server."""
+"""``practice``: generate synthetic hours as files or from a local server."""
 
 from __future__ import annotations
 
@@ -16,31 +16,33 @@ if TYPE_CHECKING:
     from etl.practice.server import PracticeServer
 
 _EVENTS = click.option(
-    "--events", type=click.IntRange(min=0), metavar="N", help="Events an hour; 300000 make one as large as in 2024."
+    "--events", type=click.IntRange(min=0), metavar="N", help="Events per hour; 300000 is the size of an hour of 2024."
 )
-_SEED = click.option("--seed", type=int, default=0, show_default=True, metavar="N", help="Another seed, another world.")
+_SEED = click.option(
+    "--seed", type=int, default=0, show_default=True, metavar="N", help="Seed of the random generator."
+)
 
 
 @click.group(
     cls=Group,
     examples=(
-        ("practice make 2015-01-01 --out practice", "a day as files"),
-        ("practice serve", "an archive on this machine"),
+        ("practice make 2015-01-01 --out practice", "write a day of hours as files"),
+        ("practice serve", "serve an archive on this machine"),
     ),
 )
 def practice() -> None:
-    """Make up hours in the archive's own forms, to try things without the network.
+    """Generate synthetic hours in the archive's format, to try things without a network.
 
-    People, repositories and texts in them are invented; the forms of all eras are the real ones.
+    People, repositories and texts are invented; the formats of all eras are the real ones.
     """
 
 
 @practice.command(
     cls=Command,
     examples=(
-        ("practice make 2015-01-01 --out practice", "a day"),
-        ("--at 2015-01-01-15 --source practice --lake lake-practice", "and then one of its hours into a lake"),
-        ("practice make 2024-05-21-0 2024-05-21-0 --out big --events 300000", "an hour of today's size"),
+        ("practice make 2015-01-01 --out practice", "write one day"),
+        ("--at 2015-01-01-15 --source practice --lake lake-practice", "then fetch one of its hours"),
+        ("practice make 2024-05-21-0 2024-05-21-0 --out big --events 300000", "write an hour of realistic size"),
     ),
 )
 @takes_hours(required=True)
@@ -49,14 +51,14 @@ def practice() -> None:
     required=True,
     metavar="DIR",
     type=click.Path(file_okay=False, path_type=Path),
-    help="The folder for the files, named as the archive names them.",
+    help="Folder for the files, which have the archive's names.",
 )
 @_EVENTS
 @_SEED
 def make(hours: HourRange, out: Path, events: int | None, seed: int) -> None:
-    """Write practice hours as files, each with its manifest.
+    """Write practice hours as files, each with its sidecar manifest.
 
-    Files that are there already and were made the same way are kept.
+    Existing files that were generated with the same options are kept.
     """
     from etl.practice.generator import write_archive
 
@@ -69,19 +71,17 @@ def make(hours: HourRange, out: Path, events: int | None, seed: int) -> None:
 @practice.command(
     cls=Command,
     examples=(
-        ("practice serve", "all hours from 2011 to now, each made when it is asked for"),
-        ("--at 2015-01-01-15 --source http://127.0.0.1:8080 --lake lake-practice", "and meanwhile, elsewhere"),
-        ("practice serve --from 2015-01-01 --to 2015-01-01", "a day; all other hours are 404"),
-        ("practice serve --folder practice", "files made before"),
-        ("practice serve --faults plan.yaml", "an archive that fails as the plan says"),
+        ("practice serve", "serve all hours since 2011, generated on request"),
+        ("--at 2015-01-01-15 --source http://127.0.0.1:8080 --lake lake-practice", "fetch one, in another terminal"),
+        ("practice serve --from 2015-01-01 --to 2015-01-01", "serve one day; all other hours are 404"),
+        ("practice serve --folder practice", "serve existing files"),
+        ("practice serve --faults plan.yaml", "serve with planned failures"),
     ),
 )
-@click.option("--port", type=click.IntRange(0, 65535), default=8080, show_default=True, help="0 takes a free one.")
+@click.option("--port", type=click.IntRange(0, 65535), default=8080, show_default=True, help="Port; 0 for a free one.")
+@click.option("--from", "first", type=HoursType(), metavar="HOUR|DAY", help="First hour. Default: the archive's first.")
 @click.option(
-    "--from", "first", type=HoursType(), metavar="HOUR|DAY", help="The first hour there is; else the archive's first."
-)
-@click.option(
-    "--to", "last", type=HoursType(), metavar="HOUR|DAY", help="The last hour there is; else the newest that is over."
+    "--to", "last", type=HoursType(), metavar="HOUR|DAY", help="Last hour. Default: the newest finished hour."
 )
 @_EVENTS
 @_SEED
@@ -89,13 +89,13 @@ def make(hours: HourRange, out: Path, events: int | None, seed: int) -> None:
     "--folder",
     metavar="DIR",
     type=click.Path(file_okay=False, path_type=Path),
-    help="Serve the files of this folder, and make up none.",
+    help="Serve the files in this folder instead of generated hours.",
 )
 @click.option(
     "--faults",
     metavar="FILE",
     type=click.Path(dir_okay=False, path_type=Path),
-    help="A plan (YAML) of what goes wrong; /faults.json counts what did.",
+    help="Fault plan in YAML; /faults.json counts the faults that occurred.",
 )
 def serve(
     port: int,
@@ -106,10 +106,10 @@ def serve(
     folder: Path | None,
     faults: Path | None,
 ) -> None:
-    """Serve a practice archive on this machine, until Ctrl-C.
+    """Serve a practice archive on this machine until Ctrl-C.
 
-    With --faults it fails on order: 404s that end, errors, broken connections, files that are cut, shrunk or
-    changed. docs/how-to/practice.md describes the plan.
+    With --faults it fails as planned: temporary 404s, errors, broken connections, and truncated, shrunk or changed
+    files. docs/how-to/practice.md describes the plan.
     """
     from etl.practice.faults import FaultyServer, read_plan
     from etl.practice.server import Generated, PracticeServer
@@ -127,4 +127,4 @@ def serve(
 
 
 def _say_ready(server: PracticeServer) -> None:
-    click.echo(f"a practice archive is at {server.address} until Ctrl-C; fetch from it with --source {server.address}")
+    click.echo(f"serving a practice archive at {server.address} until Ctrl-C; use it with --source {server.address}")

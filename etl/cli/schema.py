@@ -1,4 +1,4 @@
-"""``schema``: the nineteen columns, in the words of each engine, and the warehouse's tables as BigQuery takes them."""
+"""``schema``: the lake's columns in several formats, and the warehouse's tables as BigQuery resources."""
 
 from __future__ import annotations
 
@@ -28,30 +28,29 @@ if TYPE_CHECKING:
     "form",
     type=click.Choice(("markdown", "json", "bigquery", "spark", "arrow")),
     default=None,
-    help="markdown is the default: a table on a terminal, Markdown elsewhere. json, bigquery and spark are one JSON"
-    " document each; json is BigQuery's form.",
+    help="Output format. Default: markdown, drawn as a table on a terminal. json is the same as bigquery.",
 )
 @click.option(
     "--tables",
     is_flag=True,
-    help="Instead of the lake's columns: the warehouse's tables and views as a JSON array of BigQuery's own resources,"
-    " with {project}, {dataset} and {reporting_dataset} where names belong.",
+    help="Print the warehouse's tables and views instead, as a JSON array of BigQuery resources with the placeholders"
+    " {project}, {dataset} and {reporting_dataset}.",
 )
 @click.option(
     "--events-by",
     type=click.Choice(("day", "hour")),
     default=None,
-    help="With --tables: how events_base is cut; day if not given.",
+    help="Partition granularity of events_base, with --tables. Default: day.",
 )
 def schema(form: str | None, events_by: str | None, *, tables: bool) -> None:
-    """Print the one schema that every hour of every year has, or the tables that are made of it."""
+    """Print the schema of the lake's hours, or the warehouse's tables."""
     if tables:
         if form not in {None, "json"}:
-            raise UsageError("--tables is JSON only", hint="leave out --format")
+            raise UsageError("--tables prints JSON only", hint="remove --format")
         _print_tables(cast("Cut", events_by or "day"))
         return
     if events_by is not None:
-        raise UsageError("--events-by is for --tables", hint="the lake is cut by the hour in any case")
+        raise UsageError("--events-by requires --tables", hint="the lake is always partitioned by hour")
     from etl.events import schema as columns
 
     texts = {
@@ -68,7 +67,7 @@ def schema(form: str | None, events_by: str | None, *, tables: bool) -> None:
 
 
 def _draw(markdown: str) -> None:
-    """Prints Markdown as a terminal can show it."""
+    """Prints Markdown on a terminal."""
     from rich.console import Console
     from rich.markdown import Markdown
 

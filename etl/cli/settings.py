@@ -1,4 +1,4 @@
-"""``settings``: what is set, and where each value came from."""
+"""``settings``: show all settings and where each value comes from."""
 
 from __future__ import annotations
 
@@ -14,18 +14,18 @@ from etl.cli.output import JSON, print_json, takes_format
 @click.command(
     cls=Command,
     examples=(
-        ("settings", "all settings; secrets are masked"),
-        ("settings --format json | jq -r '.[] | select(.origin != \"default\") | .name'", "those that were changed"),
-        ("settings --secrets-file other.json", "with another file"),
+        ("settings", "show all settings; secrets are masked"),
+        ("settings --format json | jq -r '.[] | select(.origin != \"default\") | .name'", "list changed settings"),
+        ("settings --secrets-file other.json", "read another file"),
     ),
 )
 @takes_format()
 @with_session("sources", "lake", "emails", "max_damage")
 def settings(session: Session, form: str) -> None:
-    """Show every setting, its value, and where it came from.
+    """Show every setting, its value and where the value comes from.
 
-    A flag goes before the environment (GHARCHIVE_LAKE), that before .env, that before secrets.json, that before the
-    default. An unknown key in any of them is an error.
+    Precedence: flags, environment (GHARCHIVE_LAKE), .env, secrets.json, defaults. An unknown key in any of them is an
+    error.
     """
     from etl.cli.formatting import listing, printable
 
@@ -42,4 +42,4 @@ def settings(session: Session, form: str) -> None:
         )
         for setting in shown
     ]
-    session.out.print(listing(("setting", "value", "from", "what it is for"), rows))
+    session.out.print(listing(("setting", "value", "from", "meaning"), rows))

@@ -1,4 +1,4 @@
-"""``show``: what is in the lake of one hour."""
+"""``show``: everything the lake holds about one hour."""
 
 from __future__ import annotations
 
@@ -31,10 +31,10 @@ _CELL_WIDTH: Final = 60
 @click.command(
     cls=Command,
     examples=(
-        ("show 2015-01-01-15", "everything that is known of the hour"),
-        ("show 2015-01-01-15 --events 5", "and five of its events"),
-        ("show 2015-01-01-15 --quarantine 5", "and what could not be read"),
-        ("show 2015-01-01-15 --format json | jq .manifest.status", "the same for a program"),
+        ("show 2015-01-01-15", "the hour's manifest"),
+        ("show 2015-01-01-15 --events 5", "with five events"),
+        ("show 2015-01-01-15 --quarantine 5", "with five unreadable records"),
+        ("show 2015-01-01-15 --format json | jq .manifest.status", "for a program"),
     ),
 )
 @click.argument("hour", type=HOUR)
@@ -43,20 +43,18 @@ _CELL_WIDTH: Final = 60
     type=click.IntRange(min=0),
     default=0,
     metavar="N",
-    help="Also print N events, of as many types as possible.",
+    help="Print N events, of as many types as possible.",
 )
-@click.option(
-    "--quarantine", type=click.IntRange(min=0), default=0, metavar="N", help="Also print N records of quarantine."
-)
-@takes_format(help="It has the manifest, and all columns of the events and records that were asked for.")
+@click.option("--quarantine", type=click.IntRange(min=0), default=0, metavar="N", help="Print N quarantined records.")
+@takes_format(help="JSON has the manifest and all columns of the requested events and records.")
 @with_session("lake")
 def show(session: Session, hour: Hour, events: int, quarantine: int, form: str) -> None:
-    """Show one hour: its manifest, and if asked for, some of its events."""
+    """Show one hour: its manifest and, on request, some of its events."""
     lake = session.lake()
     manifest = lake.manifest(hour)
     if manifest is None:
         raise UsageError(
-            f"{hour} is not in the lake {lake.address}", hint="`run` brings it there; `status` lists what is there"
+            f"{hour} is not in the lake {lake.address}", hint="`run` fetches it; `status` lists the hours in the lake"
         )
     if form == JSON:
         _print_document(lake, manifest, events, quarantine)
@@ -116,7 +114,7 @@ def _print_rows(session: Session, table: pa.Table | None, *, nothing: str) -> No
 
 
 def _sample(lake: Lake, key: str, count: int, columns: list[str] | None) -> pa.Table:
-    """Returns events of a file of the lake, of as many types as possible, in the file's order."""
+    """Returns events of an events file, of as many types as possible, in file order."""
     import pyarrow as pa
 
     from etl.events import arrow
@@ -135,14 +133,14 @@ def _sample(lake: Lake, key: str, count: int, columns: list[str] | None) -> pa.T
 
 
 def spread(types: Sequence[str | None], count: int) -> list[int]:
-    """Chooses rows of as many types as possible, of each about as many, the first ones.
+    """Selects rows evenly from as many types as possible, the first rows of each type.
 
     Args:
         types: The type of each row.
-        count: How many rows.
+        count: Number of rows to select.
 
     Returns:
-        The places of ``count`` rows, or of all where there are fewer, in order.
+        The indices of ``count`` rows, or of all rows if there are fewer, in ascending order.
     """
     places: dict[str | None, list[int]] = {}
     for place, type_ in enumerate(types):
@@ -174,5 +172,5 @@ def _opened(lake: Lake, key: str) -> Iterator[pq.ParquetFile]:
     except (pa.ArrowException, KeyError) as error:
         raise StoreError(
             f"{lake.store.url(key)} cannot be read as parquet",
-            hint="`verify` tells more; `run --force` fetches the hour again",
+            hint="run `verify` for details; `run --force` fetches the hour again",
         ) from error

@@ -1,4 +1,4 @@
-"""``status``: which hours are in the lake, which are not, why, and when they are tried again."""
+"""``status``: which hours the lake holds, which are missing, why, and when they are retried."""
 
 from __future__ import annotations
 
@@ -49,54 +49,54 @@ class StatusesType(click.ParamType):
         named = tuple(part.strip() for part in str(value).split(","))
         for name in named:
             if name not in _STATUSES:
-                raise UsageError(f"{name!r} is no status of an hour", hint=f"statuses: {', '.join(_STATUSES)}")
+                raise UsageError(f"{name!r} is not a status", hint=f"statuses: {', '.join(_STATUSES)}")
         return named
 
 
 @click.command(
     cls=Command,
     examples=(
-        ("status", "all hours from the first in the lake to the last"),
+        ("status", "all hours from the first to the last in the lake"),
         ("status 2015-01-01", "one day"),
         ("status 2015-01-01 2015-01-31", "a month"),
         ("status 2015-01-01 now", "from that day on"),
         ("status --last 3d", "the last three days"),
         ("status --fail-if-late 6h", "for a monitor: exit code 9 if an hour of the last three days is late"),
-        ("status --only failed,missing", "only such hours"),
+        ("status --only failed,missing", "only hours with these statuses"),
         ("status --html coverage.html", "a page with a square for each hour"),
         ("status --only failed --format json | jq -r '.[].hour'", "the names of failed hours"),
-        ("status 2015-01-01 --out coverage.parquet", "the same as a table for other tools"),
+        ("status 2015-01-01 --out coverage.parquet", "a table for other tools"),
     ),
 )
 @takes_hours()
 @takes_format(
     *_FORMATS[2:],
     default=None,
-    help="All but table have a row for each hour. By default table, or what the name given to --out ends with.",
+    help="All formats but table have one row per hour. Default: table, or the extension of the --out file.",
 )
 @click.option("--out", type=click.Path(dir_okay=False, path_type=Path), metavar="FILE", help="Write to a file.")
 @click.option(
     "--html",
     type=click.Path(dir_okay=False, path_type=Path),
     metavar="FILE",
-    help="Write a page that shows every hour, to be opened in a browser.",
+    help="Write an HTML page that shows every hour.",
 )
 @click.option(
     "--only",
     type=StatusesType(),
     metavar="STATUS,...",
-    help=f"Only hours of these statuses, separated by commas: {', '.join(_STATUSES)}.",
+    help=f"Only hours with these statuses, separated by commas: {', '.join(_STATUSES)}.",
 )
 @click.option(
     "--fail-if-late",
     "late_after",
     type=LengthType(),
     metavar="SPAN",
-    help="Exit with 9 if an hour that ended longer ago than SPAN (6h, 2d) is absent, pending, missing or failed, or of"
-    " a status that --only names. Known gaps in the archive are never late. Without a range: of the last 72 hours, as"
-    " far as the lake goes back.",
+    help="Exit with code 9 if an hour that ended more than SPAN ago (6h, 2d) is absent, pending, missing or failed, or"
+    " has a status named by --only. Known gaps in the archive are never late. Without a range, checks the last 72"
+    " hours, as far back as the lake goes.",
 )
-@click.option("--rebuild", is_flag=True, help="Read every manifest again and make the lake's index anew.")
+@click.option("--rebuild", is_flag=True, help="Read every manifest and rebuild the lake's index.")
 @with_session("lake", "emails")
 def status(  # noqa: PLR0913, PLR0917 -- the arguments of a command are its flags
     session: Session,
@@ -108,7 +108,7 @@ def status(  # noqa: PLR0913, PLR0917 -- the arguments of a command are its flag
     late_after: int | None,
     rebuild: bool,  # noqa: FBT001
 ) -> None:
-    """Tell which hours are in the lake, which are not and why, and when they are tried again."""
+    """Show which hours the lake holds, which are missing and why, and when they are retried."""
     share_memory()
     from etl.cli.coverage_view import SHOWN, print_coverage, print_hours
     from etl.coverage.coverage import COVERAGE_SCHEMA, STATUSES_WITHOUT_EVENTS, coverage
@@ -144,7 +144,7 @@ def status(  # noqa: PLR0913, PLR0917 -- the arguments of a command are its flag
 
 
 def _watched(lake: Lake, now: datetime) -> HourRange:
-    """Returns the hours that a monitor looks at: the newest that are over, as far as the lake goes back."""
+    """Returns the hours that a monitor checks: the newest finished hours, as far back as the lake goes."""
     from etl.coverage.coverage import extent
 
     hours = hours_back_from(newest_finished_hour(now), _WATCHED_HOURS)
@@ -171,7 +171,7 @@ def _refuse_late(table: pa.Table, statuses: Sequence[str], late_after: int, now:
     raise IncompleteError(
         f"{plural(len(rows), 'hour is', 'hours are')} late, {plural(late_after, 'hour')} or more after the end:"
         f" {', '.join([*named, *more])}",
-        hint="`catch-up` fetches what is due; the reasons are in `status`",
+        hint="`catch-up` fetches the hours that are due; `status` shows the reasons",
     )
 
 
@@ -232,7 +232,7 @@ _WRITERS: Final[dict[str, Callable[[pa.Table], bytes]]] = {
 
 
 def write_whole(path: Path, content: bytes) -> None:
-    """Writes a file whole, or leaves what is there."""
+    """Writes a file atomically: on an error the old file stays."""
     unfinished = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
         try:
@@ -242,5 +242,5 @@ def write_whole(path: Path, content: bytes) -> None:
             unfinished.unlink(missing_ok=True)
     except OSError as error:
         raise UsageError(
-            f"cannot write {path}: {error.strerror or type(error).__name__}", hint="name another place for the file"
+            f"cannot write {path}: {error.strerror or type(error).__name__}", hint="choose another path for the file"
         ) from error

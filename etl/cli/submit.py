@@ -1,4 +1,4 @@
-"""``submit``: the two jobs of Spark, sent to Dataproc Serverless and followed to their end."""
+"""``submit``: run the Spark jobs as Dataproc Serverless batches, and follow them."""
 
 from __future__ import annotations
 
@@ -26,15 +26,15 @@ if TYPE_CHECKING:
     from etl.warehouse.lake_inputs import Days
 
 _PROPERTY: Final = re.compile(r"(?P<name>[A-Za-z][A-Za-z0-9._-]*)=(?P<value>.*)", re.ASCII)
-_REMEMBERED: Final = 100_000
-"""So many signs of a log are looked through for its last word."""
+_LOG_TAIL: Final = 100_000
+"""Number of characters at the end of a log in which the final error is looked for."""
 _PLACE: Final = ("spark_project", "spark_region", "spark_image", "spark_account", "spark_subnet", "spark_bucket")
-_NOWHERE: Final = "a batch runs on other machines, which do not see it; name a place in a bucket: gs://bucket/prefix"
+_NOWHERE: Final = "a batch runs on other machines, which cannot read it; use a bucket: gs://bucket/prefix"
 
 
 @dataclass(frozen=True, kw_only=True)
 class _How:
-    """The options that all batches have."""
+    """Options common to all batches."""
 
     name: str | None
     properties: tuple[tuple[str, str], ...]
@@ -45,7 +45,7 @@ class _How:
 
 
 class Property(click.ParamType):
-    """A property of Spark as a person types it; gives name and value."""
+    """A Spark property; converts to its name and value."""
 
     name = "property"
 
@@ -55,7 +55,7 @@ class Property(click.ParamType):
             return value
         match = _PROPERTY.fullmatch(str(value))
         if match is None:
-            raise UsageError(f"{value!r} is no property", hint="write it as spark.executor.cores=8")
+            raise UsageError(f"{value!r} is not a property", hint="write it as spark.executor.cores=8")
         return match["name"], match["value"]
 
 
@@ -63,14 +63,14 @@ def _shared_options(command: Callable[..., None]) -> Callable[..., None]:
     """Adds the options of all batches to a command."""
     for option in reversed(
         (
-            click.option("--name", metavar="NAME", help="The batch's name; without this, one that tells the time."),
+            click.option("--name", metavar="NAME", help="Name of the batch. Default: a name with the current time."),
             click.option(
                 "--property",
                 "properties",
                 type=Property(),
                 multiple=True,
                 metavar="NAME=VALUE",
-                help="A property of Spark; may be given several times.",
+                help="Spark property; may be repeated.",
             ),
             click.option(
                 "--limit",
@@ -78,10 +78,12 @@ def _shared_options(command: Callable[..., None]) -> Callable[..., None]:
                 default="24h",
                 show_default=True,
                 metavar="SPAN",
-                help="Cancel it after so long.",
+                help="Cancel the batch after this time.",
             ),
-            click.option("--no-wait", is_flag=True, help="Only send it; `submit follow` looks at it later."),
-            click.option("--dry-run", is_flag=True, help="Print what would be sent, and send nothing."),
+            click.option(
+                "--no-wait", is_flag=True, help="Submit the batch and return; `submit follow` shows it later."
+            ),
+            click.option("--dry-run", is_flag=True, help="Print the request without submitting it."),
             _pause,
         )
     ):
@@ -91,23 +93,24 @@ def _shared_options(command: Callable[..., None]) -> Callable[..., None]:
 
 _pause = click.option(
     "--every", type=click.FloatRange(0.05, 600), default=10.0, show_default=True, metavar="SECONDS",
-    help="Between two looks at it.",
+    help="Polling interval.",
 )  # fmt: skip
 
 
 @click.group(
     cls=Group,
     examples=(
-        ("submit build --dry-run", "what would be sent"),
+        ("submit build --dry-run", "print the request"),
         ("submit build", "build the tables in the cloud, and wait"),
-        ("submit backfill 2015-01-01 2024-12-31", "ten years, over the executors of a cluster"),
-        ("submit follow gharchive-build-20261121-141500-0a1b2c", "look at one that was sent before"),
+        ("submit backfill 2015-01-01 2024-12-31", "fetch ten years on a cluster"),
+        ("submit follow gharchive-build-20261121-141500-0a1b2c", "follow an earlier batch"),
     ),
 )
 def submit() -> None:
-    """Send a job to Dataproc Serverless, which runs it on machines of its own, and follow it to its end.
+    """Run a Spark job on Dataproc Serverless, and follow it until it ends.
 
-    It runs in the image that --image names, made by `docker build --target spark`. Its log is shown, and what it cost.
+    The job runs in the container image named by --image, built with `docker build --target spark`. Its log and its
+    cost are shown.
     """
 
 
@@ -116,17 +119,17 @@ def submit() -> None:
     examples=(
         (
             "submit build --lake gs://b/lake --warehouse gs://b/tables --region us-central1 --image IMAGE",
-            "what changed",
+            "build what changed",
         ),
-        ("submit build 2015-01-01 2015-12-31 --full", "a year anew"),
+        ("submit build 2015-01-01 2015-12-31 --full", "rebuild a year"),
     ),
 )
 @takes_days
-@click.option("--full", is_flag=True, help="Make what is up to date anew as well.")
+@click.option("--full", is_flag=True, help="Rebuild partitions that are up to date, too.")
 @_shared_options
 @with_session("lake", "warehouse", *_PLACE)
 def build(session: Session, days: Days, *, full: bool, **how: Any) -> None:  # noqa: ANN401
-    """Build the tables of a warehouse in a bucket, as `build --engine spark` does on one machine."""
+    """Build the tables of a warehouse in a bucket, like `build --engine spark` on one machine."""
     settings = session.settings
     words = [day.isoformat() for day in (days.first, days.last) if day is not None]
     words += ["--full"] if full else []
@@ -142,14 +145,16 @@ def build(session: Session, days: Days, *, full: bool, **how: Any) -> None:  # n
     ),
 )
 @takes_hours(required=True)
-@click.option("--refresh", is_flag=True, help="Ask the source for newer versions of hours that are there already.")
-@click.option("--force", is_flag=True, help="Make every hour anew, and replace it even by one with fewer events.")
-@click.option("--workers", type=click.IntRange(1, MAX_WORKERS), metavar="N", help="Hours at once, at most.")
-@click.option("--max-rate", type=Rate(), metavar="RATE", help="Fetch no more than this a second, over all workers.")
+@click.option("--refresh", is_flag=True, help="Check the source for newer versions of complete hours.")
+@click.option("--force", is_flag=True, help="Process every hour again, and store it even if it now has fewer events.")
+@click.option(
+    "--workers", type=click.IntRange(1, MAX_WORKERS), metavar="N", help="Maximum number of hours in parallel."
+)
+@click.option("--max-rate", type=Rate(), metavar="RATE", help="Maximum download rate per second over all workers.")
 @_shared_options
 @with_session("sources", "lake", "emails", "max_damage", *_PLACE)
 def backfill(session: Session, hours: HourRange, **rest: Any) -> None:  # noqa: ANN401
-    """Bring all hours of a range into a lake in a bucket, spread over the executors of a cluster."""
+    """Fetch all hours of a range into a lake in a bucket, distributed over the executors of a cluster."""
     settings = session.settings
     _refuse_secret(settings)
     words = [str(hours.first), str(hours.last)]
@@ -163,22 +168,22 @@ def backfill(session: Session, hours: HourRange, **rest: Any) -> None:  # noqa: 
     _send(session, "backfill", words, _How(**rest))
 
 
-@submit.command(cls=Command, examples=(("submit follow NAME", "its state, its log, and what it cost"),))
+@submit.command(cls=Command, examples=(("submit follow NAME", "show its state, log and cost"),))
 @click.argument("name")
 @_pause
 @with_session("spark_project", "spark_region")
 def follow(session: Session, name: str, every: float) -> None:
-    """Follow a batch that was sent before to its end."""
+    """Follow an earlier batch until it ends."""
     _await(session, _batches(session.settings), name, every)
 
 
-@submit.command(cls=Command, examples=(("submit cancel NAME", "end it; sent again, it goes on from there"),))
+@submit.command(cls=Command, examples=(("submit cancel NAME", "stop a batch; submit it again to resume"),))
 @click.argument("name")
 @with_session("spark_project", "spark_region")
 def cancel(session: Session, name: str) -> None:
-    """Ask Google to end a batch. Hours and tables are as they were, or whole."""
+    """Cancel a batch. No hour or table is left half written."""
     _batches(session.settings).cancel(name)
-    session.out.print(f"{name} is asked to end; look at it with: {session.program} submit follow {name}")
+    session.out.print(f"{name} is being cancelled; follow it with: {session.program} submit follow {name}")
 
 
 def _send(session: Session, job: JobName, words: list[str], how: _How) -> None:
@@ -198,7 +203,7 @@ def _send(session: Session, job: JobName, words: list[str], how: _How) -> None:
         return
     batches = Batches(place.project, place.region)
     batches.send(request)
-    session.err.print(f"{order.name} was sent to {place.region}")
+    session.err.print(f"submitted {order.name} to {place.region}")
     if how.no_wait:
         session.out.print(order.name)
         return
@@ -213,13 +218,13 @@ def _await(session: Session, batches: Batches, name: str, every: float) -> None:
 
     def log(piece: str) -> None:
         nonlocal said
-        said = (said + piece)[-_REMEMBERED:]
+        said = (said + piece)[-_LOG_TAIL:]
         click.echo(piece, nl=False)
 
     try:
         batch = follow_batch(batches, name, pause=every, tell=session.err.print, log=log)
     except KeyboardInterrupt:
-        session.err.print(f"{name} goes on; look at it with: {session.program} submit follow {name}")
+        session.err.print(f"{name} is still running; follow it with: {session.program} submit follow {name}")
         raise
     _print_cost(session, name, batch)
     refuse_failure(name, batch, said)
@@ -230,7 +235,7 @@ def _print_cost(session: Session, name: str, batch: Any) -> None:  # noqa: ANN40
 
     cost = cost_of(batch)
     if cost is None:
-        session.err.print(f"{name}: Google has not counted yet what it used")
+        session.err.print(f"{name}: its usage is not available yet")
         return
     session.err.print(
         f"{name} used {cost.dcu_hours:,.2f} DCU hours and {cost.shuffle_gb_hours:,.1f} GB hours of shuffle storage,"
@@ -249,8 +254,8 @@ def _place(settings: Settings) -> DataprocTarget:
 
     if settings.spark_image is None:
         raise UsageError(
-            "there is no image to run in",
-            hint="name it with --image or GHARCHIVE_SPARK_IMAGE; `docker build --target spark` makes it",
+            "a container image is required",
+            hint="set it with --image or GHARCHIVE_SPARK_IMAGE; `docker build --target spark` builds it",
         )
     return DataprocTarget(
         project=_project(settings),
@@ -267,13 +272,13 @@ def _project(settings: Settings) -> str:
 
     project = settings.spark_project or default_project()
     if project is None:
-        raise UsageError("there is no project to run in", hint="name it with --project or GHARCHIVE_SPARK_PROJECT")
+        raise UsageError("a Google Cloud project is required", hint="set it with --project or GHARCHIVE_SPARK_PROJECT")
     return project
 
 
 def _region(settings: Settings) -> str:
     if settings.spark_region is None:
-        raise UsageError("there is no region to run in", hint="name it with --region, as in --region us-central1")
+        raise UsageError("a region is required", hint="set it with --region, as in --region us-central1")
     return settings.spark_region
 
 
@@ -291,16 +296,16 @@ def _elsewhere(source: str) -> str:
         raise UsageError(f"{source} is a folder of this machine", hint=_NOWHERE)
     if urlsplit(source).password is not None:
         raise UsageError(
-            "a source has a password in it, which everybody could read who may look at batches",
-            hint="name one without, or backfill with processes (`backfill`)",
+            "a source contains a password, which everybody with access to the batches could read",
+            hint="use a source without a password, or run `backfill` on one machine",
         )
     return source
 
 
 def _refuse_secret(settings: Settings) -> None:
-    """Does not send a key for everybody to read who may look at batches, nor leave it out in silence."""
+    """Fails if an e-mail key is set: everybody with access to the batches could read it."""
     if settings.email_key is not None:
         raise UsageError(
-            "a batch does not get email_key, and would hash addresses otherwise than this machine does",
-            hint="backfill with processes (`backfill`), whose machine has the key, or with --emails drop and no key",
+            "email_key is not sent to a batch, so the batch would hash addresses differently",
+            hint="run `backfill` on a machine that has the key, or use --emails drop without a key",
         )

@@ -1,4 +1,4 @@
-"""``verify``: whether what is stored is what was written, and putting right what is not."""
+"""``verify``: check stored hours against their manifests, and repair them."""
 
 from __future__ import annotations
 
@@ -32,19 +32,19 @@ _UNFINISHED: Final = "a killed run left it unfinished"
 
 @dataclass
 class _Findings:
-    """What a run found and did.
+    """Results of a verification.
 
     Attributes:
-        checked: Hours that were looked at.
-        bytes: Size of their files.
-        bad: Hours that are not sound, less those that were put right.
-        shrunk: Those of them whose source has fewer events now.
-        empty: How many hours are sound and have no events, by status.
-        repaired: Hours that were put right.
-        repairs: What repairing did, an hour an object.
-        orphans: Files that belong to no hour, and are there still.
-        removed: Such files that are gone.
-        reasons: Why such files belong to no hour, by their keys.
+        checked: Number of hours checked.
+        bytes: Total size of their files.
+        bad: Bad hours and their problems, without those that were repaired.
+        shrunk: Bad hours whose source now has fewer events.
+        empty: Number of sound hours without events, by status.
+        repaired: Number of repaired hours.
+        repairs: Result of each repair.
+        orphans: Files that belong to no hour and were kept.
+        removed: Files that belonged to no hour and were removed.
+        reasons: Why these files belong to no hour, by key.
     """
 
     checked: int = 0
@@ -59,7 +59,7 @@ class _Findings:
     reasons: dict[str, str] = field(default_factory=dict)
 
     def as_json(self, hours: HourRange | None) -> dict[str, Any]:
-        """Returns the same in JSON's types; a contract with programs that read it."""
+        """Returns the results as JSON types. Programs depend on this format."""
         return {
             "from": None if hours is None else str(hours.first),
             "to": None if hours is None else str(hours.last),
@@ -82,38 +82,38 @@ class _Findings:
 @click.command(
     cls=Command,
     examples=(
-        ("verify 2015-01-01-15", "read the hour's files and hold them against its manifest"),
+        ("verify 2015-01-01-15", "compare the hour's files with its manifest"),
         ("verify 2015-01-01 2015-01-31 --lake gs://my-bucket/lake", "a month in a bucket"),
         ("verify", "all hours in the lake"),
-        ("verify --repair --source ./downloads", "and make the bad ones anew from files you have"),
-        ("verify --prune", "and remove what belongs to no hour"),
-        ("verify --format json | jq -r '.bad[].hour'", "the hours that are not sound, for a program"),
+        ("verify --repair --source ./downloads", "repair bad hours from files you have"),
+        ("verify --prune", "remove files that belong to no hour"),
+        ("verify --format json | jq -r '.bad[].hour'", "print the bad hours for a program"),
     ),
 )
 @takes_hours()
-@click.option("--deep", is_flag=True, help="Also decode every value of every file.")
+@click.option("--deep", is_flag=True, help="Decode every value of every file.")
 @click.option(
     "--repair",
     is_flag=True,
-    help="Put bad hours right: from their own file where that suffices, else from the source."
-    " One with fewer events now is not taken.",
+    help="Repair bad hours, from their own file if possible, else from the source. A source with fewer events is not"
+    " used.",
 )
-@click.option("--prune", is_flag=True, help="Remove files that belong to no hour; none younger than an hour.")
+@click.option("--prune", is_flag=True, help="Remove files that belong to no hour and are older than an hour.")
 @click.option(
     "--workers",
     type=click.IntRange(1, 256),
     metavar="N",
     show_default="processors + 4, at most 32",
-    help="Hours to read at a time.",
+    help="Hours to check in parallel.",
 )
-@takes_format(help="The document lists bad hours, repairs and orphans.")
+@takes_format(help="JSON lists bad hours, repairs and orphaned files.")
 @with_session("sources", "lake", "emails", "max_damage")
 def verify(session: Session, hours: HourRange | None, **how: Any) -> None:  # noqa: ANN401
     """Check stored hours byte for byte: sizes, checksums, rows and schema.
 
-    Without a range, the whole lake is checked. Nothing is changed without --repair or --prune. Files that belong to no
-    hour are listed; they do no harm and do not count as bad. Hours without events, such as failed ones, are counted
-    apart.
+    Without a range, the whole lake is checked. Nothing is changed without --repair or --prune. Orphaned files, which
+    belong to no hour, are listed; they do no harm and do not count as bad. Hours without events, such as failed ones,
+    are counted separately.
     """
     _Verification(session, hours, **how).run()
 
@@ -139,21 +139,21 @@ class _Verification:
         self._form = form
         self._workers = workers or min(_MAX_WORKERS, (os.cpu_count() or 1) + 4)
         self._lake: Lake = session.lake()
-        # Opened before anything is read: a wrong address should be told at once.
+        # Opened first, to fail early if an address is wrong.
         self._sources = session.sources() if repair else None
         self._found = _Findings()
 
     def run(self) -> None:
-        """Does all that was asked for, and tells it.
+        """Runs the verification and prints the results.
 
         Raises:
-            VerifyError: If an hour is not sound, or there is none.
-            ShrinkRefusedError: If that is so only because sources have fewer events now.
+            VerifyError: If an hour is bad, or there is no hour.
+            ShrinkRefusedError: If the only bad hours are those whose source now has fewer events.
             StoreError: If the lake cannot be read or written.
         """
         from etl.lake.garbage_collection import take_inventory
 
-        # At once: the next to write, which a repair is, would sweep without a word.
+        # Sweeps first: the next write, such as a repair, would sweep silently.
         swept = self._lake.store.sweep() if self._prune else []
         inventory = take_inventory(self._lake, self._hours)
         self._check(inventory)
@@ -196,7 +196,7 @@ class _Verification:
                 self._found.shrunk.add(hour)
 
     def _repairs(self) -> Iterator[tuple[Hour, Repair]]:
-        """Tries each bad hour; what only one of them meets with does not keep the others from theirs."""
+        """Repairs each bad hour. An error in one of them does not stop the others."""
         from etl.backfill.repair import Repair, RepairOutcome
         from etl.lake.integrity import ERRORS_IN_A_ROW
 
@@ -236,7 +236,7 @@ class _Verification:
         from etl.lake.garbage_collection import find_orphans
 
         for orphan in list(find_orphans(self._lake, inventory, self._found.bad)):
-            # A folder without a single hour is hardly a lake, and strangers in it are somebody's.
+            # A folder without any hour is probably not a lake, so its other files are not removed.
             ours = orphan.hour is not None or bool(inventory.hours)
             self._tell(orphan.info, orphan.reason, removed=self._prune and ours and self._removed(orphan))
 
@@ -315,7 +315,7 @@ class _Verification:
         if not found.checked:
             raise VerifyError(
                 f"there is nothing to verify: {self._which()} in the lake {self._lake.address}",
-                hint="`status` lists what is there; --lake says which lake is meant",
+                hint="`status` lists the hours in the lake; use --lake to choose another lake",
             )
         if not found.bad:
             return
@@ -325,8 +325,8 @@ class _Verification:
         )
         if found.bad.keys() <= found.shrunk:
             raise ShrinkRefusedError(
-                f"{message}, and their sources hold fewer events now",
-                hint="another --source may have them whole; `run --force` takes what there is",
+                f"{message}, and their sources now have fewer events",
+                hint="another --source may have the whole hours; `run --force` stores what there is",
             )
         raise VerifyError(message, hint=self._way_out())
 
@@ -337,11 +337,11 @@ class _Verification:
 
     def _way_out(self) -> str:
         if self._sources is None:
-            return "`verify --repair` makes them anew from the source"
+            return "`verify --repair` repairs them from the source"
         return "the lines above say why each was left; another --source may have it"
 
     def _print(self, line: str) -> None:
-        """Prints a line for people; JSON is one document at the end."""
+        """Prints a line, unless the output is JSON, which is one document at the end."""
         from etl.cli.formatting import printable
 
         if self._form == JSON:

@@ -137,7 +137,7 @@ def test_quiet_is_quiet_and_verbose_tells_more(folder: Path) -> None:
     assert loud.code == ExitCode.OK
     for words, said in (
         (("-q", "-v"), "cannot be used together"),
-        (("-q", "--log-level", "debug"), "--log-level says what --quiet says"),
+        (("-q", "--log-level", "debug"), "--log-level cannot be combined with --quiet"),
     ):
         done = etl(folder, "status", *words)
         assert done.code == ExitCode.USAGE

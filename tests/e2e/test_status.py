@@ -178,7 +178,7 @@ def test_a_page_is_written(folder: Path) -> None:
         (("--out", "no/such/folder/coverage.csv"), "cannot write"),
         (("--html", "no/such/folder/coverage.html"), "cannot write"),
         (("2018-10-21", "2018-10-20"), "the range ends"),
-        (("--only", "failed,lost"), "'lost' is no status of an hour"),
+        (("--only", "failed,lost"), "'lost' is not a status"),
         (("--fail-if-late", "6"), "not a length of time"),
         (("--fail-if-late", "6h", "--only", "complete"), "a complete hour is never late"),
         (("--json", "--format", "csv"), "--json is short for --format json"),

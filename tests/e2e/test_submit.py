@@ -128,7 +128,7 @@ def test_a_batch_that_dies_without_a_word(submit: Callable[..., Done], driver: D
     done = submit("build", *TABLES, *PLACE, *QUICK, "--name", "batch-1")
     assert done.code == ExitCode.BATCH_FAILED
     assert done.error == "error: the batch batch-1 is failed: Job failed: executors could not be started"
-    assert "not counted yet" in done.err
+    assert "not available yet" in done.err
 
 
 def test_a_service_that_is_away_for_a_moment(submit: Callable[..., Done], service: Dataproc) -> None:
@@ -155,7 +155,7 @@ def test_left_alone_and_followed_later_and_cancelled(
         process.send_signal(signal.SIGINT)
         _, err = process.communicate(timeout=60)
     assert process.returncode == ExitCode.INTERRUPTED
-    assert "batch-1 goes on; look at it with: " in err
+    assert "batch-1 is still running; follow it with: " in err
 
     assert submit("cancel", "batch-1", *PLACE[:4]).code == ExitCode.OK
     done = submit("follow", "batch-1", *PLACE[:4], *QUICK)
@@ -177,10 +177,10 @@ def _await_line(process: subprocess.Popen[str], text: str) -> None:
     ("words", "said"),
     [
         (("build", *PLACE), "lake is a folder of this machine"),
-        (("build", *TABLES, *PLACE[:4]), "there is no image to run in"),
-        (("build", *TABLES, *PLACE[:2], *PLACE[4:]), "there is no region to run in"),
+        (("build", *TABLES, *PLACE[:4]), "a container image is required"),
+        (("build", *TABLES, *PLACE[:2], *PLACE[4:]), "a region is required"),
         (("build", *TABLES, *PLACE, "--name", "A name"), "'A name' cannot name a batch"),
-        (("build", *TABLES, *PLACE, "--property", "cores"), "'cores' is no property"),
+        (("build", *TABLES, *PLACE, "--property", "cores"), "'cores' is not a property"),
         (("build", *TABLES, *PLACE, "--limit", "3w"), "a batch may last 14 days at most"),
         (
             ("backfill", "--last", "2h", *TABLES[:2], *PLACE, "--source", "archive"),
@@ -197,7 +197,7 @@ def test_secrets_are_not_sent(tmp_path: Path) -> None:
     words = ("submit", "backfill", "--last", "2h", *TABLES[:2], *PLACE)
     done = etl(tmp_path, *words, env={"GHARCHIVE_EMAIL_KEY": "correct horse battery staple"})
     assert done.code == ExitCode.USAGE
-    assert "does not get email_key" in done.error
+    assert "email_key is not sent to a batch" in done.error
     done = etl(tmp_path, *words, "--source", "https://me:secret@mirror.example")
     assert done.code == ExitCode.USAGE
     assert "secret" not in done.err
