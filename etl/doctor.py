@@ -188,7 +188,7 @@ def _default_credentials() -> Credentials:
             raise StoreError(
                 f"the file that {_KEY_FILE} names holds no credentials", hint=f"unset {_KEY_FILE}, then {gcs.LOGIN}"
             ) from error
-        raise StoreError("there are no Google Cloud credentials on this machine", hint=gcs.LOGIN) from error
+        raise StoreError("no Google Cloud credentials found on this machine", hint=gcs.LOGIN) from error
     except GoogleAuthError as error:
         # The library's own words may quote what the key file or the token's server said.
         raise StoreError(
@@ -249,7 +249,7 @@ def _place(name: str, address: str, *, read_only: bool) -> Finding:
 def _store_at(address: str) -> Store:
     """The store as the pipeline has it, but less patient with a bucket that does not answer."""
     if gcs.is_address(address):
-        return GcsStore(*gcs.split(address), patience=_PATIENCE_SECONDS)
+        return GcsStore(*gcs.split(address), retry_timeout=_PATIENCE_SECONDS)
     return FolderStore(Path(address))
 
 

@@ -7,8 +7,8 @@ def plural(count: int, one: str, many: str | None = None) -> str:
     """Returns a count with its noun, as ``1 hour`` or ``1,000 hours``.
 
     Args:
-        count: How many.
+        count: The count.
         one: The noun for one, or a noun and its verb: ``hour``, ``hour is``.
-        many: The noun for any other number; ``one`` with an s when None.
+        many: The noun for any other number; None for ``one`` with an s.
     """
     return f"{count:,} {one if count == 1 else many or f'{one}s'}"

@@ -1,1 +1,1 @@
-"""Fetching an hour, inflating it, and cutting it into documents, whatever state it is in."""
+"""Downloads an hour, decompresses it and splits it into documents, even if it is damaged."""

@@ -1,7 +1,7 @@
-"""What an hour's file is packed in: how each kind of container begins, and the readers of all but gzip.
+"""Container formats of an hour's file: detection, and readers for all formats except gzip.
 
-The archive publishes gzip. What people keep is also plain text, zstd or a ZIP, and several of them one behind the
-other. A container is known by its first bytes, never by the name of the file.
+The archive publishes gzip. Users also keep plain text, zstd and ZIP files, and concatenations of them. The format is
+detected from the first bytes, never from the file name.
 """
 
 from __future__ import annotations
@@ -28,55 +28,55 @@ _ZIP_TRAILERS: Final = {
     b"PK\x06\x06": (56, slice(16, 24)),
     b"PK\x06\x07": (20, slice(4, 8)),
 }
-"""Each kind of entry with its least size and the place of its disk numbers, which are 0 (APPNOTE 4.3.12 to 4.3.16)."""
+"""Minimum size and position of the disk numbers, which are 0, of each kind of entry (APPNOTE 4.3.12 to 4.3.16)."""
 _ZIP_DESCRIPTOR: Final = b"PK\x07\x08"
 _ZIP_HEADER: Final = 30
 _BLOCK_HEADER: Final = 3
 _RESERVED_BLOCK_TYPE: Final = 3
-"""The kind of a block of zstd that there is not."""
+"""The reserved zstd block type, which is invalid."""
 _STEP: Final = 1 << 20
 _ZSTD_STEP: Final = 1 << 16
-"""A read that meets the end of a broken frame gives nothing of what it had decoded."""
+"""Small, because a read that reaches the end of a broken frame loses what it has decoded."""
 _SAMPLE: Final = 48
-"""Bytes by which text is told from compressed bytes; by chance these look like text once in 10^15 times."""
+"""Bytes used to distinguish text from compressed data, which looks like text by chance once in 10^15 times."""
 _JSON_START: Final = re.compile(
-    # A NUL may stand around every character: that is UTF-16 or UTF-32. Each run is bounded, so a match is as well.
+    # NULs may surround every character (UTF-16 and UTF-32). All runs are bounded, so the match is too.
     rb'(?:\xef\xbb\xbf|\xff\xfe|\0\0\xfe\xff|\xfe\xff)?[\0 \t\r\n\x1e\[,]{0,4096}\{[\0 \t\r\n]{0,4096}"'
 )
 _CONTROL_CHARACTERS: Final = re.compile(rb"[\x01-\x08\x0b\x0c\x0e-\x1d\x1f\x7f]")
 _WIDE_TEXT: Final = re.compile(rb"(?:\0{0,3}[\t\n\r\x20-\x7e]\0{1,3}){6,}")
 """ASCII in UTF-16 or UTF-32."""
-# The start of a container, or of JSON. No two starts share the run of white space, so a search is linear.
+# The start of a container, or of JSON. No two matches share a run of white space, so the search is linear.
 _STARTS: Final = re.compile(rb'\x1f\x8b\x08|\x28\xb5\x2f\xfd|PK\x03\x04|\{[\0 \t\r\n]*"|\xff\xfe\{\0|\xfe\xff\0\{')
 _CONTAINER_STARTS: Final = re.compile(rb"\x1f\x8b\x08|\x28\xb5\x2f\xfd|PK\x03\x04")
 _MAX_HEADER_BYTES: Final = 64
 
 
 class BrokenContainerError(Exception):
-    """The container cannot be read on; all that could be read was yielded."""
+    """The container is broken. Everything before the broken part has been yielded."""
 
 
 class TruncatedContainerError(Exception):
-    """The container ends before its end; all that had come was yielded."""
+    """The container ends early. Everything before that has been yielded."""
 
 
 class Form(Enum):
-    """The kinds of containers."""
+    """Container formats."""
 
     GZIP = auto()
     ZSTD = auto()
     ZIP = auto()
     ZIP_TRAILER = auto()
-    """A ZIP's list of members, which stands behind them."""
+    """The central directory of a ZIP, which follows its members."""
     TEXT = auto()
-    """None: the text itself."""
+    """No container: plain text."""
 
 
 def form_of(window: bytes) -> Form | None:
-    """Tells what begins here by its first bytes; None if nothing that is known.
+    """Detects the format that starts here; returns None if it is unknown.
 
     Args:
-        window: The next bytes of a file, 64 KiB or all there are.
+        window: The next 64 KiB of a file, or all that are left.
     """
     if window.startswith(GZIP_MAGIC):
         return Form.GZIP
@@ -95,7 +95,7 @@ def _is_zip_trailer(window: bytes) -> bool:
 
 
 def starts_with_json(window: bytes) -> bool:
-    """Whether JSON objects, or an array of them, begin here, in any Unicode encoding."""
+    """Returns whether JSON objects, or an array of them, start here, in any Unicode encoding."""
     found = _JSON_START.match(window)
     if found is None:
         return False
@@ -107,23 +107,23 @@ def starts_with_json(window: bytes) -> bool:
 
 
 def find_start(window: bytes, at: int) -> int:
-    """Finds where the next container, or JSON, may begin; -1 for nowhere.
+    """Returns the position where the next container or JSON may start; -1 if there is none.
 
     Args:
         window: Bytes of a file.
-        at: Where the search begins.
+        at: Position to search from.
     """
     for found in _STARTS.finditer(window, at):
         if found[0].startswith((GZIP_MAGIC, _ZSTD_MAGIC, _ZIP_MAGIC)):
             return found.start()
         if starts_with_json(window[found.start() : found.end() + 4 * _SAMPLE]):
-            # In UTF-16 and UTF-32 with the high byte first, NULs stand before the brace.
+            # In big-endian UTF-16 and UTF-32, NULs precede the brace.
             return found.start()
     return -1
 
 
 def read_zstd(source: Peekable) -> Iterator[bytes]:
-    """Reads one frame of zstd.
+    """Reads one zstd frame.
 
     Raises:
         TruncatedContainerError: If it ends early.
@@ -150,7 +150,7 @@ def read_zstd(source: Peekable) -> Iterator[bytes]:
 
 
 def _skip_zstd_frame(source: Peekable) -> Iterator[bytes]:
-    """Passes over a frame of zstd that holds no text (RFC 8878, section 3.1.2)."""
+    """Skips a zstd skippable frame (RFC 8878, section 3.1.2)."""
     left = 8 + int.from_bytes(source.peek(8)[4:], "little")
     while left and (passed := len(source.peek(min(left, _STEP)))):
         source.take(passed)
@@ -161,7 +161,7 @@ def _skip_zstd_frame(source: Peekable) -> Iterator[bytes]:
 
 
 class _ZstdFrame(io.RawIOBase):
-    """The bytes of one frame of zstd, and none of what stands behind it (RFC 8878, section 3.1.1)."""
+    """The bytes of exactly one zstd frame (RFC 8878, section 3.1.1)."""
 
     def __init__(self, source: Peekable) -> None:
         super().__init__()
@@ -180,7 +180,7 @@ class _ZstdFrame(io.RawIOBase):
         return True
 
     def read(self, size: int = -1) -> bytes:
-        """Reads up to ``size`` bytes, and nothing at the end of the frame."""
+        """Reads up to ``size`` bytes; returns nothing at the end of the frame."""
         pieces: list[bytes] = []
         left = _STEP if size < 0 else size
         while left and not self._ended:
@@ -215,13 +215,14 @@ class _ZstdFrame(io.RawIOBase):
 def read_zip(source: Peekable) -> Iterator[bytes]:
     """Reads one member of a ZIP, stored or deflated (APPNOTE 4.3.7).
 
+    Args:
+        source: Starts with the whole fixed part of a header, as ``form_of`` checks.
+
     Raises:
         TruncatedContainerError: If it ends early.
-        BrokenContainerError: If it is broken, encrypted, or packed in another way.
+        BrokenContainerError: If it is broken, encrypted, or compressed with another method.
     """
     header = source.peek(_ZIP_HEADER)
-    if len(header) < _ZIP_HEADER:
-        raise TruncatedContainerError
     flags, method = struct.unpack_from("<HH", header, 6)
     checksum, packed, _, name, extra = struct.unpack_from("<IIIHH", header, 14)
     if flags & 1 or method not in {0, 8} or (method == 0 and flags & 8):
@@ -265,7 +266,7 @@ def _deflated(source: Peekable) -> Iterator[bytes]:
 
 
 def _take_descriptor(source: Peekable, found: int) -> int:
-    """Takes the sizes that stand behind a member whose header has none; returns the checksum there."""
+    """Skips the data descriptor after a member whose header has no sizes; returns its checksum."""
     window = source.peek(28)
     signed = 4 if window.startswith(_ZIP_DESCRIPTOR) else 0
     for size in (12, 20):
@@ -276,7 +277,7 @@ def _take_descriptor(source: Peekable, found: int) -> int:
 
 
 def skip_zip_trailer(source: Peekable) -> Iterator[bytes]:
-    """Passes over one entry of what stands behind the members of a ZIP (APPNOTE 4.3.12 to 4.3.16)."""
+    """Skips one entry of the structures that follow the members of a ZIP (APPNOTE 4.3.12 to 4.3.16)."""
     entry = source.peek(46).ljust(46, b"\0")
     if entry.startswith(b"PK\x01\x02"):
         size = 46 + sum(struct.unpack_from("<HHH", entry, 28))
@@ -291,12 +292,12 @@ def skip_zip_trailer(source: Peekable) -> Iterator[bytes]:
 
 
 def read_text(source: Peekable) -> Iterator[bytes]:
-    """Reads text that stands in no container, up to where one seems to begin."""
+    """Reads plain text up to where a container seems to start."""
     while window := source.peek(_STEP):
         end = _find_container(window)
         found = end >= 0
         if not found:
-            # The first bytes of a container may stand at the end of the window.
+            # A container may start in the last bytes of the window.
             end = len(window) if len(window) < _STEP else len(window) - _MAX_HEADER_BYTES
         source.take(end)
         yield window[:end]
@@ -312,7 +313,7 @@ def _find_container(window: bytes) -> int:
 
 
 def _is_plausible_header(header: bytes) -> bool:
-    """Whether a header that stands within text says what a header can say."""
+    """Returns whether a header found within text has valid values."""
     if header.startswith(GZIP_MAGIC):
         flags = header[3:4]
         return bool(flags) and not flags[0] & 0xE0 and (flags != b"\0" or _inflates(header[10:]))

@@ -1,12 +1,12 @@
-"""Unpacking an hour: the bytes of a file in, text in UTF-8 out, and what is broken set aside.
+"""Decompresses the bytes of an hour's file to UTF-8 text, and reports damage.
 
-A file is gzip nearly always; ``etl.archive.containers`` has what else it may be, ``etl.archive.encoding`` what its text
-may be written in. Containers of all kinds may follow each other, and one may stand in another.
+A file is nearly always gzip; for other formats see ``etl.archive.containers``, for text encodings
+``etl.archive.encoding``. Containers of any format may be concatenated and nested.
 
-Two ways of the same result. ``inflate`` is fast (ISA-L, two and a half times zlib) and takes sound files,
-files of several members, and files that end too early. On anything else it raises
-``BrokenStreamError``, and the caller starts again with ``inflate_damaged``, which is slow, keeps
-every byte that can be inflated up to the very one that cannot, and hands the rest over as damage.
+There are two implementations with the same result. ``inflate`` is fast (ISA-L, two and a half times as fast as zlib)
+and accepts valid files, files with several members, and truncated files. For anything else it raises
+``BrokenStreamError``, and the caller starts again with ``inflate_damaged``, which is slow, recovers every byte up to
+the first that cannot be decompressed, and reports the rest as damage.
 """
 
 from __future__ import annotations
@@ -41,60 +41,61 @@ from etl.archive.peekable import Peekable
 from etl.errors import SourceUnreachableError
 
 _STEP: Final = 8 << 20
-"""Most bytes of text made at once: bounds memory whatever the ratio."""
+"""Maximum bytes of text per step, which bounds memory for any compression ratio."""
 _RECOVERY_STEP: Final = 64 << 10
 _STRIDE: Final = 128 << 10
-"""Compressed bytes inflated at once. What this makes of text stays in the processor's cache: twice as fast as 1 MiB;
-less than this takes the interpreter's lock from the other threads too often."""
+"""Compressed bytes per step. The resulting text fits into the processor's cache, which is twice as fast as 1 MiB;
+smaller steps take the interpreter lock from other threads too often."""
 _RECENT_STRIDES: Final = 32
-"""How many strides are remembered, to look for the begin of a member in them."""
+"""Number of strides that are kept to search them for the start of another member."""
 _PIECE: Final = 1 << 20
-"""Longest run of broken bytes in one ``Damage``."""
+"""Maximum number of broken bytes in one ``Damage``."""
 _HEADER: Final = 10
-"""Bytes of a gzip header without optional fields; one written over most likely had none."""
+"""Bytes of a gzip header without optional fields, which an overwritten header most likely had."""
 _TRAILER: Final = 8
 _GZIP: Final = 31
 _RAW: Final = -15
 _START_REACH: Final = 512
-"""Bytes at the end of a window in which a start may be too near the end to be known as one."""
+"""Bytes at the end of a window in which a start may be too close to the end to be recognized."""
 _NEST_WINDOW: Final = 4096
 _MAX_NESTING: Final = 3
-"""How many containers may stand in each other; what is deeper is set aside as it is."""
+"""Maximum nesting of containers; deeper ones are treated as text."""
 _HEADER_SEARCH: Final = 64
-"""How far behind the start of a file without a header the deflate stream is looked for."""
+"""Bytes after the start of a file without a header in which the deflate stream is searched for."""
 
 _MAX_EMPTY_PIECES: Final = 256
-"""So many pieces in a row may hold no text. Members without text cost 20 bytes each, and more time than any others."""
+"""Maximum number of consecutive chunks without text. An empty member has only 20 bytes, but takes the most time per
+byte."""
 
 
 class BrokenStreamError(Exception):
-    """The stream is not sound all the way; ``inflate_damaged`` reads what can be read."""
+    """The stream is damaged; ``inflate_damaged`` recovers what is readable."""
 
 
 def inflate(compressed: Iterable[bytes], report: DamageCallback, *, max_expanded: int) -> Iterator[bytes]:
-    """Unpacks a sound file of one or more containers, quickly.
+    """Decompresses a valid file of one or more containers.
 
     Args:
-        compressed: The file in pieces of any size.
-        report: Told of a gzip stream that ends too early.
-        max_expanded: Most bytes of text before the file counts as a decompression bomb.
+        compressed: The file, in chunks of any size.
+        report: Receives damage: a gzip stream that ends early.
+        max_expanded: Maximum bytes of text; more counts as a decompression bomb.
 
     Yields:
-        Pieces of text in UTF-8.
+        Chunks of UTF-8 text.
 
     Raises:
-        BrokenStreamError: If anything is met that cannot be read, or that begins like no container and no JSON.
-        SourceUnreachableError: If the text grows beyond ``max_expanded``.
+        BrokenStreamError: If anything is damaged, or is neither a container nor JSON.
+        SourceUnreachableError: If the text is larger than ``max_expanded``.
     """
     return _in_utf8(_sound_parts(Peekable(compressed), report, _ExpansionLimit(max_expanded), _MAX_NESTING))
 
 
 _Part = Iterator[bytes]
-"""The text of one container, in pieces."""
+"""The text of one container, in chunks."""
 
 
 def _in_utf8(parts: Iterator[_Part]) -> Iterator[bytes]:
-    """Joins the texts of containers, each made UTF-8."""
+    """Converts the text of each container to UTF-8 and joins them."""
     transcoder = Transcoder()
     for part in parts:
         yield from transcoder.begin()
@@ -105,7 +106,7 @@ def _in_utf8(parts: Iterator[_Part]) -> Iterator[bytes]:
 
 
 def _sound_parts(source: Peekable, report: DamageCallback, budget: _ExpansionLimit, depth: int) -> Iterator[_Part]:
-    # The window holds the whole header: ISA-L misreads some that come in several pieces.
+    # The window has the whole header: ISA-L misreads some headers that are split into several chunks.
     while window := source.peek(_PIECE):
         form = form_of(window)
         if form is None:
@@ -127,7 +128,7 @@ def _limited(text: _Part, budget: _ExpansionLimit) -> _Part:
 
 
 def _nested(text: _Part, parts: Callable[..., Iterator[_Part]], depth: int) -> Iterator[_Part]:
-    """Returns the text of a container, or, where it holds containers again, their texts."""
+    """Yields the text of a container or, if it has nested containers, their texts."""
     held: list[bytes] = []
     for piece in text:
         held.append(piece)
@@ -141,12 +142,12 @@ def _nested(text: _Part, parts: Callable[..., Iterator[_Part]], depth: int) -> I
 
 
 def _with_inner_offsets(report: DamageCallback) -> DamageCallback:
-    """Makes reports of a container that is packed in another one say so."""
+    """Marks the offsets of damage in a nested container as such."""
     return lambda damage: report(replace(damage, place=OffsetBase.INNER))
 
 
 def _is_container(text: bytes) -> bool:
-    """Whether a container begins with this text; three bytes of gzip's may be there by chance, so more is asked."""
+    """Returns whether a container starts here; gzip data must decompress, as its three bytes may match by chance."""
     form = form_of(text)
     if form is Form.GZIP:
         header = _header_length(text)
@@ -155,7 +156,7 @@ def _is_container(text: bytes) -> bool:
 
 
 def _sound_member(source: Peekable, report: DamageCallback) -> Iterator[bytes]:
-    """Inflates one gzip member, which may end too early but must have begun."""
+    """Decompresses one gzip member, which may end early but must yield some text."""
     stream = isal_zlib.decompressobj(_GZIP)
     begun = False
     recent: deque[bytes] = deque(maxlen=_RECENT_STRIDES)
@@ -163,14 +164,14 @@ def _sound_member(source: Peekable, report: DamageCallback) -> Iterator[bytes]:
         recent.append(piece)
         try:
             text = stream.decompress(piece, _STEP)
-        except igzip_lib.error as error:  # type: ignore[misc]  # a class, which its stubs take for an instance
+        except igzip_lib.error as error:  # type: ignore[misc]  # a class, but its stubs say instance
             raise BrokenStreamError from error
         source.take(len(piece) - len(stream.unused_data or stream.unconsumed_tail))
         begun = begun or bool(text)
         yield text
     if stream.eof:
         return
-    # Behind a member that lacks its end another one may have come, and gone into this one's text as rubbish.
+    # Another member may follow a truncated one, and may have been decompressed as part of it.
     if not begun or b"".join(recent).find(GZIP_MAGIC, 1) >= 0:
         raise BrokenStreamError
     yield stream.flush()
@@ -178,21 +179,21 @@ def _sound_member(source: Peekable, report: DamageCallback) -> Iterator[bytes]:
 
 
 def inflate_damaged(compressed: Iterable[bytes], report: DamageCallback, *, max_expanded: int) -> Iterator[bytes]:
-    """Inflates whatever can be inflated of a broken file and reports the rest, byte for byte.
+    """Decompresses what is readable of a damaged file, and reports the rest byte for byte.
 
-    A header that is missing or written over is passed by, a flipped bit ends a member, and reading goes on
-    with the next member if there is one.
+    A missing or overwritten header is skipped. A flipped bit ends a member, and reading continues with the next member
+    if there is one.
 
     Args:
-        compressed: The file in pieces of any size.
-        report: Takes what is broken.
-        max_expanded: Most bytes of text before the file counts as a decompression bomb.
+        compressed: The file, in chunks of any size.
+        report: Receives damage.
+        max_expanded: Maximum bytes of text; more counts as a decompression bomb.
 
     Yields:
-        Pieces of text.
+        Chunks of UTF-8 text.
 
     Raises:
-        SourceUnreachableError: If the text grows beyond ``max_expanded``.
+        SourceUnreachableError: If the text is larger than ``max_expanded``.
     """
     return _in_utf8(_recovered_parts(Peekable(compressed), report, _ExpansionLimit(max_expanded), _MAX_NESTING))
 
@@ -206,11 +207,11 @@ def _recovered_parts(source: Peekable, report: DamageCallback, budget: _Expansio
             begun, lost = True, False
             yield from _nested(_limited(_recovered_other(source, form, report), budget), nest, depth)
             continue
-        # At a place that was only found by its magic number, what fails is no stream whose header was written over.
+        # A start found only by its magic number does not follow an overwritten header, so no guess is made there.
         start = _stream_start(window, guess=not lost)
         lost = start is None
         if start is None:
-            # Zeros fill up what some disks and tapes hold; behind a whole stream they are no sign of harm.
+            # Some disks and tapes pad files with zeros; after a complete stream they are not damage.
             padding = begun and not window.strip(b"\0")
             _skip_to_next_start(source, report, DamageReason.TRAILING_BYTES if padding else DamageReason.BROKEN_GZIP)
             continue
@@ -222,13 +223,13 @@ def _recovered_parts(source: Peekable, report: DamageCallback, budget: _Expansio
 
 
 def _recovered_other(source: Peekable, form: Form, report: DamageCallback) -> _Part:
-    """Reads a container that is not gzip; what cannot be read is reported."""
+    """Reads a container that is not gzip, and reports damage."""
     begin = source.position
     try:
         yield from _READERS[form](source)
     except TruncatedContainerError:
         if source.position == begin:
-            # Not even its header is whole.
+            # Even its header is incomplete.
             _skip_to_next_start(source, report, DamageReason.BROKEN_GZIP)
         else:
             report(Damage(DamageReason.TRUNCATED_GZIP, OffsetBase.GZIP, source.position, b""))
@@ -240,8 +241,8 @@ def _recovered_other(source: Peekable, form: Form, report: DamageCallback) -> _P
 
 
 def _stream_start(window: bytes, *, guess: bool) -> int | None:
-    """Finds where a deflate stream begins: behind the header, or, if asked, where a header seems to have been."""
-    # By chance a few bytes inflate from nearly anywhere: of streams that break, the one that goes furthest is true.
+    """Returns where a deflate stream starts: after the header or, with ``guess``, where a header seems to have been."""
+    # A few bytes can be decompressed from nearly any position by chance. Among broken streams, the longest is right.
     lengths: dict[int, int] = {}
     header = _header_length(window)
     if header is not None:
@@ -258,7 +259,7 @@ def _stream_start(window: bytes, *, guess: bool) -> int | None:
 
 
 def _is_member(window: bytes) -> bool:
-    """Whether surely a gzip member of an hour begins here."""
+    """Returns whether a gzip member with JSON certainly starts here."""
     header = _header_length(window)
     if header is None:
         return False
@@ -267,7 +268,7 @@ def _is_member(window: bytes) -> bool:
 
 
 def _recovered_member(source: Peekable, report: DamageCallback) -> Iterator[bytes]:
-    """Inflates one raw deflate stream and checks the eight bytes of trailer behind it."""
+    """Decompresses one raw deflate stream and checks the eight-byte trailer after it."""
     stream = zlib.decompressobj(_RAW)
     checksum = 0
     length = 0
@@ -276,7 +277,7 @@ def _recovered_member(source: Peekable, report: DamageCallback) -> Iterator[byte
         if not piece or (piece.startswith(GZIP_MAGIC) and _is_member(piece)):
             report(Damage(DamageReason.TRUNCATED_GZIP, OffsetBase.GZIP, source.position, b""))
             return
-        # Up to what may be the next member: this one may lack its end, and would go on into it.
+        # Stop at what may be the next member: this one may be truncated, and would run into it.
         piece = piece[: found if (found := piece.find(GZIP_MAGIC, 1)) > 0 else len(piece)]
         before = stream.copy()
         try:
@@ -300,7 +301,7 @@ def _recovered_member(source: Peekable, report: DamageCallback) -> Iterator[byte
 
 
 def _inflate_bytewise(stream: zlib._Decompress, piece: bytes) -> tuple[int, bytes]:
-    """Feeds byte after byte until the one that breaks; gives how many went in, and their text."""
+    """Decompresses byte by byte until one fails; returns the number of good bytes and their text."""
     text = bytearray()
     for good, value in enumerate(piece):
         try:
@@ -311,13 +312,13 @@ def _inflate_bytewise(stream: zlib._Decompress, piece: bytes) -> tuple[int, byte
 
 
 def _skip_to_next_start(source: Peekable, report: DamageCallback, reason: DamageReason) -> None:
-    """Reports everything up to where the next container or JSON may begin, but at least one byte, as broken."""
+    """Reports everything up to the next possible start of a container or JSON as damage, but at least one byte."""
     start = 1
     while window := source.peek(_PIECE):
         found = find_start(window, start)
         size = found
         if found < 0:
-            # A start may begin in the last bytes and go on in the next window.
+            # A start may be split between this window and the next one.
             size = len(window) if len(window) < _PIECE else len(window) - _START_REACH
         if size:
             report(Damage(reason, OffsetBase.GZIP, source.position, window[:size]))
@@ -328,7 +329,7 @@ def _skip_to_next_start(source: Peekable, report: DamageCallback, reason: Damage
 
 
 def _inflate_start(compressed: bytes) -> tuple[bytes, bool]:
-    """Inflates the first bytes of what may be a deflate stream; says if it breaks or makes nothing."""
+    """Decompresses the start of a possible deflate stream; returns the text, and whether it is broken or empty."""
     stream = zlib.decompressobj(_RAW)
     try:
         text = stream.decompress(compressed, _RECOVERY_STEP)
@@ -338,7 +339,7 @@ def _inflate_start(compressed: bytes) -> tuple[bytes, bool]:
 
 
 def _header_length(data: bytes) -> int | None:
-    """Length of the gzip header (RFC 1952, section 2.3) that ``data`` begins with; None without one."""
+    """Returns the length of the gzip header (RFC 1952, section 2.3) at the start of ``data``; None without one."""
     if not data.startswith(GZIP_MAGIC) or len(data) < _HEADER:
         return None
     flags, at = data[3], _HEADER
@@ -353,7 +354,7 @@ def _header_length(data: bytes) -> int | None:
 
 
 class _ExpansionLimit:
-    """Counts text against the limit that stops a decompression bomb."""
+    """Limits the amount of text, as a protection against decompression bombs."""
 
     def __init__(self, limit: int) -> None:
         self._limit = limit
@@ -364,11 +365,11 @@ class _ExpansionLimit:
         self._left -= len(text)
         self._empty = 0 if text else self._empty + 1
         if self._empty > _MAX_EMPTY_PIECES:
-            raise SourceUnreachableError("the file goes on without text and was not read further")
+            raise SourceUnreachableError(f"the file has more than {_MAX_EMPTY_PIECES} empty parts in a row")
         if self._left < 0:
             raise SourceUnreachableError(
-                f"the file inflates to more than {self._limit:,} bytes and was not read further",
-                hint="if the hour is really that large, raise max_expanded_gib",
+                f"the file decompresses to more than {self._limit:,} bytes",
+                hint="if the hour is really that large, increase max_expanded_gib",
             )
         return text
 

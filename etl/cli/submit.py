@@ -286,14 +286,14 @@ def _bucket(address: str) -> str:
     from etl.storage import gcs
 
     if not gcs.is_address(address):
-        raise UsageError(f"{address} is a folder of this machine", hint=_NOWHERE)
+        raise UsageError(f"{address} is a local folder", hint=_NOWHERE)
     gcs.split(address)
     return address
 
 
 def _elsewhere(source: str) -> str:
     if "://" not in source:
-        raise UsageError(f"{source} is a folder of this machine", hint=_NOWHERE)
+        raise UsageError(f"{source} is a local folder", hint=_NOWHERE)
     if urlsplit(source).password is not None:
         raise UsageError(
             "a source contains a password, which everybody with access to the batches could read",

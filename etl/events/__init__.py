@@ -1,1 +1,1 @@
-"""Giving every event of every era the one schema."""
+"""Decodes events of all eras to one schema."""

@@ -1,7 +1,7 @@
-"""Arrow arrays straight from buffers.
+"""Builds Arrow arrays directly from buffers.
 
-``pa.array`` looks at every value and, where pandas is installed, imports it first, for most of a second. These
-build the same arrays of what the decoder has anyway: bytes in a row, and machine integers.
+``pa.array`` inspects every value and, if pandas is installed, imports it first, which takes most of a second. These
+functions build the same arrays from what the decoder has anyway: contiguous bytes and machine integers.
 """
 
 from __future__ import annotations
@@ -17,22 +17,22 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from pyarrow import json
 
-# The published stubs know fewer overloads than there are.
+# The published stubs lack some overloads.
 _compute: Final[Any] = pc
 
 
 def binary(values: Sequence[bytes]) -> pa.Array[Any]:
-    """Makes a binary array of bytes."""
+    """Returns a binary array."""
     return _joined(pa.binary(), list(map(len, values)), b"".join(values))
 
 
 def utf8(values: Sequence[bytes]) -> pa.Array[Any]:
-    """Makes a string array of bytes that are known to be UTF-8."""
+    """Returns a string array from bytes that are known to be valid UTF-8."""
     return _joined(pa.string(), list(map(len, values)), b"".join(values))
 
 
 def text(values: Sequence[str]) -> pa.Array[Any]:
-    """Makes a string array of text."""
+    """Returns a string array."""
     joined = "".join(values)
     if joined.isascii():
         return _joined(pa.string(), list(map(len, values)), joined.encode())
@@ -40,55 +40,55 @@ def text(values: Sequence[str]) -> pa.Array[Any]:
 
 
 def int64(values: Iterable[int]) -> pa.Array[Any]:
-    """Makes an int64 array."""
+    """Returns an int64 array."""
     return _fixed(pa.int64(), array("q", values))
 
 
 def int32(values: Iterable[int]) -> pa.Array[Any]:
-    """Makes an int32 array."""
+    """Returns an int32 array."""
     return _fixed(pa.int32(), array("i", values))
 
 
 def boolean(values: Iterable[int]) -> pa.Array[Any]:
-    """Makes a boolean array."""
+    """Returns a boolean array."""
     flags = bytes(values)
     return pa.Array.from_buffers(pa.uint8(), len(flags), [None, pa.py_buffer(flags)]).cast(pa.bool_())
 
 
 def places(present: Iterable[bool]) -> pa.Array[Any]:
-    """Returns for each row its place among the rows that are present, null for the others (int32)."""
+    """Returns the index of each row among the rows that are present; null for the others (int32)."""
     flags = bytes(present)
     counted = array("i", accumulate(flags, initial=0))
     return pa.Array.from_buffers(pa.int32(), len(flags), [bits(flags), pa.py_buffer(counted)])
 
 
 def bits(flags: bytes | memoryview) -> pa.Buffer:
-    """Packs a byte each into a bit each, by which Arrow says where an array is valid."""
-    # Just what the values of a boolean array are.
+    """Packs one byte per flag into one bit per flag, as in Arrow's validity bitmaps."""
+    # The same as the values of a boolean array.
     packed: Any = boolean(flags).buffers()[1]
     return packed  # type: ignore[no-any-return]
 
 
 def nulls(count: int, kind: pa.DataType) -> pa.Array[Any]:
-    """Makes an array of nothing but nulls."""
+    """Returns an array of nulls."""
     return pa.nulls(count, kind)  # type: ignore[no-any-return, call-overload]  # stubs lag
 
 
 def lengths(values: pa.Array[Any]) -> memoryview:
-    """Returns the bytes of each string or binary, none of which may be null."""
+    """Returns the length in bytes of each string or binary value; there must be no nulls."""
     _, counts = _compute.binary_length(values).buffers()
     return memoryview(counts).cast("i")[: len(values)]
 
 
 def wrap(before: str, values: pa.Array[Any], after: str) -> pa.Array[Any]:
-    """Puts text around every value; a null stays one."""
+    """Adds a prefix and a suffix to every value; nulls stay null."""
     parts = text([before, after, ""])
     wrapped: pa.Array[Any] = _compute.binary_join_element_wise(parts[0], values, parts[1], parts[2])
     return wrapped
 
 
 def data_of(values: pa.Array[Any]) -> memoryview:
-    """Shows the bytes of a string array's values, one behind the other."""
+    """Returns a view of the concatenated bytes of a string array's values."""
     _, offsets, data = values.buffers()
     if offsets is None or data is None:
         return memoryview(b"")
@@ -106,11 +106,11 @@ def _fixed(kind: pa.DataType, values: array[int]) -> pa.Array[Any]:
 
 
 def table(rows: Sequence[Mapping[str, Any]], schema: pa.Schema) -> pa.Table:
-    """Makes a table of rows by Arrow's reader of JSON: ``pa.Table.from_pylist`` would import pandas.
+    """Returns a table of rows, built by Arrow's JSON reader: ``pa.Table.from_pylist`` would import pandas.
 
     Args:
-        rows: Values that JSON can hold, and aware times; what a row lacks is null.
-        schema: The columns.
+        rows: JSON values and aware datetimes by column; missing values are null.
+        schema: The schema of the table.
 
     Raises:
         pa.ArrowInvalid: If a value has another type, or a column is unknown.
@@ -118,7 +118,7 @@ def table(rows: Sequence[Mapping[str, Any]], schema: pa.Schema) -> pa.Table:
     if not rows:
         return pa.Table.from_batches([], schema=schema)
     lines = io.BytesIO(msgspec.json.Encoder().encode_lines(rows))
-    # Columns that may not be null are so in the schema alone.
+    # The JSON reader does not support non-nullable columns.
     relaxed = pa.schema([field.with_nullable(nullable=True) for field in schema])
     options = json.ParseOptions(explicit_schema=relaxed, unexpected_field_behavior="error")
     return json.read_json(lines, parse_options=options).cast(schema)

@@ -1,4 +1,4 @@
-"""The events of one block, as columns."""
+"""Events of a block as columns."""
 
 from __future__ import annotations
 
@@ -16,19 +16,18 @@ PUSH: Final = "PushEvent"
 
 @dataclass(slots=True)
 class EventColumns:
-    """The events of one block, as columns, in order of type.
+    """The events of a block as columns, sorted by type.
 
     Attributes:
-        types: Each type with the number of its events, in their order here.
+        types: The types in order, each with its number of events.
         keys: A 64-bit hash of (id, type, created_at) for each event (int64), comparable within this process.
         first: Earliest ``created_at``.
         last: Latest ``created_at``.
-        ids: Ids (string).
+        ids: IDs (string).
         payload: Payloads (string).
-        public: Whether public (bool).
+        public: Whether the event is public (bool).
         created_at: Times (timestamp).
-        entities: Actors, repositories and organizations as they stand in the source (binary); an absent one is
-            empty.
+        entities: Original bytes of actors, repositories and organizations (binary); empty if absent.
     """
 
     types: list[tuple[str, int]]
@@ -46,11 +45,11 @@ class EventColumns:
 
     @property
     def bytes(self) -> int:
-        """Bytes held, near enough."""
+        """Approximate size in bytes."""
         return self.payload.nbytes + sum(column.nbytes for column in self.entities.values())
 
     def scrub_bare_fields(self, emails: EmailPolicy) -> None:
-        """Treats the addresses without ``@`` in pushes; they are rare, so all pushes are looked at together."""
+        """Treats addresses without ``@`` in pushes; they are rare, so all pushes are searched at once."""
         start = 0
         for name, size in self.types:
             pushes = self.payload.slice(start, size) if name == PUSH else None

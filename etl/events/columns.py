@@ -1,13 +1,12 @@
-"""Many plain events at once, as columns, and the one table that these and events read one by one become.
+"""Builds one table from plain events, which are read as columns, and from events that are read one by one.
 
-What makes it fast, each step measured (``benchmarks/README.md``):
+What makes it fast (measured in ``benchmarks/README.md``):
 
-* ``payload``, ``actor``, ``repo`` and ``org`` are taken as they stand in the source, byte for byte, by code that
-  leaves the interpreter free (``etl.events.native.scanner``): the payload is never parsed into values, only copied;
-* the three entities recur within an hour, so their bytes are made a dictionary first, and only the distinct
-  ones are read (``etl.events.entities``); their columns leave as Arrow dictionaries, which the parquet writer takes
-  as they are;
-* events are put in order of type block by block, so that a row group is brought into order of type by slicing.
+* ``payload``, ``actor``, ``repo`` and ``org`` are copied byte for byte from the source by code that releases the
+  interpreter lock (``etl.events.native.scanner``); the payload is never parsed into values;
+* entities recur within an hour, so their bytes are dictionary-encoded first, and only distinct values are read
+  (``etl.events.entities``); their columns are Arrow dictionaries, which the Parquet writer uses as they are;
+* the events of each block are sorted by type, so a row group is sorted by slicing.
 """
 
 from __future__ import annotations
@@ -37,18 +36,18 @@ PARQUET_SCHEMA: Final = pa.schema(
         for field in ARROW_SCHEMA
     ],
 )
-"""The schema of ``to_table``'s tables: the nineteen columns, with text that recurs as dictionaries."""
+"""Schema of the tables of ``to_table``: the event schema, with dictionary-encoded strings where values recur."""
 
 
 def to_table(parts: Sequence[EventColumns], rows: Sequence[Row]) -> pa.Table:
-    """Makes one table of the nineteen columns, in order of type, and within a type in order of arrival.
+    """Returns a table of the events, sorted by type and then by position in the source.
 
     Args:
-        parts: Sound events; may be empty.
+        parts: Plain events; may be empty.
         rows: Events that were read one by one; may be empty.
 
     Returns:
-        A table in which text that recurs is dictionary-encoded; every column's dictionary is the same throughout.
+        A table with ``PARQUET_SCHEMA``; all chunks of a column have the same dictionary.
     """
     if not rows:
         return _columns_table(parts)
@@ -70,7 +69,7 @@ def _rows_table(rows: Sequence[Row]) -> pa.Table:
 
 
 def _make_array(kind: pa.DataType, values: list[Any]) -> pa.Array[Any]:
-    """Makes an array of values of one column, none of them null."""
+    """Returns an array of values of one column without nulls."""
     if kind == pa.string():
         return arrow.text(values)
     if kind == pa.int64():
@@ -87,7 +86,7 @@ def _columns_table(parts: Sequence[EventColumns]) -> pa.Table:
         "type": _types(runs),
         "public": _gather([part.public for part in parts], runs),
         "created_at": _gather([part.created_at for part in parts], runs),
-        # The payloads are nearly all of the bytes: they stay where they are.
+        # Payloads are nearly all of the bytes, so they are not copied.
         "payload": pa.chunked_array([parts[part].payload.slice(start, size) for _, part, start, size in runs]),
     }
     left: dict[str, tuple[pa.Array[Any], pa.Array[Any]]] = {}
@@ -103,7 +102,7 @@ def _columns_table(parts: Sequence[EventColumns]) -> pa.Table:
 
 
 def _runs(parts: Sequence[EventColumns]) -> Iterator[tuple[str, int, int, int]]:
-    """Yields every run of one type: its name, its part, where it starts there, and its length."""
+    """Yields each run of events of one type: type, number of the part, start in the part, and length."""
     for number, part in enumerate(parts):
         start = 0
         for name, size in part.types:
@@ -123,17 +122,17 @@ def _gather(arrays: Sequence[pa.Array[Any]], runs: Iterable[tuple[str, int, int,
 
 
 def _spread(values: pa.Array[Any], indices: pa.Array[Any]) -> pa.Array[Any]:
-    """Returns a column with one value in every row, text as a dictionary.
+    """Returns a column with the value of each row; strings are dictionary-encoded.
 
-    The search for what is different is needed even where nearly all is: two repositories may have one name. The parquet
-    writer (Arrow 25) makes room for every value of a dictionary, writes equal ones once, and leaves in the rest of the
-    page whatever lies in memory: another column's text, or an address that was treated since.
+    Encoding again is needed even if nearly all values are distinct: two repositories may have the same name. The
+    Parquet writer (Arrow 25) allocates space for every value of a dictionary but writes equal values once, so the rest
+    of the page would contain arbitrary memory: the text of another column, or an e-mail address that was treated.
     """
     return (values.dictionary_encode() if values.type == pa.string() else values).take(indices)
 
 
 def _other(left: dict[str, tuple[pa.Array[Any], pa.Array[Any]]]) -> pa.Array[Any]:
-    """Makes the column ``other``; nearly always it depends on the actor alone."""
+    """Returns the column ``other``, which nearly always depends on the actor only."""
     used = {entity: (indices, rest) for entity, (indices, rest) in left.items() if rest.null_count < len(rest)}
     if len(used) > 1:
         return _other_of_several(used)

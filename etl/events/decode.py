@@ -1,8 +1,8 @@
-"""Blocks of text in, row groups of the one schema out, and what there is to count on the way.
+"""Decodes blocks of text to row groups, and counts events.
 
-Every block is first read whole (``etl.events.native.scanner``). One that is not plain through and through is split into
-documents, and these are halved until the ones that are not plain stand alone; these are read one by one
-(``etl.archive.documents``, ``etl.events.record``). A document over several lines is first put on one.
+A block is first read as a whole (``etl.events.native.scanner``). If it is not entirely plain, it is split into
+documents, and their list is halved repeatedly to isolate the documents that are not plain, which are read one by one
+(``etl.archive.documents``, ``etl.events.record``). Documents of several lines are first joined to one line.
 """
 
 from __future__ import annotations
@@ -30,24 +30,24 @@ from etl.events.record import Row, is_timeline, row_of
 
 ROW_GROUP_ROWS: Final = 100_000
 ROW_GROUP_BYTES: Final = 36 << 20
-"""A row group is closed at this many rows or bytes, whichever comes first: two of them are in memory at a time."""
+"""A row group is closed at this many rows or bytes, whichever comes first. Up to two are in memory at a time."""
 
 _TIMELINE_BEGINS: Final = datetime(2012, 3, 10, 12, tzinfo=UTC)
-"""Within the hole between era A's last hour (2012-03-10-8) and era B's first (2012-03-10-22)."""
+"""In the gap between the last hour of era A (2012-03-10-8) and the first of era B (2012-03-10-22)."""
 _TRIM_BEGINS: Final = datetime(2025, 10, 7, tzinfo=UTC)
-"""Since this day pushes and pull requests are trimmed: era D."""
+"""Start of era D, in which pushes and pull requests are trimmed."""
 _PUSH: Final = f'"{PUSH}"'.encode()
 
 
 @dataclass
 class HourCounts:
-    """What was counted in an hour.
+    """Counts of an hour's events.
 
     Attributes:
-        events: Events by type; an event without one counts under the empty text.
-        first: Earliest ``created_at``, None without any.
-        last: Latest ``created_at``, None without any.
-        eras: Letters of the eras of the documents, as their form and time tell.
+        types: Number of events by type; events without a type are counted under the empty string.
+        first: Earliest ``created_at``; None without any.
+        last: Latest ``created_at``; None without any.
+        eras: Letters of the eras of the documents, detected from their format and time.
     """
 
     types: Counter[str] = field(default_factory=Counter)
@@ -59,17 +59,17 @@ class HourCounts:
 
     @property
     def events(self) -> int:
-        """How many events there were."""
+        """Number of events."""
         return self.types.total()
 
     @property
     def duplicates(self) -> int:
-        """How many events say the same as an earlier one."""
+        """Number of events that duplicate an earlier one."""
         keys = pa.chunked_array([*self._keys, arrow.int64(self._row_keys)])
         return len(keys) - int(pc.count_distinct(keys).as_py())
 
     def add_columns(self, part: EventColumns) -> None:
-        """Counts plain events."""
+        """Adds plain events."""
         for name, count in part.types:
             self.types[name] += count
         self._see(part.first)
@@ -78,7 +78,7 @@ class HourCounts:
         self._keys.append(part.keys)
 
     def add_row(self, row: Row, document: Document) -> None:
-        """Counts one event."""
+        """Adds one event."""
         fields = dict(document.members)
         self.types[str(row["type"] or "")] += 1
         created_at = row["created_at"]
@@ -97,7 +97,7 @@ class HourCounts:
 
 @dataclass
 class RowGroup:
-    """Events that are written together."""
+    """Events that form a row group."""
 
     parts: list[EventColumns] = field(default_factory=list)
     rows: list[Row] = field(default_factory=list)
@@ -108,23 +108,23 @@ class RowGroup:
 
     @property
     def full(self) -> bool:
-        """Whether it should be written now."""
+        """Whether it is large enough to be written."""
         return len(self) >= ROW_GROUP_ROWS or self.bytes >= ROW_GROUP_BYTES
 
     def table(self) -> pa.Table:
-        """The events as a table of the nineteen columns (``etl.events.columns.PARQUET_SCHEMA``)."""
+        """Returns the events as a table (``etl.events.columns.PARQUET_SCHEMA``)."""
         return to_table(self.parts, self.rows)
 
 
 ReadBlock = EventColumns | Block
-"""A block as far as it can be read without regard to others: its events, or itself where they are read one by one."""
+"""Result of parsing a block: its events, or the block itself if they must be read one by one."""
 
 
 class Decoder:
-    """Reads blocks into row groups, in two steps that two threads may take.
+    """Decodes blocks to row groups, in two steps that can run in two threads.
 
     Attributes:
-        counts: What was counted so far.
+        counts: Counts so far.
     """
 
     def __init__(self, emails: EmailPolicy, report: Callable[[Damage], None]) -> None:
@@ -134,26 +134,26 @@ class Decoder:
         self._group = RowGroup()
 
     def read(self, block: Block) -> ReadBlock:
-        """Takes the first step with a block: parses it. Safe on any thread, as nothing else is touched."""
+        """First step: parses a block. It is thread-safe, since it changes no state."""
         events = self._columns(block.data)
         return block if events is None else events
 
     def add(self, found: ReadBlock) -> RowGroup | None:
-        """Takes the second step; gives a row group when enough has come together."""
+        """Second step: adds a parsed block; returns a row group when it is full."""
         self._take(found)
         return self.rest() if self._group.full else None
 
     def rest(self) -> RowGroup:
-        """Returns the row group collected so far, and starts a new one."""
+        """Returns the current row group, and starts a new one."""
         group, self._group = self._group, RowGroup()
         return group
 
     def _columns(self, data: bytes) -> EventColumns | None:
-        """Reads lines together, if each is plain and none spells an address as escapes, which only ``_treat`` sees."""
+        """Reads lines together; returns None if one is not plain or has an address as escapes (see ``_treat``)."""
         if (scan := load_scanner()) is None:
             return None
         lines, shows_damage = self._emails.scrub_block(data)
-        # What was replaced may have been unsound, or an escape: the lines as they stand must be plain too.
+        # What was replaced may have been invalid, or an escape, so the original lines must be plain too.
         if not shows_damage and (spells_addresses(data) or not scan.is_plain(data)):
             return None
         events = scan.read(lines)
@@ -175,13 +175,13 @@ class Decoder:
         self.counts.add_columns(found)
 
     def _read_by_halves(self, block: Block) -> None:
-        """Reads a block that is not plain as a whole."""
+        """Reads a block that is not entirely plain."""
         if not block.data.strip(b" \t\r\n"):
             return
         self._read_parts(block, splitter()(block.data, is_last=True).parts)
 
     def _read_parts(self, block: Block, parts: Sequence[Part]) -> None:
-        """Reads documents together where they are plain, and finds the ones that are not by halving."""
+        """Reads documents together if they are plain; otherwise isolates those that are not by halving."""
         documents = [block.data[part.begin : part.end] for part in parts if part.reason is None]
         if not documents or _is_timeline(documents[0]):
             for part in parts:
@@ -203,7 +203,7 @@ class Decoder:
         self._read_parts(block, parts[middle:])
 
     def _read_part(self, block: Block, part: Part) -> None:
-        """Reads one document, or reports what is none."""
+        """Reads one document, or reports damage."""
         if part.reason is not None:
             report_part(part, block.data, block.offset, self._report)
             return
@@ -216,56 +216,54 @@ class Decoder:
         treated = self._treat(document)
         row = row_of(treated)
         if row["id"] is None:
-            _spell_alike(row)
+            _canonicalize(row)
         self._group.rows.append(row)
         self._group.bytes += len(treated.data)
         self.counts.add_row(row, treated)
 
     def _treat(self, document: Document) -> Document:
-        """Treats every address in a document."""
+        """Treats all e-mail addresses in a document."""
         data = self._emails.scrub_document(document.data)
         pairs = document.members if data is document.data else members(data)
         if pairs is None:
-            raise AssertionError("treating addresses broke a document")  # a defect here
-        # Without a type that can be read, it may be a push.
+            raise AssertionError("treating addresses broke a document")  # a bug
+        # Without a readable type, it may be a push.
         may_be_push = all(raw == _PUSH for key, raw in pairs if key == "type")
-        bare = {"actor_attributes"} | ({"payload"} if may_be_push else set())
-        pairs = [(key, self._emails.scrub_bare_fields(raw) if key in bare else raw) for key, raw in pairs]
-        # What is left of a cut document may be its actor_attributes alone.
-        key_text = b'"email":'
-        pairs = [
-            (key, self._emails.scrub_bare_fields(key_text + raw)[len(key_text) :] if key == "email" else raw)
-            for key, raw in pairs
-        ]
+        scrubbers = {"actor_attributes": self._emails.scrub_bare_fields}
+        if may_be_push:
+            scrubbers["payload"] = self._emails.scrub_bare_fields
+        # A document may be all that is left of the actor_attributes of a cut one.
+        scrubbers["email"] = self._emails.scrub_bare_value
+        pairs = [(key, scrubbers[key](raw) if key in scrubbers else raw) for key, raw in pairs]
         return Document(document.offset, data, pairs)
 
 
-def _spell_alike(row: Row) -> None:
-    """Writes the JSON of a record without an id in its canonical spelling, by which the warehouse finds its copies."""
+def _canonicalize(row: Row) -> None:
+    """Canonicalizes the JSON of a record without an id, so that the warehouse finds its duplicates."""
     for name in ("payload", "other"):
         if row[name] is not None:
             row[name] = canonical(str(row[name]))
 
 
 def _key(row: Row, fields: Mapping[str, bytes]) -> int:
-    """Tells by what two events are the same: by id, type and time, or without an id by all they say."""
+    """Returns a hash that duplicates have in common: of id, type and time, or without an id of the whole record."""
     if row["id"] is None:
         return hash(tuple(row.values()))
-    # Half a surrogate pair has no bytes of its own in UTF-8.
+    # A lone surrogate has no encoding in UTF-8.
     id_, type_ = (str(row[name] or "").encode(errors="surrogatepass") for name in ("id", "type"))
-    said = (id_, type_, fields.get("created_at", b"")[1:-1])
+    key = (id_, type_, fields.get("created_at", b"")[1:-1])
     scan = load_scanner()
-    return hash(said) if scan is None else scan.key(*said)
+    return hash(key) if scan is None else scan.key(*key)
 
 
 def splitter() -> Splitter:
-    """Returns what splits text: the compiled code, or where that is absent its definition."""
+    """Returns the compiled splitter, or the Python implementation if it is not compiled."""
     scan = load_scanner()
     return split if scan is None else scan.split
 
 
 def _is_timeline(data: bytes) -> bool:
-    """Whether a document is of the timeline form, so that its neighbours will be too."""
+    """Returns whether a document has the timeline format, in which case its neighbours have it too."""
     found = members(data)
     return found is not None and is_timeline(dict(found))
 

@@ -64,6 +64,7 @@ _ENCODED_AT: Final = re.compile(rb"%(?:25){0,4}40|(?:&|\\u0026)(?:#0{0,6}64|#[xX
 _SPELLED: Final = re.compile(rb"\\u00(2[5bdeBDE]|3[0-9]|[46][0-9a-fA-F]|5[0-9abdfABDF]|7[0-9a-eA-E])")
 _SHA1: Final = re.compile(rb"[0-9a-f]{40}")
 _HMAC: Final = re.compile(rb"[0-9a-f]{64}")
+_BARE_VALUE: Final = re.compile(rb'"(?:[^"@\\]++|\\.)*"')
 _BARE_EMAIL: Final = re.compile(rb'("email"\s*:\s*)("(?:[^"@\\]++|\\.)*")')
 _BARE_SHA: Final = re.compile(rb'(\[\s*"[0-9a-f]{40}"\s*,\s*)("(?:[^"@\\]++|\\.)*")')
 # In bytes that are no sound JSON, anything around an @ may be the rest of an address; in UTF-16 NULs stand in between.
@@ -194,6 +195,16 @@ class EmailPolicy:
         for pattern in (_BARE_EMAIL, _BARE_SHA):
             text = pattern.sub(lambda found: found[1] + self._bare(found[2]), text)
         return text
+
+    def scrub_bare_value(self, value: bytes) -> bytes:
+        """Treats the value of a field for an address as ``scrub_bare_fields`` does.
+
+        Args:
+            value: A JSON value.
+        """
+        if self.keeps:
+            return value
+        return self._bare(value) if _BARE_VALUE.fullmatch(value) else self.scrub_bare_fields(value)
 
     def has_bare_fields(self, text: bytes | memoryview) -> bool:
         """Whether ``scrub_bare_fields`` would change anything."""

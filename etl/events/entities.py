@@ -1,8 +1,8 @@
-"""Actors, repositories and organizations as columns: each distinct one is read once.
+"""Reads actors, repositories and organizations into columns; each distinct value is read once.
 
-They are read together by compiled code, which takes what is plain: an object with the members that have a column, each
-once, and nothing else, no white space, no escape. Where one is not, halving finds it, and it is read as a single record
-is.
+Compiled code reads plain values together: objects that only have members with a column, without duplicate keys, white
+space and escapes. Values that are not plain are isolated by halving, and read one by one like the entities of a single
+record.
 """
 
 from __future__ import annotations
@@ -24,13 +24,13 @@ _MEMBERS: Final = {
 
 
 class Entities(NamedTuple):
-    """Distinct entities: their columns by key, and the JSON of what goes to ``other``, null where nothing does."""
+    """Distinct entities: their columns by key, and the JSON to store in ``other`` (null if there is none)."""
 
     columns: dict[str, pa.Array[Any]]
     left: pa.Array[Any]
 
     def take(self, places: pa.Array[Any]) -> Entities:
-        """Returns the entities at some places, nulls at null."""
+        """Returns the entities at these indices, and nulls for null indices."""
         return Entities({key: values.take(places) for key, values in self.columns.items()}, self.left.take(places))
 
 
@@ -39,10 +39,10 @@ def read_entities(entity: str, raws: pa.Array[Any]) -> Entities:
 
     Args:
         entity: ``actor``, ``repo`` or ``org``.
-        raws: The bytes of each (binary); empty for an absent one.
+        raws: The original bytes of each (binary); empty for an absent one.
 
     Returns:
-        One row for each, all null for an absent one.
+        One row per value, all null for an absent one.
     """
     lengths = arrow.lengths(raws)
     if all(lengths):
@@ -53,7 +53,7 @@ def read_entities(entity: str, raws: pa.Array[Any]) -> Entities:
 
 
 def _entity_runs(entity: str, raws: pa.Array[Any]) -> Iterator[Entities]:
-    """Reads entities together where they are plain, and finds the ones that are not by halving."""
+    """Reads entities together if they are plain; otherwise isolates those that are not by halving."""
     if not len(raws):
         return
     plain = _plain_entities(entity, raws)
@@ -68,7 +68,7 @@ def _entity_runs(entity: str, raws: pa.Array[Any]) -> Iterator[Entities]:
 
 
 def _plain_entities(entity: str, raws: pa.Array[Any]) -> Entities | None:
-    """Reads entities in one go; None if one of them is not plain."""
+    """Reads entities together; returns None if one of them is not plain."""
     scan = load_scanner()
     columns = None if scan is None else scan.entities(raws, _MEMBERS[entity])
     if columns is None:
@@ -85,7 +85,7 @@ def _exact_entity(entity: str, raw: bytes) -> Entities:
     return Entities(fields, arrow.utf8(rest).take(arrow.places([left is not None])))
 
 
-def _one(kind: pa.DataType, value: Any) -> pa.Array[Any]:  # noqa: ANN401 -- what the kind says
+def _one(kind: pa.DataType, value: Any) -> pa.Array[Any]:  # noqa: ANN401 -- a value of that type
     values = [] if value is None else [value]
     made: pa.Array[Any] = arrow.int64(values) if kind == pa.int64() else arrow.text(values)
     return made.take(arrow.places([value is not None]))

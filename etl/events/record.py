@@ -1,17 +1,17 @@
-"""One document, one row, and back: the exact reading that loses nothing.
+"""Converts a document to a row and back, without loss.
 
-A record comes in one of two forms:
+A record has one of two formats:
 
 * **Events API** (eras A, C and D): ``id``, and ``actor``, ``repo`` and ``org`` as objects;
-* **timeline** (era B, 2012-03-10 to 2014): no id, ``actor`` a login, ``actor_attributes`` and ``repository`` as
-  objects, ``url`` at the top level.
+* **timeline** (era B, 2012-03-10 to 2014): no id, ``actor`` is a login, ``actor_attributes`` and ``repository`` are
+  objects, and ``url`` is at the top level.
 
-What has a column goes there if it is of the column's type. Everything else goes to ``other``, a JSON object with
-the same nesting as the record: unknown keys, explicit nulls, values of an unexpected type, a time that is not
-written as usual. ``rebuild`` is the inverse, and ``row_of`` proves it for every row it makes: a record so odd
-that its row does not give it back goes to ``other`` whole, under ``verbatim``.
+A value is stored in its column if it has the column's type. Everything else is stored in ``other``, a JSON object with
+the same nesting as the record: unknown keys, explicit nulls, values of an unexpected type, and times in an unusual
+format. ``rebuild`` is the inverse, which ``row_of`` verifies for every row: a record that cannot be rebuilt from its
+row is stored in ``other`` as a whole, under ``verbatim``.
 
-The source's own bytes are moved, never parsed and written anew, so a number keeps all its digits.
+The source's bytes are copied instead of parsed and serialized again, so numbers keep all their digits.
 """
 
 from __future__ import annotations
@@ -30,18 +30,18 @@ from etl.events.times import events_api_text, parse_time, timeline_text
 
 Value = str | int | bool | datetime | None
 Row = dict[str, Value]
-"""A row: every column's name with its value."""
+"""A row: the value of each column, by name."""
 
 Members = dict[str, bytes]
 Nested = bytes | dict[str, bytes]
-"""What goes to ``other`` under a key: the bytes of a value, or of the members of an object."""
+"""The value of a key in ``other``: the bytes of a value, or those of each member of an object."""
 
 ENTITY_FIELDS: Final = {
     "actor": ("id", "login", "gravatar_id", "avatar_url", "url"),
     "repo": ("id", "name", "url"),
     "org": ("id", "login", "gravatar_id", "avatar_url", "url"),
 }
-"""The keys of the three objects that have a column, named ``actor_id`` and so on."""
+"""Keys of the three objects that have a column (``actor_id`` etc.)."""
 
 _VERBATIM: Final = "verbatim"
 _TIMELINE_KEYS: Final = frozenset({"repository", "actor_attributes", "url"})
@@ -53,30 +53,30 @@ def row_of(document: Document) -> Row:
     """Returns the row of a document.
 
     Args:
-        document: A document with its members; of a key that comes twice the last one counts.
+        document: A document with its members; the last one of duplicate keys is used.
     """
     fields = dict(document.members)
     timeline = is_timeline(fields)
     row, other = _timeline_row(fields) if timeline else _events_api_row(fields)
     row["other"] = _join_other(other)
-    if not _gives_back(row, fields):
+    if not _is_lossless(row, fields):
         rest = {key: value for key, value in fields.items() if key != "payload"}
         row["other"] = _join_other({_VERBATIM: _object(rest)})
     return row
 
 
 def is_timeline(fields: Mapping[str, bytes]) -> bool:
-    """Whether a record is of the timeline form of era B."""
+    """Returns whether a record has the timeline format of era B."""
     return not _TIMELINE_KEYS.isdisjoint(fields)
 
 
 def rebuild(row: Mapping[str, Any]) -> bytes:
-    """Returns the JSON record that a row was made of.
+    """Returns the JSON record that a row was created from.
 
-    The record equals the original as JSON: the order of keys and the white space between them are not kept.
+    It equals the original as JSON; the order of keys and white space may differ.
 
     Args:
-        row: A value for each of the nineteen columns.
+        row: The value of each column, by name.
     """
     other = _members(str(row["other"]).encode()) if row["other"] is not None else {}
     payload = {} if row["payload"] is None else {"payload": str(row["payload"]).encode()}
@@ -107,12 +107,12 @@ def read_entity(raw: bytes, fields: tuple[str, ...]) -> tuple[list[Value], Neste
 
 
 def join_object(fields: Nested) -> bytes:
-    """Writes a JSON object of its members; what is JSON already stays as it is."""
+    """Returns the JSON object of its members; JSON bytes are returned unchanged."""
     return _object(fields) if isinstance(fields, dict) else fields
 
 
 def _join_other(other: Mapping[str, Nested]) -> str | None:
-    """Writes the column ``other``; None when there is nothing in it."""
+    """Returns the value of the column ``other``; None if it is empty."""
     return _object({key: join_object(value) for key, value in other.items()}).decode() if other else None
 
 
@@ -145,7 +145,7 @@ def _timeline_row(fields: Members) -> tuple[Row, dict[str, Nested]]:
         keys = ENTITY_FIELDS["actor"]
         values, left = read_entity(fields["actor_attributes"], keys)
         row.update(zip((f"actor_{key}" for key in keys), values, strict=True))
-        # Stays even when nothing is left of it, to say that it was there.
+        # Kept even if it is empty, to record that it was present.
         other["actor_attributes"] = {} if left is None else left
     login = _text(fields.get("actor", b""))
     if row["actor_login"] is None:
@@ -158,7 +158,7 @@ def _timeline_row(fields: Members) -> tuple[Row, dict[str, Nested]]:
 
 
 def _take_repository(row: Row, raw: bytes) -> Nested:
-    """Reads ``repository``; its owner makes the name whole, as in the other eras, and stays in ``other``."""
+    """Reads ``repository``; its owner is prepended to the name, as in the other eras, and kept in ``other``."""
     values, left = read_entity(raw, ENTITY_FIELDS["repo"])
     row["repo_id"], row["repo_name"], row["repo_url"] = values
     if not isinstance(left, dict):
@@ -190,17 +190,17 @@ def _timeline_fields(row: Mapping[str, Any], other: Members) -> Members:
 
 
 def _take_plain(row: Row, other: dict[str, Nested], usual_text: Callable[[datetime], str]) -> None:
-    """Moves what stands at the top level and has a column."""
+    """Moves top-level values that have a column to the row."""
     for key in _PLAIN:
         row[key] = _take(other, key, _boolean if key == "public" else _text)
     payload = other.pop("payload", None)
     if isinstance(payload, bytes):
         row["payload"] = payload.decode()
     raw = other.get("created_at")
-    said = _text(raw) if isinstance(raw, bytes) else None
-    time = None if said is None else parse_time(said)
+    text = _text(raw) if isinstance(raw, bytes) else None
+    time = None if text is None else parse_time(text)
     row["created_at"] = time
-    if time is not None and said == usual_text(time):
+    if time is not None and text == usual_text(time):
         del other["created_at"]
 
 
@@ -212,7 +212,7 @@ def _plain_fields(row: Mapping[str, Any], other: Members, usual_text: Callable[[
 
 
 def _take(left: MutableMapping[str, Any], key: str, read: Callable[[bytes], Value]) -> Value:
-    """Takes a value of just one kind out of what is left; anything else stays there."""
+    """Removes a value from ``left`` and returns it if it has the expected type."""
     raw = left.get(key)
     value = read(raw) if isinstance(raw, bytes) else None
     if value is not None:
@@ -231,22 +231,22 @@ def _known(row: Mapping[str, Any], keys: Mapping[str, str]) -> Members:
     return {key: _json(row[column]) for column, key in keys.items() if row[column] is not None}
 
 
-def _gives_back(row: Row, fields: Members) -> bool:
-    """Whether the row is rebuilt to the very record."""
+def _is_lossless(row: Row, fields: Members) -> bool:
+    """Returns whether the record can be rebuilt from the row."""
     rebuilt = _members(rebuild(row))
     if rebuilt.keys() != fields.keys():
         return False
-    return all(rebuilt[key] == raw or _means(rebuilt[key]) == _means(raw) for key, raw in fields.items())
+    return all(rebuilt[key] == raw or _parsed(rebuilt[key]) == _parsed(raw) for key, raw in fields.items())
 
 
-def _means(raw: bytes) -> object:
-    """Reads JSON for comparison, with all numbers as they are written."""
-    meaning: object = json.loads(raw, parse_float=_Number, parse_int=_Number)
-    return meaning
+def _parsed(raw: bytes) -> object:
+    """Parses JSON for comparison, with numbers as text."""
+    value: object = json.loads(raw, parse_float=_Number, parse_int=_Number)
+    return value
 
 
 class _Number(str):
-    """A number as it is written; never equal to a string that looks like it."""
+    """A number as text; never equal to a string."""
 
     __slots__ = ()
 
@@ -257,7 +257,7 @@ class _Number(str):
 
 
 def _text(raw: bytes) -> str | None:
-    """Reads a JSON string; None for anything else, and for half of a surrogate pair, which is no text."""
+    """Decodes a JSON string; returns None for anything else, and for strings with a lone surrogate."""
     try:
         return _TEXT.decode(raw)
     except msgspec.MsgspecError:
@@ -265,7 +265,7 @@ def _text(raw: bytes) -> str | None:
 
 
 def _integer(raw: bytes) -> int | None:
-    """Reads an int64 written as one; None for anything else."""
+    """Decodes an int64; returns None for anything else."""
     if _INTEGER.fullmatch(raw) is None:
         return None
     value = int(raw)
@@ -279,7 +279,7 @@ def _boolean(raw: bytes) -> bool | None:
 def _members(raw: bytes) -> Members:
     found = members(raw)
     if found is None:
-        raise ValueError("not an object")  # a defect here, never the data's fault
+        raise ValueError("not an object")  # a bug, whatever the data
     return dict(found)
 
 
@@ -290,10 +290,10 @@ def _object(fields: Members) -> bytes:
 def _json_key(key: str) -> bytes:
     try:
         return _json(key)
-    except UnicodeEncodeError:  # half of a surrogate pair, which only an escape can spell
+    except UnicodeEncodeError:  # a lone surrogate, which must be written as an escape
         return json.dumps(key).encode()
 
 
 _json: Final = msgspec.json.Encoder().encode
 _TEXT: Final = msgspec.json.Decoder(str)
-_INTEGER: Final = re.compile(rb"0|-?[1-9]\d{0,18}")  # -0 is no int: it could not be given back
+_INTEGER: Final = re.compile(rb"0|-?[1-9]\d{0,18}")  # not -0, which an int cannot represent

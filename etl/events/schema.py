@@ -1,6 +1,6 @@
-"""The nineteen columns: the one schema of every parquet hour, of whatever year.
+"""The event schema: the columns of every hour's Parquet file.
 
-This table is the only definition. Arrow, BigQuery, Spark and the data dictionary are derived from it.
+This is the only definition; the schemas of Arrow, BigQuery and Spark and the data dictionary are derived from it.
 """
 
 from __future__ import annotations
@@ -13,11 +13,11 @@ from typing import Final
 import pyarrow as pa
 
 SCHEMA_VERSION: Final = 1
-"""Raised whenever a column's name, type or meaning changes; stands in every manifest."""
+"""Increased whenever a column's name, type or meaning changes; recorded in every manifest."""
 
 
 class Kind(Enum):
-    """A column type, with what each engine calls it: (BigQuery, Spark, Arrow)."""
+    """A column type and its name in each engine: (BigQuery, Spark, Arrow)."""
 
     STRING = ("STRING", "string", pa.string())
     INT64 = ("INT64", "long", pa.int64())
@@ -32,12 +32,12 @@ class Kind(Enum):
 
 @dataclass(frozen=True, slots=True)
 class LakeColumn:
-    """One column.
+    """A column of the lake.
 
     Attributes:
-        name: Its name, the same in every engine.
-        kind: Its type.
-        description: What it holds, for the data dictionary and BigQuery.
+        name: Name, the same in every engine.
+        kind: Type.
+        description: Description for the data dictionary and BigQuery.
     """
 
     name: str
@@ -47,11 +47,11 @@ class LakeColumn:
 
 def _entity(prefix: str, what: str, eras: str) -> dict[str, LakeColumn]:
     columns = (
-        LakeColumn(f"{prefix}_id", Kind.INT64, f"GitHub's number of the {what}; stays when it is renamed. {eras}"),
+        LakeColumn(f"{prefix}_id", Kind.INT64, f"GitHub's ID of the {what}; it does not change on renames. {eras}"),
         LakeColumn(f"{prefix}_login", Kind.STRING, f"Login of the {what} when the event was published."),
-        LakeColumn(f"{prefix}_gravatar_id", Kind.STRING, f"Gravatar hash of the {what}; empty text since 2015."),
-        LakeColumn(f"{prefix}_avatar_url", Kind.STRING, f"Address of the picture of the {what}; not in era B."),
-        LakeColumn(f"{prefix}_url", Kind.STRING, f"API address of the {what}; not in era B."),
+        LakeColumn(f"{prefix}_gravatar_id", Kind.STRING, f"Gravatar hash of the {what}; empty since 2015."),
+        LakeColumn(f"{prefix}_avatar_url", Kind.STRING, f"URL of the avatar of the {what}; not in era B."),
+        LakeColumn(f"{prefix}_url", Kind.STRING, f"API URL of the {what}; not in era B."),
     )
     return {column.name: column for column in columns}
 
@@ -63,31 +63,30 @@ COLUMNS: Final = (
     LakeColumn(
         "id",
         Kind.STRING,
-        "Id of the event. Absent in era B. GitHub began its numbers again on 2025-10-08, so it is no key over"
-        " the whole of history: use (id, type, created_at).",
+        "ID of the event. Absent in era B. GitHub restarted its numbering on 2025-10-08, so it is not unique across"
+        " all years; use (id, type, created_at).",
     ),
-    LakeColumn("type", Kind.STRING, "Event type, such as PushEvent. An open set: new types appear over the years."),
+    LakeColumn("type", Kind.STRING, "Event type, such as PushEvent. New types appear over the years."),
     _ACTOR["actor_id"],
     _ACTOR["actor_login"],
     _ACTOR["actor_gravatar_id"],
     _ACTOR["actor_avatar_url"],
     _ACTOR["actor_url"],
-    LakeColumn("repo_id", Kind.INT64, "GitHub's number of the repository; stays when it is renamed or moved."),
+    LakeColumn("repo_id", Kind.INT64, "GitHub's ID of the repository; it does not change on renames and transfers."),
     LakeColumn("repo_name", Kind.STRING, "owner/name of the repository when the event was published, in every era."),
-    LakeColumn(
-        "repo_url", Kind.STRING, "Address of the repository: of the API in eras A, C and D, of the site in era B."
-    ),
+    LakeColumn("repo_url", Kind.STRING, "API URL of the repository; in era B the URL of its web page."),
     LakeColumn(
         "payload",
         Kind.STRING,
-        "What happened, as JSON, in the source's own bytes unless an e-mail address in it was replaced; without an id,"
-        " keys are sorted. Its form depends on type and era; pushes and pull requests lost most of it on 2025-10-07.",
+        "Details of the event as JSON, in the source's own bytes unless an e-mail address was replaced; without an ID,"
+        " keys are sorted. Its structure depends on type and era; pushes and pull requests lost most of it on"
+        " 2025-10-07.",
     ),
     LakeColumn("public", Kind.BOOL, "Whether the event was public; true in all known data."),
     LakeColumn(
         "created_at",
         Kind.TIMESTAMP,
-        "When the event happened, in UTC. Since 2025-05-24 it can lie hours before the hour of the file.",
+        "When the event happened, in UTC. Since 2025-05-24 it can be hours before the hour of the file.",
     ),
     _ORG["org_id"],
     _ORG["org_login"],
@@ -97,11 +96,11 @@ COLUMNS: Final = (
     LakeColumn(
         "other",
         Kind.STRING,
-        "JSON object of what has no column: unknown keys at the top level and inside actor, repo and org, and"
-        " values of an unexpected type. With e-mails kept, row and other give back the whole record.",
+        "JSON object of everything without a column: unknown keys at the top level and inside actor, repo and org, and"
+        " values of an unexpected type. With e-mails kept, the whole record can be rebuilt from the row.",
     ),
 )
-"""All columns, in their order in every file. Every one may be null."""
+"""All columns in file order. All of them are nullable."""
 
 NAMES: Final = tuple(column.name for column in COLUMNS)
 
@@ -109,12 +108,12 @@ ARROW_SCHEMA: Final = pa.schema([pa.field(column.name, column.kind.arrow) for co
 
 
 def arrow_text() -> str:
-    """The schema as Arrow prints it, one column a line."""
+    """Returns the schema as printed by Arrow, one column per line."""
     return str(ARROW_SCHEMA)
 
 
 def bigquery_json() -> str:
-    """The schema as a BigQuery table schema file (https://cloud.google.com/bigquery/docs/schemas)."""
+    """Returns the schema as a BigQuery table schema file (https://cloud.google.com/bigquery/docs/schemas)."""
     fields = [
         {"name": column.name, "type": column.kind.bigquery, "mode": "NULLABLE", "description": column.description}
         for column in COLUMNS
@@ -123,7 +122,7 @@ def bigquery_json() -> str:
 
 
 def spark_json() -> str:
-    """The schema as ``StructType.fromJson`` takes it; made without Spark."""
+    """Returns the schema as JSON for ``StructType.fromJson``, without importing Spark."""
     fields = [
         {
             "name": column.name,
@@ -137,7 +136,7 @@ def spark_json() -> str:
 
 
 def markdown() -> str:
-    """The data dictionary's table."""
-    lines = ["| column | type | what it holds |", "|---|---|---|"]
+    """Returns the table of the data dictionary."""
+    lines = ["| column | type | description |", "|---|---|---|"]
     lines += [f"| `{column.name}` | {column.kind.bigquery} | {column.description} |" for column in COLUMNS]
     return "\n".join(lines)

@@ -1,7 +1,7 @@
-"""The ways in which the archive writes a time.
+"""Time formats of the archive.
 
 * ``2015-01-01T15:00:00Z``: eras A, C and D;
-* ``2013-02-15T00:00:39-08:00``: era B from August 2012, in US Pacific time, with its summer;
+* ``2013-02-15T00:00:39-08:00``: era B from August 2012, in US Pacific time, with daylight saving time;
 * ``2012/03/10 22:36:55 -0800``: the first months of era B.
 """
 
@@ -18,7 +18,7 @@ _PACIFIC: Final = ZoneInfo("America/Los_Angeles")
 
 
 def parse_time(text: str) -> datetime | None:
-    """Reads a time of any era as UTC; None when it is none, or says no zone."""
+    """Parses a time of any era and returns it in UTC; None if it is invalid or has no time zone."""
     try:
         if _ISO.fullmatch(text):
             return datetime.fromisoformat(text).astimezone(UTC)
@@ -28,10 +28,10 @@ def parse_time(text: str) -> datetime | None:
 
 
 def events_api_text(time: datetime) -> str:
-    """Writes a UTC time as eras A, C and D do."""
+    """Formats a UTC time as in eras A, C and D."""
     return f"{time:%Y-%m-%dT%H:%M:%S}Z"
 
 
 def timeline_text(time: datetime) -> str:
-    """Writes a UTC time as most of era B does."""
+    """Formats a UTC time as in most of era B."""
     return time.astimezone(_PACIFIC).isoformat(timespec="seconds")

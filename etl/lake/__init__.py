@@ -1,1 +1,1 @@
-"""Keeping hours as parquet with a manifest, in a folder or a bucket."""
+"""The lake: hours stored as Parquet files with manifests, in a folder or a bucket."""

@@ -1,7 +1,7 @@
-"""What lies in the lake and belongs to no hour: files that no manifest names, strangers, unfinished files.
+"""Finds and removes orphans in the lake: files that no manifest refers to, and files with unknown names.
 
-A file is called an orphan only once it is an hour old: before that it may be a living writer's, which puts the
-quarantine in its place before the events that speak of it.
+A file is an orphan only if it is at least an hour old. A newer one may belong to a running writer, which stores the
+quarantine file before the events file that refers to it.
 """
 
 from __future__ import annotations
@@ -33,8 +33,8 @@ __all__ = ["Inventory", "Orphan", "find_orphans", "remove_orphan", "take_invento
 
 _OLD_ENOUGH_SECONDS: Final = 3600.0
 _QUARANTINE_END: Final = r"[0-9a-f]{12}\.parquet"
-_NO_MANIFEST_NAMES_IT: Final = "no manifest names it"
-_NOT_OF_THE_LAYOUT: Final = "its name is none of the lake's"
+_NOT_REFERENCED: Final = "no manifest refers to it"
+_UNKNOWN_NAME: Final = "its name is not one that the lake uses"
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,8 +43,8 @@ class Orphan:
 
     Attributes:
         info: The file.
-        reason: Why it is one, in words.
-        hour: The hour by its name; None for a stranger.
+        reason: Why it is an orphan, as text.
+        hour: The hour in its name; None if the name is unknown.
     """
 
     info: ObjectInfo
@@ -54,32 +54,31 @@ class Orphan:
 
 @dataclass(frozen=True, slots=True)
 class Inventory:
-    """What one listing of the lake found, by hour.
+    """The files of the lake by hour, from one listing.
 
     Attributes:
-        manifests: Hours with a manifest, and the manifest's file.
-        events: Hours with an events file.
-        quarantine: Hours with quarantine files.
-        strangers: Files whose names this program never gives. Those that are named like no hour at all are looked
-            for only where all hours are.
+        manifests: Manifest of each hour that has one.
+        events: Events file of each hour that has one.
+        quarantine: Quarantine files of each hour that has any.
+        unknown: Files with names that this program does not use. Those whose name has no hour are only listed if the
+            inventory covers all hours.
     """
 
     manifests: dict[Hour, ObjectInfo] = field(default_factory=dict)
     events: dict[Hour, ObjectInfo] = field(default_factory=dict)
     quarantine: dict[Hour, list[ObjectInfo]] = field(default_factory=dict)
-    strangers: list[ObjectInfo] = field(default_factory=list)
+    unknown: list[ObjectInfo] = field(default_factory=list)
 
     @property
     def hours(self) -> list[Hour]:
-        """The hours there are, sound or not: those with a manifest or events."""
+        """The hours with a manifest or an events file, valid or not."""
         return sorted(self.manifests.keys() | self.events.keys())
 
 
 def take_inventory(lake: Lake, hours: HourRange | None = None) -> Inventory:
-    """Lists the files of all hours, or of some.
+    """Lists the files of all hours, or of a range.
 
-    Nothing but ``events/``, ``quarantine/`` and ``manifests/`` is looked at: what else lies beside them may be
-    anybody's.
+    Only ``events/``, ``quarantine/`` and ``manifests/`` are listed; other files next to them are not the lake's.
 
     Raises:
         StoreError: If the lake cannot be read.
@@ -91,20 +90,20 @@ def take_inventory(lake: Lake, hours: HourRange | None = None) -> Inventory:
             if hour is not None and (hours is None or hour in hours):
                 _sort_in(found, root, hour, info)
             elif hour is None and hours is None:
-                found.strangers.append(info)
+                found.unknown.append(info)
     return found
 
 
 def find_orphans(
     lake: Lake, inventory: Inventory, unsound: Collection[Hour], *, now: datetime | None = None
 ) -> Iterator[Orphan]:
-    """Yields the files that no hour needs, in the order of hours and names, strangers last.
+    """Yields the files that no hour needs, ordered by hour and name; files with unknown names come last.
 
     Args:
         lake: The lake.
-        inventory: What was found in it.
-        unsound: Hours whose events may not be named; those of all others are taken to be.
-        now: The time; the clock's when None.
+        inventory: Its files.
+        unsound: Hours whose manifest may not refer to their events file; all other hours are assumed to be valid.
+        now: The current time; None for that of the system clock.
 
     Raises:
         StoreError: If the lake cannot be read.
@@ -115,14 +114,14 @@ def find_orphans(
         files = [*inventory.quarantine.get(hour, ()), *filter(None, [unnamed.get(hour)])]
         if old := [info for info in files if info.modified <= latest]:
             needed = _needed(lake, hour)
-            yield from (Orphan(info, _NO_MANIFEST_NAMES_IT, hour) for info in old if not needed.has(info.key))
-    for info in inventory.strangers:
+            yield from (Orphan(info, _NOT_REFERENCED, hour) for info in old if not needed.has(info.key))
+    for info in inventory.unknown:
         if info.modified <= latest:
-            yield Orphan(info, _NOT_OF_THE_LAYOUT, None)
+            yield Orphan(info, _UNKNOWN_NAME, None)
 
 
 def remove_orphan(lake: Lake, orphan: Orphan) -> bool:
-    """Removes an orphan, if it still is one and no run is at its hour; tells whether it did.
+    """Removes an orphan if it still is one and no run has locked its hour; returns whether it was removed.
 
     Raises:
         StoreError: If the lake cannot be read or written.
@@ -136,7 +135,7 @@ def remove_orphan(lake: Lake, orphan: Orphan) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class _Needed:
-    """The files an hour needs; all of them where that cannot be told."""
+    """The files that an hour needs; None if that is unknown, so that all files are kept."""
 
     keys: frozenset[str] | None
 
@@ -145,7 +144,7 @@ class _Needed:
 
 
 def _needed(lake: Lake, hour: Hour) -> _Needed:
-    """Asks the manifest and the events file itself: after a crash the file is right and the manifest is old."""
+    """Returns the files referenced by the manifest or the events file: after a crash the manifest may be outdated."""
     content = lake.store.read(manifest_key(hour))
     try:
         manifest = None if content is None else decode(content, of=hour)
@@ -181,4 +180,4 @@ def _sort_in(found: Inventory, root: str, hour: Hour, info: ObjectInfo) -> None:
     elif info.key == manifest_key(hour):
         found.manifests[hour] = info
     else:
-        found.strangers.append(info)
+        found.unknown.append(info)

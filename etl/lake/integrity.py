@@ -32,22 +32,22 @@ _HASH_CHUNK_BYTES: Final = 8 << 20
 _BATCH_ROWS: Final = 1 << 15
 _LOOKS: Final = 5
 _MANIFEST_COMES_WITHIN_SECONDS: Final = 0.5
-"""A writer puts the manifest right behind the events; until then the two disagree, and nothing is wrong."""
+"""A writer stores the manifest right after the events; until then the two do not match, which is not a problem."""
 _WAITING_A_WORKER: Final = 4
 
 ERRORS_IN_A_ROW: Final = 4
-"""So many hours one after the other that fail by the store, and it is the store that fails."""
+"""After so many consecutive hours with a store error, the store itself is considered to have failed."""
 
 
 @dataclass(frozen=True, slots=True)
 class Footer:
-    """What an events file says of itself.
+    """The footer of an events file.
 
     Attributes:
-        content: What it holds.
-        rows: Its rows, by parquet's own count.
-        file_bytes: Its size.
-        schema: Its schema, metadata included.
+        content: The content from its metadata.
+        rows: Number of rows according to Parquet.
+        file_bytes: Size of the file in bytes.
+        schema: The schema, including metadata.
     """
 
     content: Content
@@ -56,7 +56,7 @@ class Footer:
     schema: pa.Schema
 
     def agrees_with(self, manifest: Manifest | None) -> bool:
-        """Whether the manifest speaks of this file, as far as the two can tell without reading all of it."""
+        """Returns whether the manifest describes this file, as far as content and size tell."""
         if manifest is None or manifest.events_file is None:
             return False
         return manifest.content == self.content and manifest.events_file.bytes == self.file_bytes
@@ -64,14 +64,14 @@ class Footer:
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """What a check of an hour found.
+    """Result of checking an hour.
 
     Attributes:
         hour: The hour.
-        problems: What is wrong, in words; nothing when all is well.
-        bytes: Size of the files that the manifest names.
-        empty: The status of an hour that is sound and has no events; None for all others.
-        error: Why the hour could not be read to its end; None where it could.
+        problems: The problems, as text; empty if there are none.
+        bytes: Total size of the files that the manifest refers to.
+        empty: Status of a valid hour without events; None for all other hours.
+        error: Why the hour could not be read completely; None if it could.
     """
 
     hour: Hour
@@ -82,7 +82,7 @@ class Verdict:
 
 
 def read_footer(file: BinaryIO, hour: Hour) -> Footer | None:
-    """Reads the end of an events file; None when it is none of ours, or of another hour."""
+    """Reads the footer of an events file; returns None if it is not an events file of this hour."""
     file_bytes = file.seek(0, os.SEEK_END)
     try:
         parquet = pq.ParquetFile(file)
@@ -95,7 +95,7 @@ def read_footer(file: BinaryIO, hour: Hour) -> Footer | None:
 
 
 def sha256_of(file: BinaryIO) -> str:
-    """Hex digest of a whole file."""
+    """Returns the hex digest of a whole file."""
     digest = hashlib.sha256()
     file.seek(0)
     while chunk := file.read(_HASH_CHUNK_BYTES):
@@ -104,35 +104,35 @@ def sha256_of(file: BinaryIO) -> str:
 
 
 def inner_problems(file: BinaryIO, content: Content) -> list[str]:
-    """Decodes every value of an events file, and holds counts and times against what the file says of itself.
+    """Decodes every value of an events file, and compares counts and times with its content.
 
     Args:
-        file: The parquet file.
-        content: What it should hold.
+        file: The Parquet file.
+        content: The expected content.
 
     Returns:
-        What is wrong, in words that quote nothing of the file; nothing when all is well.
+        The problems, as text that quotes no data of the file; empty if there are none.
     """
-    tally = _Tally()
-    if not _decodes(file, tally.add):
-        return ["cannot be decoded to its end"]
-    return list(tally.differences(content))
+    counts = _ActualCounts()
+    if not _decodes(file, counts.add):
+        return ["cannot be decoded completely"]
+    return list(counts.differences(content))
 
 
 def check_hours(
     store: Store, hours: Iterable[Hour], schema: pa.Schema, *, deep: bool = False, workers: int = 1
 ) -> Iterator[Verdict]:
-    """Checks hours side by side, each on a thread; verdicts come in the order of the hours.
+    """Checks hours in parallel threads; the verdicts are in the order of the hours.
 
-    An hour that cannot be read is a bad one, as a disk may have a bad spot. Many in a row are a lake that cannot be
-    read.
+    An unreadable hour is reported as a problem, since a disk may have a bad sector. Several in a row mean that the lake
+    itself cannot be read.
 
     Args:
-        store: Where they lie.
-        hours: Which hours.
-        schema: What an events file's schema has to be; metadata is not compared.
+        store: The lake's store.
+        hours: The hours to check.
+        schema: The required schema of events files; metadata is not compared.
         deep: Also decode every value of every file.
-        workers: How many hours at a time.
+        workers: Number of hours checked in parallel.
 
     Raises:
         StoreError: If the lake cannot be read.
@@ -153,18 +153,18 @@ def check_hours(
 
 
 def check_hour(store: Store, hour: Hour, schema: pa.Schema, *, deep: bool = False) -> Verdict:
-    """Holds an hour's files against its manifest, byte for byte.
+    """Compares an hour's files with its manifest, byte for byte.
 
-    An hour that is replaced meanwhile is looked at again.
+    An hour that is replaced meanwhile is checked again.
 
     Args:
-        store: Where it lies.
+        store: The lake's store.
         hour: The hour.
-        schema: What the events file's schema has to be; metadata is not compared.
+        schema: The required schema of the events file; metadata is not compared.
         deep: Also decode every value of every file.
 
     Raises:
-        StoreError: If the lake cannot be read, or is changed again and again.
+        StoreError: If the lake cannot be read, or the hour keeps changing.
     """
     again = Retrying(
         retry=retry_if_exception_type(ConflictError),
@@ -200,14 +200,14 @@ class _Check:
 
     def _demand(self, before: list[str | None]) -> None:
         if self._generations() != before:
-            raise ConflictError(f"{self._hour} is being changed by another run", hint="verify it again later")
+            raise ConflictError(f"another run is changing {self._hour}", hint="verify it again later")
 
     def _generations(self) -> list[str | None]:
         found = (self._store.stat(key) for key in (manifest_key(self._hour), events_key(self._hour)))
         return [None if info is None else info.generation for info in found]
 
     def _may_be_half_way(self) -> bool:
-        """Whether this is how the hour looks between a writer's last two steps."""
+        """Returns whether a writer may have stored the events but not yet the manifest."""
         events = self._store.stat(events_key(self._hour))
         if events is None:
             return False
@@ -242,18 +242,18 @@ class _Check:
         key = events_key(self._hour)
         if content is None or facts is None or not manifest.status.has_events:
             if (content, facts) != (None, None) or manifest.status.has_events:
-                yield f"the manifest contradicts itself: {manifest.status} with or without a file"
+                yield f"the manifest is inconsistent: its status is {manifest.status}, which does not match its files"
             if self._store.stat(key) is not None:
-                yield f"{self._store.url(key)} is there although the hour is {manifest.status}"
+                yield f"{self._store.url(key)} exists although the hour is {manifest.status}"
             return
         if (facts.key, content.hour, content.status) != (key, str(self._hour), manifest.status):
-            yield "the manifest contradicts itself: its content is of another hour or status"
+            yield "the manifest is inconsistent: its content has another hour or status"
         yield from self._file_problems(facts, lambda file: self._events_problems(file, content, facts))
         if (quarantine := content.quarantine_file) is not None:
             yield from self._file_problems(quarantine, lambda file: self._quarantine_problems(file, quarantine))
 
     def _file_problems(self, facts: FileFacts, more: Callable[[BinaryIO], Iterable[str]]) -> Iterator[str]:
-        """Compares size and checksum, then looks into the file."""
+        """Compares size and checksum, then checks the content."""
         url = self._store.url(facts.key)
         info = self._store.stat(facts.key)
         if info is None:
@@ -263,20 +263,20 @@ class _Check:
             if info.size != facts.bytes:
                 yield f"{url} has {plural(info.size, 'byte')}, not {facts.bytes:,}"
             elif sha256_of(file) != facts.sha256:
-                yield f"{url} has other bytes than were written: its SHA-256 differs"
+                yield f"{url} has been modified: its SHA-256 differs"
             for problem in more(file):
                 yield f"{url} {problem}"
 
     def _events_problems(self, file: BinaryIO, content: Content, facts: FileFacts) -> Iterator[str]:
         footer = read_footer(file, self._hour)
         if footer is None:
-            yield f"is no events file of {self._hour}: its end cannot be read"
+            yield f"is not an events file of {self._hour}: its footer cannot be read"
             return
         if not footer.rows == facts.rows == content.events:
             events = plural(content.events, "event")
-            yield f"has {plural(footer.rows, 'row')}, the manifest says {facts.rows:,} of {events}"
+            yield f"has {plural(footer.rows, 'row')}, but the manifest says {facts.rows:,} rows and {events}"
         if footer.content != content:
-            yield "says other things of itself than the manifest"
+            yield "has other metadata than the manifest"
         if not footer.schema.equals(self._schema):
             yield f"has another schema: {_difference(footer.schema, self._schema)}"
         if self._deep:
@@ -287,13 +287,13 @@ class _Check:
         if not self._deep:
             return
         if not _decodes(file, lambda batch: rows.update(rows=batch.num_rows)):
-            yield "cannot be decoded to its end"
+            yield "cannot be decoded completely"
         elif rows["rows"] != facts.rows:
-            yield f"holds {plural(rows['rows'], 'row')}, not {facts.rows:,}"
+            yield f"has {plural(rows['rows'], 'row')}, not {facts.rows:,}"
 
 
-class _Tally:
-    """Counts what an events file really holds."""
+class _ActualCounts:
+    """Counts the rows of an events file, and their types and times."""
 
     def __init__(self) -> None:
         self._rows = 0
@@ -302,7 +302,7 @@ class _Tally:
         self._times: list[datetime] = []
 
     def add(self, batch: pa.RecordBatch) -> None:
-        """Takes some rows."""
+        """Adds rows."""
         self._rows += batch.num_rows
         if "type" in batch.schema.names:
             self._counted_types = True
@@ -313,14 +313,14 @@ class _Tally:
             self._times = _ends([*self._times, *(end.as_py() for end in found if end.is_valid)])
 
     def differences(self, content: Content) -> Iterator[str]:
-        """Says where the content counts otherwise."""
+        """Yields differences from the content."""
         if self._rows != content.events:
-            yield f"holds {plural(self._rows, 'row')}, not {content.events:,}"
+            yield f"has {plural(self._rows, 'row')}, not {content.events:,}"
         if self._counted_types and self._types != content.types:
-            yield "holds other counts by type than it says"
-        said = [end for end in (content.first_created_at, content.last_created_at) if end is not None]
-        if self._times and self._times != said:
-            yield "holds events of other times than it says"
+            yield "has other counts by type than its metadata says"
+        expected = [end for end in (content.first_created_at, content.last_created_at) if end is not None]
+        if self._times and self._times != expected:
+            yield "has events outside of the times that its metadata says"
 
 
 def _ends(times: list[datetime]) -> list[datetime]:
@@ -328,7 +328,7 @@ def _ends(times: list[datetime]) -> list[datetime]:
 
 
 def _decodes(file: BinaryIO, take: Callable[[pa.RecordBatch], object]) -> bool:
-    """Decodes every column of every page, and hands on what it finds; False when some of it is no parquet."""
+    """Decodes every column of every page and passes on the rows; returns False if the file is not valid Parquet."""
     try:
         with closing(pq.ParquetFile(file)) as parquet:
             for batch in parquet.iter_batches(batch_size=_BATCH_ROWS):
@@ -347,7 +347,7 @@ def _difference(found: pa.Schema, expected: pa.Schema) -> str:
 
 
 def _side_by_side(work: Callable[[_T], _R], items: Iterable[_T], workers: int) -> Iterator[_R]:
-    """Maps on threads, in order, without taking in more items than it will soon need."""
+    """Maps items in parallel threads, in order, with a bounded number of items in progress."""
     waiting: deque[Future[_R]] = deque()
     pool = ThreadPoolExecutor(workers, thread_name_prefix="check")
     try:

@@ -1,9 +1,9 @@
-"""The lake: hours that are there whole or not at all.
+"""The lake: hours are stored completely or not at all.
 
-An hour is published in three steps: its quarantine file under a name that nothing refers to yet, its events
-over the old ones in one atomic step, its manifest. The second step is the one that counts: the parquet
-file carries its own ``Content``, so that a manifest which a crash kept from being written is made again from
-the file. ``recover`` does that, and every writer begins with it; readers only read.
+An hour is published in three steps. The quarantine file is written under a new name, the events file atomically
+replaces the old one, and the manifest is written last. The second step is the commit: the Parquet file has its own
+``Content``, so a manifest that is missing after a crash can be rebuilt from it. ``recover`` does that; every writer
+calls it first, readers do not.
 """
 
 from __future__ import annotations
@@ -61,15 +61,15 @@ retry_on_conflict = retry(
     wait=wait_random(0, 0.2),
     reraise=True,
 )
-"""For steps that decide by what is there: when another writer was faster, decide again."""
+"""Retries a read-and-write step if another writer was faster."""
 
 
 def store_at(address: str) -> Store:
     """Returns the store at ``gs://bucket/prefix`` or at the path of a folder.
 
     Raises:
-        UsageError: If the address is malformed, or of a bucket and google-cloud-storage is not installed.
-        StoreError: If there are no credentials for a bucket.
+        UsageError: If the address is malformed, or it is a bucket and google-cloud-storage is not installed.
+        StoreError: If it is a bucket and there are no credentials.
     """
     if gcs.is_address(address):
         return GcsStore(*gcs.split(address))
@@ -77,11 +77,11 @@ def store_at(address: str) -> Store:
 
 
 class Lake:
-    """The hours in a store.
+    """A lake in a store.
 
     Args:
-        store: Where they lie.
-        clock: Tells the time (aware, UTC).
+        store: The store.
+        clock: Returns the current time (aware, UTC).
     """
 
     def __init__(self, store: Store, *, clock: Callable[[], datetime] = lambda: datetime.now(UTC)) -> None:
@@ -95,11 +95,11 @@ class Lake:
 
     @property
     def address(self) -> str:
-        """What a person would type to name this lake."""
+        """The address as a user would enter it."""
         return self.store.address
 
     def manifest(self, hour: Hour) -> Manifest | None:
-        """Reads what is known of an hour, and changes nothing; None when nothing is.
+        """Returns the manifest of an hour without changing anything; None if there is none.
 
         Raises:
             StoreError: If the lake or the manifest cannot be read.
@@ -108,10 +108,10 @@ class Lake:
         return None if content is None else decode(content, of=hour)
 
     def lock(self, hour: Hour) -> AbstractContextManager[bool]:
-        """Holds an hour alone during the block, so that no other run does the same work; see ``Store.lock``.
+        """Locks an hour during the block, so that no other run does the same work; see ``Store.lock``.
 
         Yields:
-            Whether it is held; False where another run is at it.
+            Whether the lock is held; False if another run holds it.
 
         Raises:
             StoreError: If the lake cannot be written.
@@ -119,9 +119,9 @@ class Lake:
         return self.store.lock(str(hour))
 
     def recover(self, hour: Hour) -> Manifest | None:
-        """Reads what is known of an hour, after completing a publication that was cut off before its manifest.
+        """Returns the manifest of an hour, after completing a publication that was interrupted before its manifest.
 
-        A manifest that cannot be read counts as none, unless a newer program wrote it.
+        An unreadable manifest counts as missing, unless a newer version of this program wrote it.
 
         Raises:
             StoreError: If the lake cannot be read or written, or the manifest is of a later version.
@@ -130,12 +130,11 @@ class Lake:
 
     @contextmanager
     def publish(self, hour: Hour) -> Iterator[Publication]:
-        """Begins to replace an hour, or to make it, by ``Publication.finish``; without that nothing changes.
+        """Starts to create or replace an hour. Nothing changes unless ``Publication.finish`` is called.
 
         Raises:
             StoreError: If the lake cannot be read or written.
-            ConflictError: From ``finish``, if another writer published the hour meanwhile; it stays as that one
-                made it.
+            ConflictError: From ``finish``, if another writer published the hour meanwhile; that version is kept.
         """
         publication = Publication(self.store, hour, self._recovered(hour), self._clock)
         try:
@@ -147,20 +146,20 @@ class Lake:
     def record(
         self, hour: Hour, status: Status, reason: str | None, *, started_at: datetime, finished_at: datetime
     ) -> Manifest:
-        """Notes that an attempt gave no events.
+        """Records an attempt that produced no events.
 
-        An hour that has events stays as it is, manifest included: what is known of stored events does not
-        change because a later attempt failed. That attempt shows in the exit code and the log.
+        An hour with events is not changed, and neither is its manifest: a failed attempt does not affect stored events.
+        It is visible in the exit code and the log.
 
         Args:
             hour: The hour.
             status: ``missing``, ``pending`` or ``failed``.
-            reason: Why, in words.
-            started_at: When the attempt began (UTC).
+            reason: The reason, as text.
+            started_at: When the attempt started (UTC).
             finished_at: When it ended (UTC).
 
         Returns:
-            The manifest that now stands.
+            The current manifest.
 
         Raises:
             StoreError: If the lake cannot be read or written.
@@ -182,15 +181,15 @@ class Lake:
         return manifest
 
     def verify(self, hour: Hour, schema: pa.Schema, *, deep: bool = False) -> list[str]:
-        """Holds an hour's files against its manifest, byte for byte.
+        """Compares an hour's files with its manifest, byte for byte.
 
         Args:
             hour: The hour.
-            schema: What the events file's schema has to be; metadata is not compared.
+            schema: The required schema of the events file; metadata is not compared.
             deep: Also decode every value of every file.
 
         Returns:
-            What is wrong, in words; nothing when all is well.
+            The problems, as text; empty if there are none.
 
         Raises:
             StoreError: If the lake cannot be read.
@@ -199,8 +198,8 @@ class Lake:
 
     @retry_on_conflict
     def _recovered(self, hour: Hour) -> HourSnapshot:
-        # Each object is looked at before it is read: if it changes in between, the generation is the older
-        # one, and what is written on the strength of it is refused.
+        # The generation of each object is looked up before it is read: if the object changes in between, the generation
+        # is outdated, and a write that depends on it is rejected.
         manifest_info = self.store.stat(manifest_key(hour))
         manifest = None if manifest_info is None else _readable_manifest(self.store, hour)
         events_info = self.store.stat(events_key(hour))
@@ -211,7 +210,7 @@ class Lake:
             footer = read_footer(file, hour)
             if footer is None or footer.agrees_with(manifest):
                 return seen
-            # A manifest vouches for the bytes it is made from, so they are read first.
+            # A manifest must describe a valid file, so all values are decoded first.
             if inner_problems(file, footer.content):
                 return seen
             facts = FileFacts(key=events_key(hour), bytes=footer.file_bytes, rows=footer.rows, sha256=sha256_of(file))
@@ -224,10 +223,10 @@ class Lake:
 
 
 class Publication:
-    """The making of one hour, from ``Lake.publish``.
+    """A transaction that creates or replaces one hour; see ``Lake.publish``.
 
     Attributes:
-        current: The manifest of what the hour holds now; None when nothing is known of it.
+        current: The hour's current manifest; None if there is none.
     """
 
     def __init__(self, store: Store, hour: Hour, seen: HourSnapshot, clock: Callable[[], datetime]) -> None:
@@ -236,8 +235,8 @@ class Publication:
         self._hour = hour
         self._seen = seen
         self._clock = clock
-        # Only what is there before this publication began is its to remove: a quarantine file that comes
-        # later belongs to another writer.
+        # Only quarantine files that exist before this publication may be removed by it: one that appears later belongs
+        # to another writer.
         self._old_quarantine = list(store.list(quarantine_prefix(hour)))
         self._quarantined: FileFacts | None = None
         self._writer: AbstractContextManager[BinaryIO] | None = None
@@ -245,20 +244,21 @@ class Publication:
 
     @property
     def events(self) -> BinaryIO:
-        """The stream to write the parquet file to; the first use opens it."""
+        """Stream for the Parquet file, opened on first use."""
         if self._tap is None:
             self._writer = self._store.writer(events_key(self._hour), if_generation=self._seen.events_generation)
             self._tap = _Tap(self._writer.__enter__())
         return cast("BinaryIO", self._tap)
 
     def quarantine(self, file: BinaryIO | Path, rows: int) -> FileFacts:
-        """Stores a finished quarantine file beside the present one, to be named in ``Content.quarantine_file``.
+        """Stores a quarantine file next to the current one, for ``Content.quarantine_file``.
 
-        Should the hour not be finished, the file stays unnamed; the next publication of the hour removes it.
+        If the publication is not finished, no manifest refers to the file, and the next publication of the hour
+        removes it.
 
         Args:
-            file: The parquet file, as a path or a seekable stream.
-            rows: How many rows it has.
+            file: The Parquet file, as a path or a seekable stream.
+            rows: Number of its rows.
 
         Raises:
             StoreError: If it cannot be written.
@@ -276,20 +276,20 @@ class Publication:
         return self._quarantined
 
     def finish(self, content: Content, *, started_at: datetime, attempts: int | None = None) -> Manifest:
-        """Puts the events in their place, then the manifest; then removes quarantine files of the hour before.
+        """Commits the events file, then writes the manifest, then removes old quarantine files of the hour.
 
         Args:
-            content: What the events file holds; the same stands in its footer.
-            started_at: When the attempt began (UTC).
-            attempts: Attempts at this hour so far; None for one more than the manifest counted.
+            content: The content of the events file, equal to that in its footer.
+            started_at: When the attempt started (UTC).
+            attempts: Attempts at this hour so far; None for one more than in the current manifest.
 
         Returns:
-            The manifest that now stands.
+            The new manifest.
 
         Raises:
-            ConflictError: If another writer published the hour since this publication began; nothing was changed.
+            ConflictError: If another writer published the hour since this publication started; nothing was changed.
             StoreError: If the lake cannot be written.
-            ValueError: If ``content`` is not about what was written here.
+            ValueError: If ``content`` does not match what was written.
         """
         writer, tap = self._written(content)
         facts = FileFacts(key=events_key(self._hour), bytes=tap.bytes, rows=content.events, sha256=tap.sha256)
@@ -318,7 +318,7 @@ class Publication:
         return manifest
 
     def abandon(self) -> None:
-        """Lets go of what was written, unless it was finished."""
+        """Discards what was written, unless it was finished."""
         writer, self._writer = self._writer, None
         if writer is not None and self._tap is not None:
             self._tap.shut()
@@ -328,18 +328,18 @@ class Publication:
 
     def _written(self, content: Content) -> tuple[AbstractContextManager[BinaryIO], _Tap]:
         if self._writer is None or self._tap is None:
-            raise ValueError(f"{self._hour} has no events to finish, or was finished before")
+            raise ValueError(f"{self._hour} has no events, or is finished already")
         if content.hour != str(self._hour) or not content.status.has_events:
-            raise ValueError(f"{self._hour} cannot become {content.hour} with status {content.status}")
+            raise ValueError(f"cannot publish {self._hour} as {content.hour} with status {content.status}")
         if content.quarantine_file != self._quarantined:
-            raise ValueError(f"the content of {self._hour} does not name the quarantine file written with it")
+            raise ValueError(f"the content of {self._hour} does not refer to the quarantine file written with it")
         return self._writer, self._tap
 
     def _withdraw_lookalike(self, content: Content, facts: FileFacts) -> str:
-        """Removes the manifest when ``recover`` could not tell by it whether the old file or the new one is there.
+        """Removes the manifest if ``recover`` could not tell from it whether the old or the new file is in place.
 
-        That takes two files of one size and content whose bytes differ, as two versions of a library write
-        them. Returns the generation of the manifest that is left.
+        This happens if both files have the same size and ``Content`` but different bytes, for example because different
+        library versions wrote them. Returns the generation of the remaining manifest.
         """
         stored = None if self.current is None else self.current.events_file
         if self.current is None or stored is None or self.current.content != content:
@@ -355,15 +355,15 @@ class Publication:
             try:
                 self._store.write(key, encode(manifest), if_generation=generation)
             except ConflictError:
-                # Another writer may have recovered the hour between the two steps. As long as the events are
-                # these, so is the manifest; once they are others, the other writer has the last word.
+                # Another writer may have recovered the hour between the two steps. If the events file is still ours,
+                # overwrite that manifest; otherwise the other writer's version is kept.
                 generation = _generation(self._store.stat(key))
-                if not self._stands(manifest):
+                if not self._is_current(manifest):
                     raise
             else:
                 return
 
-    def _stands(self, manifest: Manifest) -> bool:
+    def _is_current(self, manifest: Manifest) -> bool:
         with self._store.open(events_key(self._hour)) as file:
             footer = read_footer(file, self._hour)
         return footer is not None and footer.agrees_with(manifest)
@@ -377,11 +377,11 @@ class Publication:
 
 
 class _AbandonedError(Exception):
-    """Ends a writer's block without a word from it."""
+    """Leaves a writer's block without committing."""
 
 
 class _Tap(io.RawIOBase):
-    """Counts and hashes what passes into a stream."""
+    """Counts and hashes the bytes written to a stream."""
 
     def __init__(self, stream: BinaryIO) -> None:
         self._stream = stream
@@ -390,12 +390,12 @@ class _Tap(io.RawIOBase):
         self.bytes = 0
 
     def shut(self) -> None:
-        """Lets fall what still comes: Arrow empties its buffers late, when the file is closed already."""
+        """Ignores further writes: Arrow may flush its buffers after the file is closed."""
         self._shut = True
 
     @property
     def sha256(self) -> str:
-        """Hex digest of what has passed so far."""
+        """Hex digest of the bytes written so far."""
         return self._hash.hexdigest()
 
     @override
@@ -419,7 +419,7 @@ class _Tap(io.RawIOBase):
 
 @dataclass(frozen=True, slots=True)
 class HourSnapshot:
-    """An hour as a writer found it: what it goes by when it writes."""
+    """The state of an hour as read by a writer, with the generations its writes depend on."""
 
     manifest: Manifest | None
     manifest_generation: str
@@ -453,10 +453,10 @@ def _manifest(
 
 
 def _log_replacement(hour: str, old: Replaced, new: Content) -> None:
-    if not structlog.is_configured():  # in a program of somebody else's, whose output is theirs
+    if not structlog.is_configured():  # used as a library: the program owns its output
         return
     _log.info(
-        "another version of the source's file was stored",
+        "stored another version of the source's file",
         hour=hour,
         old_etag=old.etag,
         etag=new.source.etag,

@@ -1,4 +1,4 @@
-"""Where things lie in the lake: the same relative keys in a folder and in a bucket.
+"""Keys of the lake's objects, relative to a folder or bucket prefix.
 
 ::
 
@@ -7,8 +7,8 @@
     manifests/date=2015-01-01/hour=15/2015-01-01-15.json
     index/2015-01.parquet
 
-A quarantine file carries the start of its own SHA-256 in its name: it is written before the events it
-belongs to, so it must not replace the one that the present manifest still points at.
+The name of a quarantine file has the first digits of its SHA-256: the file is written before the events it belongs to,
+so it must not replace the one that the current manifest refers to.
 """
 
 from __future__ import annotations
@@ -35,30 +35,30 @@ _HOUR_IN_KEY: Final = re.compile(
 
 
 def events_key(hour: Hour) -> str:
-    """Key of the hour's events."""
+    """Returns the key of the hour's events file."""
     return f"{EVENTS}/{_partition(hour)}/{hour}.parquet"
 
 
 def quarantine_key(hour: Hour, sha256: str) -> str:
-    """Key of the bytes of the hour that could not be read, by the hex SHA-256 of the file that holds them."""
+    """Returns the key of the hour's quarantine file with this SHA-256 (hex)."""
     return f"{quarantine_prefix(hour)}{sha256[:12]}.parquet"
 
 
 def quarantine_prefix(hour: Hour) -> str:
-    """What the keys of all quarantine files of the hour begin with."""
+    """Returns the prefix of the keys of all quarantine files of the hour."""
     return f"{QUARANTINE}/{_partition(hour)}/{hour}."
 
 
 def manifest_key(hour: Hour) -> str:
-    """Key of the hour's manifest, written last."""
+    """Returns the key of the hour's manifest."""
     return f"{MANIFESTS}/{_partition(hour)}/{hour}.json"
 
 
 def manifest_keys(hours: HourRange, *, within: Container[str] | None = None) -> dict[str, str]:
-    """Returns the names of many hours, each with the key of its manifest, in their order.
+    """Returns the keys of the manifests of many hours, by the hour's name, in chronological order.
 
     Args:
-        hours: Which hours; fast enough for all there are.
+        hours: The hours; it is fast enough for all hours of the archive.
         within: Only hours in these folders of ``MANIFESTS`` (``date=2015-01-01``).
     """
     first, days = hours.first.start, (hours.last.start.date() - hours.first.start.date()).days + 1
@@ -74,23 +74,23 @@ def manifest_keys(hours: HourRange, *, within: Container[str] | None = None) -> 
 
 
 def index_key(month: str) -> str:
-    """Key of what is known of all hours of a month, which is written as ``2015-01``."""
+    """Returns the key of the index of a month such as ``2015-01``."""
     return f"{INDEX}/{month}.parquet"
 
 
 def hours_prefix(root: str, hours: HourRange | None) -> str:
-    """What the keys of some hours, or of all, begin with under ``EVENTS``, ``QUARANTINE`` or ``MANIFESTS``.
+    """Returns a common prefix of the keys of a range (None: all hours) in ``EVENTS``, ``QUARANTINE`` or ``MANIFESTS``.
 
-    Keys of other hours may begin with it as well.
+    Keys of other hours may have it as well.
     """
     if hours is None:
         return f"{root}/"
-    # Letter by letter: all days from 2015-01-05 to 2015-01-31 begin with "2015-01-".
+    # Character by character: all days from 2015-01-05 to 2015-01-31 start with "2015-01-".
     return f"{root}/date={os.path.commonprefix([hours.first.date, hours.last.date])}"  # noqa: RUF071
 
 
 def hour_of_key(key: str) -> Hour | None:
-    """Returns the hour a key of this layout belongs to, or None when it is no such key."""
+    """Returns the hour that a key belongs to; None if the key is not of this layout."""
     match = _HOUR_IN_KEY.fullmatch(key)
     if match is None:
         return None

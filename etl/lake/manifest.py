@@ -1,4 +1,4 @@
-"""The manifest: all that anyone would ask of an hour later, in one small JSON file, written last."""
+"""The manifest of an hour: a small JSON file with everything known about it, written last."""
 
 from __future__ import annotations
 
@@ -12,46 +12,46 @@ from etl.errors import StoreError
 from etl.hours import Hour
 
 MANIFEST_VERSION: Final = 2
-"""Version 1 had neither ``replaced`` nor ``redirected_to``; it is read as if they were None."""
+"""Version 1 has neither ``replaced`` nor ``redirected_to``; they are read as None."""
 
 CONTENT_KEY: Final = b"gharchive.content"
-"""Under this key the parquet file's own key-value section holds its ``Content``, as ``encode_content`` writes it."""
+"""Key of a Parquet file's metadata whose value is its ``Content``, as written by ``encode_content``."""
 
 
 class Status(StrEnum):
-    """What is known of an hour."""
+    """Status of an hour."""
 
     COMPLETE = "complete"
-    """All of it is in the lake."""
+    """The lake has the whole hour."""
     PARTIAL = "partial"
-    """It is in the lake, but damage went above the warning line or the source broke off."""
+    """The lake has the hour, but too much of it was unreadable, or the source's file is incomplete."""
     MISSING = "missing"
-    """Every source says 404, and the hour is old enough for that to be final."""
+    """Every source answered 404, and the hour is old enough for that to be final."""
     PENDING = "pending"
-    """Not published yet, or 404 while young."""
+    """Not published yet: every source answered 404, and the hour is recent."""
     SUSPECT = "suspect"
-    """It is in the lake, but its volume is far from its neighbours'."""
+    """The lake has the hour, but its volume is far from that of comparable hours."""
     FAILED = "failed"
-    """The last attempt ended in an error; the reason says which."""
+    """The last attempt ended with an error, given as the reason."""
 
     @property
     def has_events(self) -> bool:
-        """Whether an hour of this status has a parquet file."""
+        """Whether an hour of this status has a Parquet file."""
         return self in (Status.COMPLETE, Status.PARTIAL, Status.SUSPECT)
 
 
 class SourceFacts(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Where an hour came from, and what was received.
+    """The source of an hour and the file received from it.
 
     Attributes:
         address: URL or path of the hour's file.
-        etag: The source's own version of the file, to ask later whether it changed; None if it names none.
-        last_modified: As the source says it.
+        etag: Version of the file as reported by the source, to check later whether it changed; None if there is none.
+        last_modified: Modification time as reported by the source.
         bytes: Compressed bytes received.
-        sha256: Hex digest of exactly these bytes.
-        sidecar: Whether a manifest published beside the hour (``*.manifest.json``) was there and agreed.
-        interrupted: Whether the compressed stream broke off, so that more may exist than was read.
-        redirected_to: The address that sent the file, when a redirect led there; None if ``address`` itself did.
+        sha256: Hex digest of these bytes.
+        sidecar: Whether the file was verified against a sidecar manifest (``*.manifest.json``).
+        interrupted: Whether the compressed stream is corrupt or ended early, so that more events may exist.
+        redirected_to: The final URL if the request was redirected; None otherwise.
     """
 
     address: str
@@ -65,12 +65,12 @@ class SourceFacts(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
 
 
 class DamageCounts(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """One kind of damage met in an hour.
+    """Damage of one kind in an hour.
 
     Attributes:
-        reason: Why the bytes could not be read as they stood (``etl.archive.documents.Reason``).
-        count: How many runs of bytes.
-        bytes: How many bytes in all.
+        reason: Why the bytes could not be read as they are (``etl.archive.damage.DamageReason``).
+        count: Number of runs of bytes.
+        bytes: Total number of bytes.
     """
 
     reason: str
@@ -79,12 +79,12 @@ class DamageCounts(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
 
 
 class FileFacts(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """A parquet file of the lake.
+    """A Parquet file of the lake.
 
     Attributes:
         key: Relative key in the lake.
-        bytes: Size.
-        rows: Rows.
+        bytes: Size in bytes.
+        rows: Number of rows.
         sha256: Hex digest of the file.
     """
 
@@ -95,31 +95,31 @@ class FileFacts(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
 
 
 class Content(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """What an hour holds. It depends on the source's bytes and the settings alone, never on the clock.
+    """Content of a stored hour. It depends only on the source's bytes and the settings, never on the clock.
 
-    It also stands in the parquet file's own key-value section, so that a file tells what it is without
-    its manifest, and a manifest can be made again from its file.
+    It is also stored in the Parquet file's metadata, so that a file is self-describing and a manifest can be rebuilt
+    from it.
 
     Attributes:
         hour: The hour's name.
         status: ``complete``, ``partial`` or ``suspect``.
-        reason: Why it is not ``complete``; None when it is.
-        era: ``A`` to ``D``, of the documents as they were found; several letters where an hour mixes them.
-        source: Where it came from.
-        documents: Documents met, readable or not: ``events + unreadable``.
-        events: Rows of the parquet file.
-        unreadable: Documents that are only in quarantine.
-        repaired: Events that were kept although some of their bytes had to be repaired; those are in quarantine too.
-        duplicates: Events that say the same as an earlier one of the hour by (id, type, created_at), or, where
-            there is no id, by the whole record, key order and escapes aside. They are kept; the warehouse leaves them
-            out by the same rule, and copies in other hours too.
-        types: Events by type.
-        first_created_at: Earliest ``created_at`` (UTC), None without events.
-        last_created_at: Latest ``created_at`` (UTC), None without events.
-        damage: What was met, by reason.
-        quarantine_file: Where the exact bytes of the damage lie; None without damage.
-        schema_version: Version of the nineteen columns.
-        emails: The e-mail policy the events went through.
+        reason: Why the hour is not ``complete``; None if it is.
+        era: Format of the documents, ``A`` to ``D``; several letters if the hour mixes them.
+        source: The source of the hour.
+        documents: Number of documents, readable or not: ``events + unreadable``.
+        events: Number of rows of the Parquet file.
+        unreadable: Number of documents that are only in quarantine.
+        repaired: Number of events of which some bytes were repaired; the original bytes are in quarantine.
+        duplicates: Number of events that equal an earlier one of the hour in (id, type, created_at), or, without an id,
+            in the whole record except for key order and escapes. They are kept; the warehouse drops them by the same
+            rule, and also those that equal an event of another hour.
+        types: Number of events by type.
+        first_created_at: Earliest ``created_at`` (UTC); None without events.
+        last_created_at: Latest ``created_at`` (UTC); None without events.
+        damage: Damage by reason.
+        quarantine_file: File with the original bytes of the damage; None without damage.
+        schema_version: Version of the event schema.
+        emails: The e-mail policy applied to the events.
         software: Name and version of the program that wrote the file.
     """
 
@@ -144,15 +144,15 @@ class Content(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
 
 
 class Replaced(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """The version of the source's file that an hour held before.
+    """The previous version of an hour's source file.
 
     Attributes:
-        address: Where it came from.
-        etag: The source's own version of that file; None if it named none.
-        bytes: Its compressed bytes.
-        sha256: Hex digest of these.
-        status: The hour's status then.
-        events: The hour's events then.
+        address: URL or path of the file.
+        etag: Version of the file as reported by the source; None if there was none.
+        bytes: Size of the compressed file.
+        sha256: Hex digest of the file.
+        status: The hour's status at that time.
+        events: The hour's number of events at that time.
         written_at: When it was stored (UTC).
     """
 
@@ -166,19 +166,19 @@ class Replaced(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
 
 
 class Manifest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """The whole manifest.
+    """The manifest of an hour.
 
     Attributes:
-        version: Version of this form.
+        version: Version of the manifest format.
         hour: The hour's name.
-        status: What is known of the hour.
+        status: Status of the hour.
         reason: Why it is not ``complete``.
-        content: What it holds; None without a parquet file.
-        events_file: The parquet file; None without one.
-        started_at: When the last attempt began (UTC).
+        content: Content of the hour; None without a Parquet file.
+        events_file: The Parquet file; None without one.
+        started_at: When the last attempt started (UTC).
         finished_at: When it ended (UTC).
-        attempts: Attempts at this hour so far, this one included.
-        replaced: The version of the source's file before this one; None if the hour has held one version only.
+        attempts: Attempts at this hour so far, including this one.
+        replaced: The previous version of the source file; None if the hour has only had one version.
     """
 
     version: int = MANIFEST_VERSION
@@ -194,28 +194,28 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
 
     @property
     def seconds(self) -> float:
-        """How long the last attempt took."""
+        """Duration of the last attempt."""
         return (self.finished_at - self.started_at).total_seconds()
 
 
 class _Versioned(msgspec.Struct, frozen=True):
-    """What every version of a manifest has."""
+    """The fields that all versions of a manifest have."""
 
     version: int
 
 
 _NOT_JSON_OF_OURS: Final = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
-"""The library lets the last two through: a field's name that is no UTF-8, and what is nested too deeply."""
+"""msgspec raises the last two for a field name that is not UTF-8 and for too deep nesting."""
 
 
 def replaced_by(before: Manifest | None, content: Content) -> Replaced | None:
-    """Returns what an hour's manifest says of the version before this content.
+    """Returns the previous version of the source file for a new manifest.
 
-    The same bytes of the source, stored again, are no new version: what was known of the one before stays.
+    If the source file did not change, the previous version does not change either.
 
     Args:
-        before: The manifest that the hour had; None without one.
-        content: What the hour holds now.
+        before: The hour's previous manifest; None if there is none.
+        content: The new content of the hour.
     """
     if before is None or before.content is None:
         return None
@@ -239,12 +239,12 @@ _CONTENT_DECODER: Final = msgspec.json.Decoder(Content)
 
 
 def encode_content(content: Content) -> bytes:
-    """Writes what an hour holds as compact JSON, the value of ``CONTENT_KEY``."""
+    """Encodes a content as compact JSON, the value of ``CONTENT_KEY``."""
     return msgspec.json.encode(content)
 
 
 def decode_content(content: bytes) -> Content | None:
-    """Reads what ``encode_content`` wrote; None when it is something else."""
+    """Decodes the result of ``encode_content``; returns None for anything else."""
     try:
         return _CONTENT_DECODER.decode(content)
     except _NOT_JSON_OF_OURS:
@@ -252,7 +252,7 @@ def decode_content(content: bytes) -> Content | None:
 
 
 def is_of_later_version(content: bytes) -> bool:
-    """Whether this is a manifest of a version that only a newer program reads."""
+    """Returns whether this is a manifest of a later version, which this program cannot read."""
     try:
         return _VERSION_DECODER.decode(content).version > MANIFEST_VERSION
     except _NOT_JSON_OF_OURS:
@@ -260,30 +260,30 @@ def is_of_later_version(content: bytes) -> bool:
 
 
 def encode(manifest: Manifest) -> bytes:
-    """Writes a manifest as indented JSON with a final newline."""
+    """Encodes a manifest as indented JSON with a final newline."""
     return msgspec.json.format(msgspec.json.encode(manifest), indent=2) + b"\n"
 
 
 def decode(content: bytes, *, of: Hour) -> Manifest:
-    """Reads a manifest.
+    """Decodes a manifest.
 
     Args:
         content: The file's bytes.
-        of: The hour it should be of.
+        of: The hour it must belong to.
 
     Raises:
-        StoreError: If it is no manifest, or of another hour or a later version.
+        StoreError: If it is not a manifest, or it belongs to another hour or has a later version.
     """
     try:
         manifest = _DECODER.decode(content)
     except _NOT_JSON_OF_OURS as error:
         raise StoreError(
-            f"the manifest of {of} cannot be read: {error}",
-            hint="run the hour again with --force to write it anew",
+            f"cannot read the manifest of {of}: {error}",
+            hint="run the hour again with --force to rewrite it",
         ) from error
     if not 1 <= manifest.version <= MANIFEST_VERSION or manifest.hour != str(of):
         raise StoreError(
-            f"the manifest of {of} is of hour {manifest.hour} in version {manifest.version}",
-            hint=f"this program reads versions 1 to {MANIFEST_VERSION}; run the hour again with --force",
+            f"the manifest of {of} has hour {manifest.hour} and version {manifest.version}",
+            hint=f"this program supports versions 1 to {MANIFEST_VERSION}; run the hour again with --force",
         )
     return manifest

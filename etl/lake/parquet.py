@@ -1,9 +1,9 @@
-"""The parquet files of the lake: the events of an hour, and the quarantine of what could not be read.
+"""Parquet files of the lake: the events of an hour, and the quarantine of unreadable data.
 
-Events are in row groups of 100,000, or of fewer if they are large, each in order of type, then of arrival. With
-the page index that stands in the file, a reader that wants one type reads the pages of that type, and as the
-payloads of one type resemble each other they compress well. No Arrow schema is stored, so that every reader sees
-plain strings, not dictionaries.
+Events are written in row groups of 100,000 rows (fewer if they are large), each sorted by type and then by position in
+the source. With the page index of the file, a query for one type only reads the pages of that type; and payloads of the
+same type compress well together. The Arrow schema is not stored, so that all readers see plain strings instead of
+dictionaries.
 """
 
 from __future__ import annotations
@@ -31,18 +31,18 @@ from etl.lake.manifest import CONTENT_KEY, Content, encode_content
 
 _COMPRESSION: Final = "zstd"
 _LEVEL: Final = 2
-"""Sorted by type, level 2 makes smaller files than level 3 unsorted, in three quarters of its time."""
+"""Sorted by type, level 2 produces smaller files than level 3 unsorted, in three quarters of the time."""
 _PAGE_BYTES: Final = 2 << 20
 _DICTIONARY_BYTES: Final = 8 << 20
 _SINK_BYTES: Final = 8 << 20
 _UNIQUE: Final = frozenset({"id", "payload"})
-"""Columns whose values hardly recur: a dictionary of them would be as long as they are."""
+"""Columns whose values are nearly unique, so that a dictionary would not save space."""
 _NEVER_FILTERED: Final = frozenset({"payload", "other"})
-"""Besides the addresses of pictures and pages, the columns by whose bounds no reader skips anything."""
+"""Columns without statistics, in addition to all URLs: no query filters by them."""
 
-_WAITING_BYTES: Final = 8 << 20
-_WAITING_ROWS: Final = 10_000
-"""What is set aside is written when so much has come, by bytes or by rows."""
+_PENDING_BYTES: Final = 8 << 20
+_PENDING_ROWS: Final = 10_000
+"""Quarantined data is written when this many bytes or rows are pending."""
 
 _QUARANTINE_FIELDS: Final[tuple[tuple[str, pa.DataType], ...]] = (
     ("place", pa.string()),
@@ -53,20 +53,20 @@ _QUARANTINE_FIELDS: Final[tuple[tuple[str, pa.DataType], ...]] = (
     ("bytes", pa.binary()),
 )
 QUARANTINE_SCHEMA: Final = pa.schema([pa.field(name, kind, nullable=False) for name, kind in _QUARANTINE_FIELDS])
-"""A run of bytes a row: where it stood in the downloaded file (``gzip``) or in its text (``text``), how long it was,
-why it could not be read as it stood, whether an event was made of it all the same, and the bytes themselves, in
-which addresses are treated by the hour's policy."""
+"""One row per run of bytes: its position in the downloaded file (``gzip``) or in its text (``text``), its length, why
+it could not be read as it is, whether it was repaired and kept as an event, and the bytes themselves, in which e-mail
+addresses are treated by the hour's policy."""
 
 
 class EventsWriter:
-    """Writes row groups, one at a time, on a thread of its own while the next one is being read.
+    """Writes row groups on its own thread, while the next one is being read.
 
     Args:
-        sink: Where the parquet file goes.
+        sink: Stream to write the Parquet file to.
     """
 
     def __init__(self, sink: BinaryIO) -> None:
-        # The writer puts many small pieces; each alone would wait for the decoding thread to let go of the interpreter.
+        # The Parquet writer makes many small writes, each of which would have to wait for the interpreter lock.
         self._sink = pa.BufferedOutputStream(pa.PythonFile(cast("IOBase", sink), mode="w"), _SINK_BYTES)
         self._file = pq.ParquetWriter(
             self._sink,
@@ -84,18 +84,18 @@ class EventsWriter:
         self._running: Future[None] | None = None
 
     def write(self, group: RowGroup) -> None:
-        """Takes a row group as soon as the one before is written, so that at most two are in memory.
+        """Starts writing a row group once the previous one is written, so that at most two are in memory.
 
         Raises:
-            StoreError: If the one before could not be written.
+            StoreError: If the previous one could not be written.
         """
-        # Made here, not on the thread: it is many short steps, each of which would wait for the decoder there.
+        # Not on the other thread: creating the table takes many short steps, each of which would wait for the decoder.
         table = [group.table()]
         self._wait()
         self._running = self._thread.submit(self._write, table)
 
     def finish(self, content: Content) -> None:
-        """Ends the file, with the hour's content in its key-value section.
+        """Finishes the file, with the hour's content in its metadata.
 
         Raises:
             StoreError: If it cannot be written.
@@ -106,12 +106,12 @@ class EventsWriter:
         self._sink.flush()
 
     def close(self) -> None:
-        """Stops writing; a file that was not finished is left as it is."""
+        """Stops writing; an unfinished file is left as it is."""
         self._thread.shutdown(cancel_futures=True)
         self._file.is_open = False
 
     def _write(self, table: list[pa.Table]) -> None:
-        """Writes the one table in the list and lets go of it, so that its memory can be used again."""
+        """Writes the table in the list and releases it, so that its memory can be reused."""
         self._file.write_table(table.pop(), row_group_size=ROW_GROUP_ROWS * 2)
 
     def _wait(self) -> None:
@@ -120,16 +120,16 @@ class EventsWriter:
 
 
 class Quarantine:
-    """Collects what could not be read in a temporary parquet file, and counts it.
+    """Collects damage in a temporary Parquet file, and counts it.
 
     Args:
-        emails: How addresses in it are treated.
+        emails: How e-mail addresses are handled.
 
     Attributes:
-        count: Runs of bytes, by reason.
-        bytes: Bytes, by reason.
-        unreadable: Documents that became no event.
-        repaired: Events that were repaired.
+        count: Number of runs of bytes, by reason.
+        bytes: Number of bytes, by reason.
+        unreadable: Number of documents that are not in the events file.
+        repaired: Number of repaired events.
         rows: Rows of the file so far.
     """
 
@@ -140,25 +140,25 @@ class Quarantine:
         self.repaired = 0
         self.rows = 0
         self._emails = emails
-        self._waiting: list[Damage] = []
-        self._waiting_bytes = 0
+        self._pending: list[Damage] = []
+        self._pending_bytes = 0
         self._file: BinaryIO | None = None
         self._writer: pq.ParquetWriter | None = None
 
     def add(self, damage: Damage) -> None:
-        """Takes a run of bytes."""
+        """Adds a run of bytes."""
         self.count[damage.reason] += 1
         self.bytes[damage.reason] += len(damage.data)
         self.unreadable += damage.lost
         self.repaired += damage.kept
         if damage.data:
-            self._waiting.append(damage)
-            self._waiting_bytes += len(damage.data)
-        if self._waiting_bytes >= _WAITING_BYTES or len(self._waiting) >= _WAITING_ROWS:
+            self._pending.append(damage)
+            self._pending_bytes += len(damage.data)
+        if self._pending_bytes >= _PENDING_BYTES or len(self._pending) >= _PENDING_ROWS:
             self._flush()
 
     def finish(self) -> BinaryIO | None:
-        """Returns the finished file, at its start; None when no bytes came."""
+        """Returns the finished file, positioned at its start; None if it would be empty."""
         self._flush()
         if self._writer is None or self._file is None:
             return None
@@ -170,7 +170,7 @@ class Quarantine:
 
     def close(self) -> None:
         """Removes the temporary file."""
-        # Closing writes what is still held; where there is no room for it, there was an error that says so.
+        # Closing flushes buffers. If the disk is full, that error was raised before.
         with suppress(OSError):
             if self._writer is not None:
                 self._writer.close()
@@ -179,26 +179,26 @@ class Quarantine:
                 self._file.close()
 
     def _flush(self) -> None:
-        if not self._waiting:
+        if not self._pending:
             return
         if self._writer is None:
             self._file = tempfile.TemporaryFile(prefix="quarantine-")  # noqa: SIM115  # closed by close()
             self._writer = pq.ParquetWriter(self._file, QUARANTINE_SCHEMA, compression=_COMPRESSION)
         with _temporary_space():
             self._writer.write_table(self._table())
-        self.rows += len(self._waiting)
-        self._waiting.clear()
-        self._waiting_bytes = 0
+        self.rows += len(self._pending)
+        self._pending.clear()
+        self._pending_bytes = 0
 
     def _table(self) -> pa.Table:
-        waiting = self._waiting
+        pending = self._pending
         columns = [
-            arrow.text([damage.place.value for damage in waiting]),
-            arrow.int64(damage.offset for damage in waiting),
-            arrow.int64(len(damage.data) for damage in waiting),
-            arrow.text([damage.reason.value for damage in waiting]),
-            arrow.boolean(damage.kept for damage in waiting),
-            arrow.binary([self._treated(damage) for damage in waiting]),
+            arrow.text([damage.place.value for damage in pending]),
+            arrow.int64(damage.offset for damage in pending),
+            arrow.int64(len(damage.data) for damage in pending),
+            arrow.text([damage.reason.value for damage in pending]),
+            arrow.boolean(damage.kept for damage in pending),
+            arrow.binary([self._treated(damage) for damage in pending]),
         ]
         return pa.Table.from_arrays(columns, schema=QUARANTINE_SCHEMA)
 
@@ -210,11 +210,11 @@ class Quarantine:
 
 @contextmanager
 def _temporary_space() -> Iterator[None]:
-    """Explains why what is set aside cannot be written to the folder for temporary files."""
+    """Translates errors of writing to the folder for temporary files."""
     try:
         yield
     except OSError as error:
         raise StoreError(
-            f"what could not be read cannot be set aside in {tempfile.gettempdir()}: {error.strerror or error}",
-            hint="make room there, or name another folder in the environment variable TMPDIR",
+            f"cannot write quarantined data to {tempfile.gettempdir()}: {error.strerror or error}",
+            hint="free some space there, or set TMPDIR to another folder",
         ) from error

@@ -1,1 +1,1 @@
-"""What has nothing to do with the archive: logs, prefetch, worker processes, Arrow's memory."""
+"""General infrastructure, independent of the archive: logs, prefetch, worker processes, Arrow's memory."""

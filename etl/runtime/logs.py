@@ -1,8 +1,7 @@
-"""Logs: for people on a terminal, ``key=value`` lines elsewhere, JSON as Cloud Logging reads it in the cloud.
+"""Logging: readable text on a terminal, JSON for Cloud Logging in the cloud, and ``key=value`` lines elsewhere.
 
-All modules log through ``structlog.get_logger(__name__)`` or plain ``logging``; both end here, on standard
-error, and every text in them passes the scrubber first, because exceptions and addresses may carry an
-e-mail address that the policy hides.
+All modules log with ``structlog.get_logger(__name__)`` or plain ``logging``. Both are written to standard error by this
+module. All strings are scrubbed first, because exceptions and URLs may contain an e-mail address.
 """
 
 from __future__ import annotations
@@ -27,7 +26,7 @@ Scrub = Callable[[str], str]
 
 _PACKAGE: Final = "etl"
 _CLOUD_MARKS: Final = ("K_SERVICE", "CLOUD_RUN_JOB")
-"""Set by Cloud Run for its services and jobs; what Dataproc sets begins with ``DATAPROC_``."""
+"""Variables that Cloud Run sets for its services and jobs; those of Dataproc start with ``DATAPROC_``."""
 _SEVERITIES: Final = {
     "debug": "DEBUG",
     "info": "INFO",
@@ -39,7 +38,7 @@ _SEVERITIES: Final = {
 
 
 class _StandardError(logging.Handler):
-    """Writes to what ``sys.stderr`` is at that moment: a progress bar replaces it to keep logs above the bar."""
+    """Writes to the current ``sys.stderr``, which a progress bar replaces to keep logs above the bar."""
 
     def __init__(self, form: Form) -> None:
         super().__init__()
@@ -52,19 +51,18 @@ class _StandardError(logging.Handler):
             sys.stderr.flush()
         except RecursionError:
             raise
-        except Exception:  # noqa: BLE001 -- the convention of logging: a log line never stops the work
+        except Exception:  # noqa: BLE001 -- as in logging: a log line never stops the program
             self.handleError(record)
 
 
 def configure(format: Format, level: Level, *, scrub: Scrub) -> None:  # noqa: A002 -- named as the setting is
-    """Sets up all logging of the process; may be called again.
+    """Configures logging for the process. It may be called more than once.
 
     Args:
-        format: ``auto`` chooses: JSON in the cloud, coloured on a terminal, else ``plain``.
-        level: The least severe log of this package to be written. Other packages' logs are written
-            from ``warning`` on, or from ``info`` on when this is ``debug``. So are FutureWarnings of other packages
-            only when this is ``debug``.
-        scrub: Applied to every text of every log.
+        format: ``auto`` is JSON in the cloud, coloured text on a terminal, and ``plain`` otherwise.
+        level: Minimum level of this package's logs. The level of other packages is ``warning``, or ``info`` if this is
+            ``debug``. FutureWarnings of other packages are only logged if this is ``debug``.
+        scrub: Function applied to all strings in logs.
     """
     form = _resolved(format)
     shared: list[Processor] = [
@@ -101,9 +99,9 @@ def configure(format: Format, level: Level, *, scrub: Scrub) -> None:  # noqa: A
 
 
 def _silence_libraries() -> None:
-    """Ignores what libraries say of their own future: only who chooses their versions can act on it.
+    """Ignores FutureWarnings of libraries, which only whoever chooses their versions can act on.
 
-    Options of the interpreter (``-W``, ``PYTHONWARNINGS``) are left as they are.
+    Interpreter options (``-W``, ``PYTHONWARNINGS``) take precedence.
     """
     if not sys.warnoptions:
         warnings.filterwarnings("ignore", category=FutureWarning)
@@ -111,27 +109,27 @@ def _silence_libraries() -> None:
 
 
 def shows_debug() -> bool:
-    """Returns whether logging was set up to show what only a developer wants to see."""
+    """Returns whether logging is configured to show debug messages."""
     return structlog.is_configured() and logging.getLogger(_PACKAGE).isEnabledFor(logging.DEBUG)
 
 
 def writes_json() -> bool:
-    """Returns whether logging was set up to write JSON, so that a last word should be JSON as well."""
+    """Returns whether logging is configured to write JSON; final messages should then be JSON as well."""
     return any(isinstance(handler, _StandardError) and handler.form == "json" for handler in logging.root.handlers)
 
 
 def count(event: str, **facts: str | float | None) -> None:
-    """Logs something that alerts and dashboards count: where logs are JSON at ``info``, else only for developers.
+    """Logs an event that alerts and dashboards count: at ``info`` if logs are JSON, otherwise at ``debug``.
 
     Args:
-        event: What happened. ``terraform/modules/monitoring`` looks for these very words; a test holds it to them.
-        facts: What is known of it.
+        event: What happened. ``terraform/modules/monitoring`` filters by this text, which a test checks.
+        facts: Details.
     """
-    if not structlog.is_configured():  # in a program of somebody else's, whose output is theirs
+    if not structlog.is_configured():  # used as a library: the program owns its output
         return
     log = structlog.get_logger(__name__)
-    tell = log.info if writes_json() else log.debug
-    tell(event, **facts)
+    write = log.info if writes_json() else log.debug
+    write(event, **facts)
 
 
 def _resolved(format: Format) -> Form:  # noqa: A002
@@ -146,7 +144,7 @@ def _renderer(form: Form) -> list[Processor]:
     if form == "json":
         return [
             structlog.processors.TimeStamper(fmt="iso", utc=True, key="time"),
-            _as_cloud_logging_reads_it,
+            _for_cloud_logging,
             structlog.processors.JSONRenderer(ensure_ascii=False, default=str),
         ]
     if form == "plain":
@@ -161,8 +159,8 @@ def _renderer(form: Form) -> list[Processor]:
     ]
 
 
-def _as_cloud_logging_reads_it(_logger: WrappedLogger, _name: str, event: EventDict) -> EventDict:
-    """Returns the three fields that Cloud Logging treats apart their names there, and puts them first."""
+def _for_cloud_logging(_logger: WrappedLogger, _name: str, event: EventDict) -> EventDict:
+    """Renames the three fields that are special in Cloud Logging, and puts them first."""
     return {
         "severity": _SEVERITIES.get(str(event.pop("level", "info")), "DEFAULT"),
         "time": event.pop("time"),

@@ -1,4 +1,4 @@
-"""Reading ahead: a producer on a thread of its own, a few items before its consumer."""
+"""Prefetch: runs a producer on its own thread, a few items ahead of its consumer."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Final, Generic, TypeVar
 _Item = TypeVar("_Item")
 
 _DEPTH: Final = 6
-"""While a consumer is busy with something longer, the producer goes on with so many items."""
+"""Maximum number of items that the producer is ahead of a busy consumer."""
 
 
 @dataclass(frozen=True)
@@ -28,14 +28,15 @@ class _Stopped(Exception):  # noqa: N818  # no error: the consumer has gone
 
 
 def read_ahead(produce: Callable[[Callable[[_Item], None]], None], *, depth: int = _DEPTH) -> Iterator[_Item]:
-    """Yields what a producer puts, while it goes on with the next.
+    """Yields the items of a producer, which runs ahead on its own thread.
 
-    An error of the producer is raised here, after what it put before. When the consumer stops, so does the
-    producer, at its next put; it is not waited for, since it may be waiting for a server.
+    An exception of the producer is raised here after the items before it. When the consumer stops, the producer stops
+    at its next ``put``; it is not joined, since it may be waiting for a server.
 
     Args:
-        produce: Called on the thread with a ``put`` that takes one item and blocks while ``depth`` are waiting.
-        depth: How many items may wait.
+        produce: Called on the thread with a function ``put``, which takes an item and blocks while ``depth`` items are
+            waiting.
+        depth: Maximum number of waiting items.
     """
     channel: _Channel[_Item] = _Channel(depth)
 
@@ -44,12 +45,12 @@ def read_ahead(produce: Callable[[Callable[[_Item], None]], None], *, depth: int
             produce(channel.put)
         except _Stopped:
             return
-        except BaseException as error:  # noqa: BLE001  # handed over, whatever it is: the consumer must not hang
+        except BaseException as error:  # noqa: BLE001  # raised in the consumer, which must not hang
             channel.end(_Failed(error))
         else:
             channel.end(_End())
 
-    # A daemon: a read that hangs until its timeout must not keep the process alive after Ctrl-C.
+    # A daemon thread: a read that waits for its timeout must not keep the process alive after Ctrl-C.
     threading.Thread(target=work, name="read-ahead", daemon=True).start()
     try:
         yield from channel.items()
@@ -58,18 +59,18 @@ def read_ahead(produce: Callable[[Callable[[_Item], None]], None], *, depth: int
 
 
 class _Channel(Generic[_Item]):
-    """A queue with places, which either side can leave."""
+    """A bounded queue that either side can close."""
 
     def __init__(self, depth: int) -> None:
         self._queue: SimpleQueue[_Item | _Failed | _End] = SimpleQueue()
-        self._places = threading.Semaphore(depth)
+        self._slots = threading.Semaphore(depth)
         self._stopped = threading.Event()
 
     def put(self, item: _Item) -> None:
-        self._places.acquire()
+        self._slots.acquire()
         if self._stopped.is_set():
-            # The place is given back: one who puts again while tidying up must not wait for ever.
-            self._places.release()
+            # Released again: a producer that calls put during its cleanup must not wait forever.
+            self._slots.release()
             raise _Stopped
         self._queue.put(item)
 
@@ -85,7 +86,7 @@ class _Channel(Generic[_Item]):
                 raise item.error
             yield item
             del item
-            self._places.release()
+            self._slots.release()
 
     def stop(self) -> None:
         self._stopped.set()
@@ -94,4 +95,4 @@ class _Channel(Generic[_Item]):
                 self._queue.get_nowait()
             except Empty:
                 break
-        self._places.release()
+        self._slots.release()

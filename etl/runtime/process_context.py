@@ -1,7 +1,7 @@
-"""How the processes begin that bring many hours.
+"""Starts the worker processes of backfills.
 
-On Linux they are forked from one that does nothing else than import what they need: that takes most of a second, which
-each of them would take for itself. Elsewhere a fork is not safe (macOS), or not to be had, and each is spawned.
+On Linux they are forked from a server process that has imported everything they need, which would take each of them
+most of a second. Elsewhere fork is unsafe (macOS) or unavailable, and they are spawned.
 """
 
 from __future__ import annotations
@@ -19,22 +19,22 @@ if TYPE_CHECKING:
     from multiprocessing.context import ForkServerContext, SpawnContext
 
 STOP_SIGNALS: Final = frozenset({signal.SIGINT, signal.SIGTERM})
-"""What ends a program that puts its things away first."""
+"""Signals that stop the program after a cleanup."""
 
 _PRELOADED: Final = "etl.backfill.worker"
 
 
 @cache
 def context() -> ForkServerContext | SpawnContext:
-    """Returns what makes such processes, and pipes to them.
+    """Returns the multiprocessing context for worker processes and pipes to them.
 
-    Where they are forked, the one that they are forked from begins with its imports now, beside this process; it ends
-    with this one, and its environment is that of now.
+    If workers are forked, this starts the fork server, which imports in parallel to this process. It ends with this
+    process, and its environment is the current one.
     """
     if sys.platform == "linux":
         forking = multiprocessing.get_context("forkserver")
         forking.set_forkserver_preload([_PRELOADED])
-        # Without room for its socket in the folder for temporary files, there is no such process.
+        # The fork server cannot start if the folder for temporary files has no space for its socket.
         with suppress(OSError), signals_waiting():
             ensure_running()
             return forking
@@ -43,9 +43,9 @@ def context() -> ForkServerContext | SpawnContext:
 
 @contextmanager
 def signals_waiting() -> Iterator[None]:
-    """Lets the signals that stop a program wait; a process that is started meanwhile begins with them waiting.
+    """Blocks stop signals during the block; a process that is started inside starts with them blocked.
 
-    Ctrl-C in its first instants would end in a traceback, and one that others are forked from has to outlive it.
+    Ctrl-C during its start would end it with a traceback, and a fork server must survive it.
     """
     before = signal.pthread_sigmask(signal.SIG_BLOCK, STOP_SIGNALS)
     try:

@@ -1,1 +1,1 @@
-"""Spark on this machine and on Dataproc Serverless."""
+"""Spark sessions on this machine, and batches on Dataproc Serverless."""

@@ -1,7 +1,7 @@
-"""Batches of Spark on Dataproc Serverless: what is sent, what becomes of it, and what it costs.
+"""Spark batches on Dataproc Serverless: submission, monitoring, and cost.
 
-A batch runs one of the scripts of ``spark_jobs``, which lie in the image, on machines that Google starts for it and
-that end with it. Its driver's output grows as a series of objects in a bucket, which is how gcloud reads it as well.
+A batch runs one of the scripts of ``spark_jobs``, which are part of the image, on machines that Google starts for it.
+The driver's output is a growing series of objects in a bucket; gcloud reads them in the same way.
 """
 
 from __future__ import annotations
@@ -34,41 +34,40 @@ PRICES: Final = "prices of us-central1, as listed when this was written (2026-11
 """https://cloud.google.com/dataproc-serverless/pricing; the standard tier. Other regions cost up to a third more."""
 
 EMULATOR: Final = "BATCHES_EMULATOR_HOST"
-"""Names a server of this machine (host:port) that is spoken to without credentials, as STORAGE_EMULATOR_HOST does.
-
-A name that began with DATAPROC would make logs those of the cloud."""
+"""Variable with the host:port of a local emulator, which is used without credentials, like STORAGE_EMULATOR_HOST. Its
+name must not start with DATAPROC, which would switch logs to the cloud format."""
 
 _MAIN: Final[Mapping[JobName, str]] = {
     "build": "file:///opt/gharchive/spark_jobs/build_warehouse.py",
     "backfill": "file:///opt/gharchive/spark_jobs/backfill.py",
 }
-"""Where the image has the scripts."""
+"""Paths of the scripts in the image."""
 _PROPERTIES: Final[Mapping[JobName, Mapping[str, str]]] = {
     "build": {},
-    # Hours are brought by Python beside the executor's Java, and take some 400 MiB for each core.
+    # Hours are processed in Python next to the executor's Java, with about 400 MiB per core.
     "backfill": {"spark.executor.memory": "4g", "spark.executor.memoryOverhead": "4g"},
 }
 _RUNTIME: Final = "3.0"
-"""Spark 4.0, Python 3.12; the image is made for this one."""
+"""Spark 4.0 and Python 3.12; the image is built for this version."""
 _NAME: Final = re.compile(r"[a-z0-9][a-z0-9-]{2,61}[a-z0-9]", re.ASCII)
-_LONGEST: Final = timedelta(days=14)
+_MAX_LIMIT: Final = timedelta(days=14)
 _HOURS_A_MONTH: Final = 730
 _LOG_CHUNK_BYTES: Final = 1 << 20
-_PATIENCE_SECONDS: Final = 120.0
+_TIMEOUT_SECONDS: Final = 120.0
 _ENDS: Final = frozenset({"SUCCEEDED", "FAILED", "CANCELLED"})
 
 
 @dataclass(frozen=True, kw_only=True)
 class DataprocTarget:
-    """Where batches run, and as whom.
+    """Where batches run.
 
     Attributes:
-        project: The project's id.
-        region: A region of Google Cloud.
-        image: The container image, made by the stage ``spark`` of the Dockerfile.
-        account: The service account whose rights a batch has; None for the project's default one, which has many.
-        subnet: The subnetwork, with Private Google Access; None for the region's default one.
-        bucket: The name of a bucket for Dataproc's own files and the log; None for one that Google makes.
+        project: ID of the project.
+        region: Google Cloud region.
+        image: Container image, built by the stage ``spark`` of the Dockerfile.
+        account: Service account to run as; None for the project's default account, which has many permissions.
+        subnet: Subnetwork with Private Google Access; None for the region's default one.
+        bucket: Name of the bucket for Dataproc's files and logs; None for a bucket created by Google.
     """
 
     project: str
@@ -81,14 +80,14 @@ class DataprocTarget:
 
 @dataclass(frozen=True, kw_only=True)
 class Order:
-    """What a batch is to do.
+    """A batch to submit.
 
     Attributes:
-        job: Which of the two jobs.
-        arguments: What stands behind the script's name, settings included.
-        name: The batch's name, which is unique in its project and region.
-        properties: Spark's properties, besides ours.
-        limit: After so long it is cancelled.
+        job: The job to run.
+        arguments: Arguments of the script, including settings.
+        name: Name of the batch, unique in its project and region.
+        properties: Additional Spark properties.
+        limit: Time after which the batch is cancelled.
     """
 
     job: JobName
@@ -100,15 +99,18 @@ class Order:
     def __post_init__(self) -> None:
         if not _NAME.fullmatch(self.name):
             raise UsageError(
-                f"{self.name!r} cannot name a batch", hint="4 to 63 of a-z, 0-9 and -, with no - at either end"
+                f"invalid batch name {self.name!r}",
+                hint="use 4 to 63 characters of a-z, 0-9 and -, without a leading or trailing -",
             )
-        if self.limit > _LONGEST:
-            raise UsageError(f"a batch may last {_LONGEST.days} days at most", hint="send it again where it ended")
+        if self.limit > _MAX_LIMIT:
+            raise UsageError(
+                f"a batch can run for at most {_MAX_LIMIT.days} days", hint="submit it again to continue where it ended"
+            )
 
 
 @dataclass(frozen=True)
 class Cost:
-    """What a batch used, by Google's own approximate count, and what that costs.
+    """Approximate usage of a batch as reported by Google, and its cost.
 
     Attributes:
         dcu_hours: Data Compute Units times hours.
@@ -120,17 +122,17 @@ class Cost:
 
     @property
     def dollars(self) -> float:
-        """At listed prices; see ``PRICES``."""
+        """Cost at list prices; see ``PRICES``."""
         return self.dcu_hours * DCU_HOUR_DOLLARS + self.shuffle_gb_hours * SHUFFLE_GB_MONTH_DOLLARS / _HOURS_A_MONTH
 
 
 def new_name(job: JobName, now: datetime | None = None) -> str:
-    """Makes a name for a batch that tells when it was sent."""
+    """Returns a new batch name with the time of submission."""
     return f"gharchive-{job}-{now or datetime.now(UTC):%Y%m%d-%H%M%S}-{uuid4().hex[:6]}"
 
 
 def request_of(place: DataprocTarget, order: Order) -> CreateBatchRequest:
-    """Makes the request that sends a batch.
+    """Returns the request that submits a batch.
 
     Raises:
         UsageError: If the client for Dataproc is not installed.
@@ -153,7 +155,7 @@ def request_of(place: DataprocTarget, order: Order) -> CreateBatchRequest:
         ),
         environment_config=library.EnvironmentConfig(execution_config=settings),
     )
-    # The id makes a request that is sent again after a lost answer the same one, not a second batch.
+    # With a request ID, a retry after a lost response does not create a second batch.
     request: CreateBatchRequest = library.CreateBatchRequest(
         parent=f"projects/{place.project}/locations/{place.region}",
         batch=batch,
@@ -164,14 +166,14 @@ def request_of(place: DataprocTarget, order: Order) -> CreateBatchRequest:
 
 
 class Batches:
-    """Dataproc in one region.
+    """Client for batches in one region.
 
     Args:
-        project: The project's id.
+        project: ID of the project.
         region: The region.
 
     Raises:
-        UsageError: If the client is not installed.
+        UsageError: If the client library is not installed.
         BatchError: If there are no credentials.
     """
 
@@ -180,53 +182,53 @@ class Batches:
         self._client = _client(region)
 
     def send(self, request: CreateBatchRequest) -> None:
-        """Sends a batch.
+        """Submits a batch.
 
         Raises:
-            BatchError: If it is refused or nobody answers.
+            BatchError: If it is rejected or Dataproc cannot be reached.
         """
-        with _explained(f"a batch {request.batch_id}"):
-            # A request that is repeated after a lost answer has the id of the first, and is not done twice.
-            self._client.create_batch(request=request, retry=_patient(), timeout=_PATIENCE_SECONDS)
+        with _explained(f"batch {request.batch_id}"):
+            # A retry has the same request ID, so it does not create a second batch.
+            self._client.create_batch(request=request, retry=_retry(), timeout=_TIMEOUT_SECONDS)
 
     def look(self, name: str) -> Batch:
-        """Looks at a batch.
+        """Returns the current state of a batch.
 
         Raises:
-            BatchError: If there is none of that name, or nobody answers.
+            BatchError: If it does not exist, or Dataproc cannot be reached.
         """
-        with _explained(f"the batch {name}"):
+        with _explained(f"batch {name}"):
             path = f"{self._parent}/batches/{name}"
-            return self._client.get_batch(name=path, retry=_patient(), timeout=_PATIENCE_SECONDS)
+            return self._client.get_batch(name=path, retry=_retry(), timeout=_TIMEOUT_SECONDS)
 
     def cancel(self, name: str) -> None:
-        """Asks Google to end a batch; what it has done stays, and doing it again goes on from there.
+        """Cancels a batch. What it has completed is kept, and running it again continues from there.
 
         Raises:
-            BatchError: If there is none of that name, it has ended, or nobody answers.
+            BatchError: If it does not exist or has ended, or Dataproc cannot be reached.
         """
         operation = self.look(name).operation
-        with _explained(f"the batch {name}"):
+        with _explained(f"batch {name}"):
             self._client.cancel_operation({"name": operation})
 
 
 def follow(
     batches: Batches, name: str, *, pause: float, tell: Callable[[str], None], log: Callable[[str], None]
 ) -> Batch:
-    """Waits until a batch has ended, passing on its states and its driver's output.
+    """Waits until a batch has ended, and passes on its states and its driver's output.
 
     Args:
-        batches: Where it runs.
-        name: Its name.
-        pause: Seconds between two looks.
-        tell: Told of states.
-        log: Given the driver's output, piece by piece.
+        batches: The client.
+        name: Name of the batch.
+        pause: Polling interval in seconds.
+        tell: Called with each new state, as text.
+        log: Called with the driver's output, piece by piece.
 
     Returns:
-        The batch as it ended, well or not.
+        The batch in its final state, successful or not.
 
     Raises:
-        BatchError: If nobody answers any more; the batch goes on.
+        BatchError: If Dataproc can no longer be reached; the batch continues to run.
     """
     state, output = "", None
     while True:
@@ -247,7 +249,7 @@ def follow(
 
 
 def cost_of(batch: Batch) -> Cost | None:
-    """What a batch used; None where Google has not counted it yet."""
+    """Returns the cost of a batch; None if Google has not reported its usage yet."""
     if "approximate_usage" not in batch.runtime_info:
         return None
     usage = batch.runtime_info.approximate_usage
@@ -255,46 +257,46 @@ def cost_of(batch: Batch) -> Cost | None:
 
 
 def refuse_failure(name: str, batch: Batch, said: str) -> None:
-    """Fails when a batch did not end well, with the exit code that its driver gave where it gave one.
+    """Raises an error if a batch was not successful, with the exit code of its driver if there is one.
 
     Args:
-        name: Its name.
-        batch: The batch as it ended.
+        name: Name of the batch.
+        batch: The batch in its final state.
         said: The end of its driver's output.
 
     Raises:
-        EtlError: If it did not; of the class that the driver's last word was of.
+        EtlError: If the batch failed; of the class of the driver's own error if it reported one.
     """
     if batch.state.name == "SUCCEEDED":
         return
-    word = last_word(said)
-    if word is not None and batch.state.name == "FAILED":
-        message, hint, kind = word
-        raise kind(f"the batch {name}: {message}", hint=hint)
+    error = last_error(said)
+    if error is not None and batch.state.name == "FAILED":
+        message, hint, kind = error
+        raise kind(f"batch {name}: {message}", hint=hint)
     why = f": {batch.state_message}" if batch.state_message else ""
     raise BatchError(
-        f"the batch {name} is {batch.state.name.lower()}{why}", hint="its driver's output and executors' logs tell more"
+        f"batch {name} is {batch.state.name.lower()}{why}", hint="see the driver's output and the executors' logs"
     )
 
 
-def last_word(said: str) -> tuple[str, str | None, type[EtlError]] | None:
-    """Finds the error with which this program ended in its output: message, hint and class; None if there is none."""
+def last_error(said: str) -> tuple[str, str | None, type[EtlError]] | None:
+    """Returns message, hint and class of the error in the output with which this program ended; None without one."""
     for line in reversed(said.splitlines()):
         if not line.startswith("{"):
             continue
         try:
-            told = json.loads(line)
+            record = json.loads(line)
         except ValueError:
             continue
-        if isinstance(told, dict) and isinstance(told.get("exit_code"), int):
-            kind = next((kind for kind in _kinds() if kind.exit_code == told["exit_code"]), BatchError)
-            hint = told.get("hint")
-            return str(told.get("message", "")), None if hint is None else str(hint), kind
+        if isinstance(record, dict) and isinstance(record.get("exit_code"), int):
+            kind = next((kind for kind in _error_classes() if kind.exit_code == record["exit_code"]), BatchError)
+            hint = record.get("hint")
+            return str(record.get("message", "")), None if hint is None else str(hint), kind
     return None
 
 
 class _Output:
-    """The output of a driver: objects ``ADDRESS.000000000`` and on, of which the last one grows.
+    """The output of a driver: objects ``ADDRESS.000000000`` and so on; the last one grows.
 
     Args:
         address: ``gs://bucket/path/driveroutput``.
@@ -307,17 +309,17 @@ class _Output:
         self._store = GcsStore(bucket, folder)
         self._number = 0
         self._position = 0
-        # A letter of several bytes may lie in two pieces, and in two objects.
+        # A multi-byte character may be split between two pieces or objects.
         self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
 
     def more(self) -> Iterator[str]:
-        """Yields what was written since the last time; an object that cannot be read now is read later."""
+        """Yields the output since the last call; an object that cannot be read is tried again in the next call."""
         while True:
             try:
                 yield from self._of_one()
                 if self._store.stat(self._key(self._number + 1)) is None:
                     return
-                # It may have grown once more before the next one was begun.
+                # It may have grown again before the next object was created.
                 yield from self._of_one()
             except StoreError:
                 return
@@ -337,7 +339,7 @@ class _Output:
         return f"{self._name}.{number:09d}"
 
 
-def _kinds() -> list[type[EtlError]]:
+def _error_classes() -> list[type[EtlError]]:
     found = [kind for kind in vars(errors).values() if isinstance(kind, type) and issubclass(kind, EtlError)]
     return [kind for kind in found if kind is not EtlError]
 
@@ -350,15 +352,15 @@ def _library() -> Any:  # noqa: ANN401 -- a module
     return dataproc_v1
 
 
-def _patient() -> Any:  # noqa: ANN401 -- what the client wants
+def _retry() -> Any:  # noqa: ANN401 -- as the client's own types
     from google.api_core.retry import Retry  # noqa: PLC0415
 
-    return Retry(timeout=_PATIENCE_SECONDS)
+    return Retry(timeout=_TIMEOUT_SECONDS)
 
 
 @contextmanager
 def _explained(what: str) -> Iterator[None]:
-    """Turns what the client raises inside the block into an error for people."""
+    """Translates exceptions of the client inside the block into user-facing errors."""
     from google.api_core.exceptions import (  # noqa: PLC0415
         AlreadyExists,
         Forbidden,
@@ -373,22 +375,24 @@ def _explained(what: str) -> Iterator[None]:
     try:
         yield
     except InvalidArgument as error:
-        raise UsageError(f"Dataproc refuses {what}: {error.message}", hint="--dry-run shows what is sent") from error
+        raise UsageError(
+            f"Dataproc rejected {what}: {error.message}", hint="use --dry-run to see the request"
+        ) from error
     except AlreadyExists as error:
-        raise BatchError(f"there is {what} already", hint="choose another --name, or follow that one") from error
+        raise BatchError(f"{what} already exists", hint="choose another --name, or follow that batch") from error
     except NotFound as error:
         raise BatchError(f"{what} does not exist", hint="check its name, the project and the region") from error
     except Forbidden as error:
         raise BatchError(
-            f"you may not do that with {what}",
-            hint="it takes roles/dataproc.editor on the project and roles/iam.serviceAccountUser on the --account",
+            f"permission denied for {what}",
+            hint="roles/dataproc.editor on the project and roles/iam.serviceAccountUser on the --account are required",
         ) from error
     except (GoogleAuthError, Unauthenticated) as error:
-        raise BatchError(f"the Google Cloud credentials are not accepted for {what}", hint=gcs.LOGIN) from error
+        raise BatchError(f"the Google Cloud credentials were rejected for {what}", hint=gcs.LOGIN) from error
     except (GoogleAPICallError, RetryError) as error:
         raise BatchError(
-            f"Dataproc did not do as asked with {what} ({type(error).__name__})",
-            hint="check the network and https://status.cloud.google.com, then ask again: `submit follow NAME`",
+            f"the Dataproc request for {what} failed ({type(error).__name__})",
+            hint="check the network and https://status.cloud.google.com, then run `submit follow NAME`",
         ) from error
 
 
@@ -408,12 +412,12 @@ def _client(region: str) -> BatchControllerClient:
     try:
         found = library.BatchControllerClient(client_options={"api_endpoint": f"{region}-dataproc.googleapis.com:443"})
     except DefaultCredentialsError as error:
-        raise BatchError("there are no Google Cloud credentials on this machine", hint=gcs.LOGIN) from error
+        raise BatchError("no Google Cloud credentials found on this machine", hint=gcs.LOGIN) from error
     return found
 
 
 def default_project() -> str | None:
-    """The project of this machine's credentials; None where there are none, or where they name none."""
+    """Returns the project of this machine's credentials; None if there are none, or they have no project."""
     from google.auth import default  # noqa: PLC0415 -- comes with the extra
     from google.auth.exceptions import DefaultCredentialsError  # noqa: PLC0415
 

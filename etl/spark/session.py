@@ -1,7 +1,7 @@
-"""Spark for the rooms that use it: the session somebody began, or one of this machine's own.
+"""Spark sessions: the active session, or a new local one.
 
-``spark-submit`` and Dataproc say what a session is to be like, and the scripts in ``spark_jobs`` begin it by what they
-say. Where nobody began one, it runs on the cores of this machine. The library is imported when it is first needed.
+``spark-submit`` and Dataproc configure the session that the scripts in ``spark_jobs`` start. Without an active session,
+a local one uses the cores of this machine. pyspark is only imported when it is needed.
 """
 
 from __future__ import annotations
@@ -30,13 +30,13 @@ _LOCAL: Final[Mapping[str, str]] = {
     "spark.driver.memory": "4g",
     "spark.sql.shuffle.partitions": str(2 * (os.cpu_count() or 1)),
 }
-"""What a session of this machine's own is like."""
+"""Configuration of a local session."""
 _QUICK: Final[Mapping[str, str]] = {"spark.driver.extraJavaOptions": "-XX:TieredStopAtLevel=1"}
-"""Java's quick compiler alone: for little work, the thorough one takes longer than it saves."""
+"""Only uses Java's fast compiler: for little work, the optimizing compiler takes longer than it saves."""
 
 
 def present() -> SparkSession | None:
-    """Returns the session that somebody began; None where nobody did.
+    """Returns the active session; None if there is none.
 
     Raises:
         UsageError: If Spark is not installed.
@@ -53,12 +53,12 @@ def present() -> SparkSession | None:
 def opened(
     configuration: Mapping[str, str], scratch: Path | None = None, *, little: bool = False
 ) -> Iterator[SparkSession]:
-    """Returns the session that was begun already, or begins one for the time of the block.
+    """Returns the active session, or a local one that ends with the block.
 
     Args:
-        configuration: What has to hold in either; nothing that can be said only once.
-        scratch: A folder for what does not fit into memory, where the session is our own.
-        little: Whether little is to be done, where the session is our own.
+        configuration: Options to set in either; only options that can be changed in an active session.
+        scratch: Folder for data that does not fit into memory; only used for a local session.
+        little: Whether there is little work to do; only used for a local session.
 
     Raises:
         UsageError: If Spark or Java is not installed.
@@ -73,7 +73,7 @@ def opened(
     from pyspark.sql import SparkSession  # noqa: PLC0415
 
     os.environ["JAVA_HOME"] = str(java.find_java())
-    # Else tasks would be run by whatever python3 is on the PATH, which need not have this program.
+    # Otherwise tasks are run by the python3 on the PATH, which may not have this package.
     os.environ.setdefault("PYSPARK_PYTHON", sys.executable)
     spill = {} if scratch is None else {"spark.local.dir": str(scratch / "spilled")}
     builder = SparkSession.builder
@@ -83,8 +83,8 @@ def opened(
         session = builder.getOrCreate()
     except (PySparkException, RuntimeError, OSError) as error:
         raise UsageError(
-            f"Spark cannot be started with the Java in {os.environ['JAVA_HOME']}",
-            hint="look at the log lines above; at least 1 GiB of memory and a writable temporary folder are needed",
+            f"cannot start Spark with the Java in {os.environ['JAVA_HOME']}",
+            hint="see the log lines above; Spark needs at least 1 GiB of memory and a writable temporary folder",
         ) from error
     session.sparkContext.setLogLevel("ERROR")
     try:
@@ -94,12 +94,12 @@ def opened(
 
 
 def is_local(session: SparkSession) -> bool:
-    """Whether all of Spark runs on this machine, and sees its folders."""
+    """Returns whether Spark runs on this machine only, and can access its folders."""
     return str(session.sparkContext.master).startswith("local")
 
 
 def refuse_folders(places: Iterable[str]) -> None:
-    """Fails where the machines of a cluster are to work on a folder of this one.
+    """Checks that a cluster can access all addresses.
 
     Args:
         places: Addresses of lakes, warehouses or sources.
@@ -110,6 +110,6 @@ def refuse_folders(places: Iterable[str]) -> None:
     for place in places:
         if "://" not in place:
             raise UsageError(
-                f"{place} is a folder of this machine, which the machines of a Spark cluster do not see",
-                hint=f"name a place in a bucket ({gcs.SCHEME}bucket/prefix), or run Spark here (--master 'local[*]')",
+                f"{place} is a local folder, which a Spark cluster cannot access",
+                hint=f"use a bucket ({gcs.SCHEME}bucket/prefix), or run Spark on this machine (--master 'local[*]')",
             )

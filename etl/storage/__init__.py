@@ -1,1 +1,1 @@
-"""Where files live: a folder or a bucket behind one interface, with leases for those that write."""
+"""Storage of files in a folder or a bucket behind one interface, with leases for writers."""

@@ -1,8 +1,8 @@
-"""The lake in a bucket of Google Cloud Storage.
+"""A store in a Google Cloud Storage bucket.
 
-An upload becomes visible, whole, when its last request is answered; until then it is a session that nobody
-sees and that Google throws away. That last request carries the generation the object must still have, so
-that of two writers the second is turned away. A download is bound to the generation it began with.
+An upload becomes visible when its last request is completed; until then it is an invisible session that Google
+eventually discards. The last request has the generation that the object must still have, so the second of two
+concurrent writers is rejected. A download is bound to the generation it started with.
 """
 
 from __future__ import annotations
@@ -29,11 +29,11 @@ if TYPE_CHECKING:
     from google.cloud.storage.fileio import BlobWriter
 
 _UPLOAD_CHUNK_BYTES: Final = 8 << 20
-"""What a stream holds in memory; each chunk is one request, repeated alone when it fails."""
+"""Buffer size of an upload; each chunk is one request, which is retried on its own."""
 _READ_AHEAD_BYTES: Final = 1 << 20
-_STRETCH_KEYS: Final = 10_000
-_STRETCHES_AT_ONCE: Final = 8
-_PATIENCE_SECONDS: Final = 120.0
+_BATCH_KEYS: Final = 10_000
+_MAX_LISTINGS: Final = 8
+_RETRY_TIMEOUT_SECONDS: Final = 120.0
 _CONTENT_TYPES: Final = {"parquet": "application/vnd.apache.parquet", "json": "application/json"}
 
 
@@ -41,21 +41,21 @@ class GcsStore:
     """A ``Store`` under a prefix of a bucket.
 
     Args:
-        bucket: The bucket's name; it has to exist.
-        prefix: What all keys are put under, without slashes at its ends; may be empty.
-        patience: For how many seconds a request is repeated while Google cannot be reached or asks to wait.
+        bucket: Name of the bucket, which must exist.
+        prefix: Prefix of all keys, without leading and trailing slashes; may be empty.
+        retry_timeout: Seconds during which a request is retried if Google cannot be reached or asks to wait.
 
     Raises:
         UsageError: If google-cloud-storage is not installed.
         StoreError: If there are no credentials.
     """
 
-    def __init__(self, bucket: str, prefix: str = "", *, patience: float = _PATIENCE_SECONDS) -> None:
+    def __init__(self, bucket: str, prefix: str = "", *, retry_timeout: float = _RETRY_TIMEOUT_SECONDS) -> None:
         self._client = gcs.client()
         self._bucket = self._client.bucket(bucket)
         self._prefix = f"{prefix}/" if prefix else ""
-        self._retry = _retry(patience)
-        self._bucket_was_seen = False
+        self._retry = _retry(retry_timeout)
+        self._bucket_exists = False
 
     @property
     def address(self) -> str:
@@ -67,19 +67,19 @@ class GcsStore:
         return f"{self.address}/{checked(key)}"
 
     def stat(self, key: str) -> ObjectInfo | None:
-        """Looks at one object; None when there is none."""
+        """Returns the metadata of an object; None if it does not exist."""
         blob = self._look(key)
         return None if blob is None else _info(key, blob)
 
     def list(self, prefix: str) -> Iterator[ObjectInfo]:
-        """Yields the objects whose key starts with ``prefix``, in key order, a page of them a request."""
+        """Yields the objects whose key starts with ``prefix``, in key order, with one request per page."""
         folder = prefix.rpartition("/")[0]
         if folder:
             checked(folder)
         return self._pages(prefix)
 
     def folders(self, folder: str) -> frozenset[str]:
-        """Returns the names that end in a slash directly below a prefix, a thousand of them a request."""
+        """Returns the names of the direct subfolders, with one request per thousand."""
         checked(folder)
         with gcs.explained(f"{self.address}/{folder}"):
             listing = self._client.list_blobs(
@@ -90,38 +90,38 @@ class GcsStore:
                 retry=self._retry,
             )
             for _ in listing:
-                pass  # the listing collects prefixes while its pages are read
+                pass  # prefixes are collected while the pages are read
             return frozenset(prefix.rstrip("/").rpartition("/")[2] for prefix in listing.prefixes)
 
     def generations(self, keys: Sequence[str]) -> dict[str, str]:
-        """Returns the generation of each of these objects that exists, by key, for a request a thousand of them."""
+        """Returns the generation of each of these objects that exists, by key, with one request per thousand."""
         ordered = sorted(keys)
-        stretches = [ordered[first : first + _STRETCH_KEYS] for first in range(0, len(ordered), _STRETCH_KEYS)]
-        with ThreadPoolExecutor(_STRETCHES_AT_ONCE) as askers:
-            return {key: generation for found in askers.map(self._stretch, stretches) for key, generation in found}
+        batches = [ordered[first : first + _BATCH_KEYS] for first in range(0, len(ordered), _BATCH_KEYS)]
+        with ThreadPoolExecutor(_MAX_LISTINGS) as pool:
+            return {key: generation for found in pool.map(self._list_batch, batches) for key, generation in found}
 
     def read(self, key: str) -> bytes | None:
-        """Reads a small object whole, by its checksum; None when there is none."""
+        """Returns the content of a small object, verified by its checksum; None if it does not exist."""
         try:
             with gcs.explained(self.url(key), absent=_AbsentError):
                 content: bytes = self._blob(key).download_as_bytes(retry=self._retry)
         except _AbsentError:
-            self._see_bucket()
+            self._require_bucket()
             return None
         return content
 
     def open(self, key: str) -> BinaryIO:
-        """Opens an object for seeking reads; they fail when it is replaced meanwhile, and never mix two of them."""
+        """Opens an object as a seekable stream. Reads fail if the object is replaced meanwhile."""
         found = self._look(key)
         if found is None:
-            raise StoreError(f"{self.url(key)} does not exist", hint="list the hours of the lake to see what is there")
-        # A blob that was looked up downloads by a link of the server's, which need not name the generation.
+            raise StoreError(f"{self.url(key)} does not exist", hint="run `python etl status` to list the lake's hours")
+        # A blob from a lookup is downloaded by the server's link, which need not have the generation.
         blob = self._bucket.blob(found.name, generation=found.generation)
         return io.BufferedReader(_Download(blob, found.size, self.url(key), self._retry), _READ_AHEAD_BYTES)
 
     @contextmanager
     def writer(self, key: str, *, if_generation: str | None = None) -> Iterator[BinaryIO]:
-        """Streams a new object that becomes visible, whole, when the block ends well."""
+        """Streams a new object, which becomes visible when the block ends without an exception."""
         upload = _Upload(self._start(key, if_generation), self.url(key))
         try:
             yield cast("BinaryIO", upload)
@@ -131,7 +131,7 @@ class GcsStore:
         upload.finish()
 
     def write(self, key: str, content: bytes, *, if_generation: str | None = None) -> ObjectInfo:
-        """Writes a small object whole in one request, under the same rules, and says what it became."""
+        """Writes a small object in one request, under the same rules as ``writer``; returns its metadata."""
         blob = self._blob(key)
         with gcs.explained(self.url(key)):
             blob.upload_from_string(
@@ -150,39 +150,39 @@ class GcsStore:
         path.unlink()
         info = self.stat(key)
         if info is None:
-            raise StoreError(f"{self.url(key)} was removed as soon as it was written")
+            raise StoreError(f"{self.url(key)} was removed right after it was written")
         return info
 
     def copy(self, source: str, key: str) -> ObjectInfo:
-        """Copies an object within the bucket, whole and at once; Google does it, and no bytes come here."""
+        """Copies an object within the bucket atomically, without downloading it."""
         blob = self._blob(key)
         with gcs.explained(self.url(source)):
             token = None
             while True:
-                # A large object may take several requests, of which the last one makes the copy appear.
+                # A large object may take several requests; the copy appears with the last one.
                 token, _, _ = blob.rewrite(self._blob(source), token=token, retry=self._retry)
                 if token is None:
                     break
         return _info(key, blob)
 
     def delete(self, key: str, *, if_generation: str | None = None) -> None:
-        """Removes an object; there being none is not an error."""
+        """Deletes an object, if it exists."""
         try:
             with gcs.explained(self.url(key), absent=_AbsentError):
                 self._blob(key).delete(if_generation_match=_number(if_generation), retry=self._retry)
         except _AbsentError:
-            self._see_bucket()
+            self._require_bucket()
 
     def leftovers(self) -> builtins.list[ObjectInfo]:
-        """None: what was not finished is in no list, and Google throws it away within a week."""
+        """Returns nothing: unfinished uploads cannot be listed, and Google discards them within a week."""
         return []
 
     def sweep(self) -> builtins.list[ObjectInfo]:
-        """Finds nothing to remove."""
+        """Does nothing; see ``leftovers``."""
         return []
 
     def lock(self, key: str) -> AbstractContextManager[bool]:
-        """Holds a name alone during the block by a lease; gives False at once where another living owner has it."""
+        """Locks a name with a lease during the block; yields False immediately if another living owner holds it."""
         return leased(self, key)
 
     def _blob(self, key: str) -> Blob:
@@ -192,17 +192,17 @@ class GcsStore:
         with gcs.explained(self.url(key)):
             blob = self._bucket.get_blob(f"{self._prefix}{key}", retry=self._retry)
         if blob is None:
-            self._see_bucket()
+            self._require_bucket()
         return blob
 
-    def _see_bucket(self) -> None:
-        """Fails when the bucket does not exist: Google answers 404 for that too, and no lake is an empty lake."""
-        if self._bucket_was_seen:
+    def _require_bucket(self) -> None:
+        """Fails if the bucket does not exist: Google answers 404 for that too, but it is not an empty lake."""
+        if self._bucket_exists:
             return
         with gcs.explained(f"{gcs.SCHEME}{self._bucket.name}"):
-            # Listing needs no more rights than a reader of the lake has; asking for the bucket itself would.
+            # Readers of the lake may list objects, but may not get the bucket's metadata.
             next(iter(self._client.list_blobs(self._bucket, max_results=1, retry=self._retry)), None)
-        self._bucket_was_seen = True
+        self._bucket_exists = True
 
     def _pages(self, prefix: str) -> Iterator[ObjectInfo]:
         with gcs.explained(f"{self.address}/{prefix}"):
@@ -213,19 +213,19 @@ class GcsStore:
                 retry=self._retry,
             ):
                 key = blob.name.removeprefix(self._prefix)
-                # The web console makes objects named like folders; a lease is no object of the lake's.
+                # The web console creates objects for folders; leases are not objects of the lake.
                 if not key.endswith("/") and (not key.startswith(LOCKS) or prefix.startswith(LOCKS)):
                     yield _info(key, blob)
 
-    def _stretch(self, keys: Sequence[str]) -> builtins.list[tuple[str, str]]:
-        """Looks at objects with ordered keys by listing what lies between the first and the last of them."""
+    def _list_batch(self, keys: Sequence[str]) -> builtins.list[tuple[str, str]]:
+        """Returns the generations of objects with sorted keys by listing the range from the first to the last key."""
         wanted = set(keys)
         with gcs.explained(f"{self.address}/{keys[0]}"):
             blobs = self._client.list_blobs(
                 self._bucket,
                 prefix=self._prefix or None,
                 start_offset=f"{self._prefix}{keys[0]}",
-                # The first name that is not listed any more.
+                # Exclusive.
                 end_offset=f"{self._prefix}{keys[-1]}\0",
                 fields="items(name,generation),nextPageToken",
                 retry=self._retry,
@@ -241,7 +241,7 @@ class GcsStore:
             content_type=_content_type(key),
             if_generation_match=_number(if_generation),
             checksum="crc32c",
-            # Repeating is safe: a session takes each byte once, and says so when it is already complete.
+            # Retries are safe: a session stores each byte once, and reports if it is already complete.
             retry=self._retry,
         )
         return writer
@@ -252,7 +252,7 @@ class _AbsentError(StoreError):
 
 
 class _Upload(io.RawIOBase):
-    """The stream a writer is given. Closing it ends nothing: only ``finish`` makes the object."""
+    """Stream for an upload. Closing it does not create the object; only ``finish`` does."""
 
     def __init__(self, writer: BlobWriter, url: str) -> None:
         self._writer = writer
@@ -274,7 +274,7 @@ class _Upload(io.RawIOBase):
         return position
 
     def finish(self) -> None:
-        """Sends the rest and the word that this was all."""
+        """Sends the remaining bytes and completes the upload."""
         try:
             with _sending(self._url):
                 self._writer.close()
@@ -282,7 +282,7 @@ class _Upload(io.RawIOBase):
             self._disarm()
 
     def abandon(self) -> None:
-        """Returns the session up. Should Google not hear of it, the session stays invisible and ends in a week."""
+        """Cancels the upload session. If that fails, the session stays invisible and expires within a week."""
         try:
             with gcs.explained(self._url):
                 self._writer.terminate()
@@ -292,13 +292,13 @@ class _Upload(io.RawIOBase):
             self._disarm()
 
     def _disarm(self) -> None:
-        # A BlobWriter that was not closed is closed by the garbage collector, which would complete the
-        # upload with what had been written so far. With its buffer closed there is nothing to complete.
+        # The garbage collector closes an unclosed BlobWriter, which would complete the upload with what was written
+        # so far. With its buffer closed, there is nothing to complete.
         self._writer._buffer.close()  # noqa: SLF001
 
 
 class _Download(io.RawIOBase):
-    """One generation of an object as a seekable file; every read is one ranged request."""
+    """One generation of an object as a seekable stream; every read is one range request."""
 
     def __init__(self, blob: Blob, size: int, url: str, retry: object) -> None:
         self._blob = blob
@@ -323,7 +323,7 @@ class _Download(io.RawIOBase):
     def seek(self, offset: int, whence: int = io.SEEK_SET, /) -> int:
         origin = {io.SEEK_SET: 0, io.SEEK_CUR: self._position, io.SEEK_END: self._size}[whence]
         if origin + offset < 0:
-            raise ValueError(f"a position cannot be negative: {origin + offset}")
+            raise ValueError(f"negative seek position {origin + offset}")
         self._position = origin + offset
         return self._position
 
@@ -353,18 +353,18 @@ class _Download(io.RawIOBase):
                     start=start,
                     end=stop - 1,
                     raw_download=True,
-                    checksum=None,  # Google has one of the whole object only.
+                    checksum=None,  # Google only has one for the whole object.
                     retry=self._retry,
                 )
         except _AbsentError as error:
             raise ConflictError(
-                f"{self._url} was replaced or removed while it was read",
-                hint="run it again to read what is there now",
+                f"{self._url} was replaced or removed while it was being read",
+                hint="try again to read the current version",
             ) from error
         if len(content) != stop - start:
             raise StoreError(
-                f"{self._url} gave {len(content)} bytes where {stop - start} were asked for",
-                hint="run it again",
+                f"{self._url}: received {len(content)} of {stop - start} requested bytes",
+                hint="try again",
             )
         return content
 
@@ -375,14 +375,14 @@ def _sending(url: str) -> Iterator[None]:
         with gcs.explained(url):
             yield
     except ValueError as error:
-        # Google may keep only the first part of a chunk; the library cannot go on from there and says it so.
-        raise StoreError(f"the upload of {url} broke off, and nothing was changed", hint="run it again") from error
+        # Google may store only the first part of a chunk. The library cannot resume from there and raises ValueError.
+        raise StoreError(f"the upload of {url} was interrupted; nothing was changed", hint="try again") from error
 
 
-def _retry(patience: float) -> object:
+def _retry(timeout: float) -> object:
     from google.cloud.storage.retry import DEFAULT_RETRY  # noqa: PLC0415
 
-    return DEFAULT_RETRY.with_timeout(patience)
+    return DEFAULT_RETRY.with_timeout(timeout)
 
 
 def _number(generation: str | None) -> int | None:

@@ -1,8 +1,8 @@
-"""A name held alone in a bucket: a small object that says until when, renewed as long as its owner lives.
+"""Leases: locks in a bucket. A lease is a small object with an expiry time, renewed as long as its owner lives.
 
-The store's generations decide who comes first, also when a lease that has run out is taken over. Whether it
-has run out is told by clocks, so those of two machines may be apart by less than the part of a lease that is
-left when it is renewed. Should they be further apart, two runs do the same work, and the lake stays sound.
+The store's generations decide who acquires a lease first, and who takes over an expired one. Expiry depends on clocks:
+those of two machines may differ by less than the time that is left of a lease when it is renewed. If they differ by
+more, two runs may do the same work, but the lake stays consistent.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from etl.errors import ConflictError, StoreError
 from etl.storage.store import ABSENT, ObjectInfo, checked
 
 LOCKS: Final = "locks/"
-"""What the keys of leases begin with; they are no objects of the lake and are listed by their own prefix only."""
+"""Key prefix of leases. They are not objects of the lake, and are only listed with this prefix."""
 
 _LEASE: Final = timedelta(seconds=120)
 _RENEWALS_A_LEASE: Final = 4
@@ -32,8 +32,8 @@ _LAST_WORD_SECONDS: Final = 10.0
 _log: structlog.stdlib.BoundLogger = structlog.get_logger()
 
 
-class _Place(Protocol):
-    """What a lease needs of a store."""
+class _LeaseStore(Protocol):
+    """The part of ``Store`` that leases use."""
 
     def stat(self, key: str) -> ObjectInfo | None: ...
     def read(self, key: str) -> bytes | None: ...
@@ -42,11 +42,11 @@ class _Place(Protocol):
 
 
 class LeaseRecord(msgspec.Struct, frozen=True, kw_only=True):
-    """What the object says.
+    """Content of the lease object.
 
     Attributes:
-        owner: Machine, process, and a number that no other lease has.
-        expires_at: Until when it holds (UTC).
+        owner: Machine, process and a unique ID.
+        expires_at: Expiry time (UTC).
     """
 
     owner: str
@@ -55,21 +55,25 @@ class LeaseRecord(msgspec.Struct, frozen=True, kw_only=True):
 
 @contextmanager
 def leased(
-    place: _Place, name: str, *, lease: timedelta = _LEASE, clock: Callable[[], datetime] = lambda: datetime.now(UTC)
+    place: _LeaseStore,
+    name: str,
+    *,
+    lease: timedelta = _LEASE,
+    clock: Callable[[], datetime] = lambda: datetime.now(UTC),
 ) -> Iterator[bool]:
-    """Holds a name alone during the block.
+    """Locks a name with a lease during the block.
 
     Args:
-        place: Where the lease is kept.
-        name: What is held; part of a key.
-        lease: How long it holds when it is not renewed, that is, after its owner died.
-        clock: Tells the time (aware, UTC).
+        place: The store of the lease.
+        name: The name to lock; it becomes part of the key.
+        lease: Time until the lease expires if it is not renewed, that is, if its owner has died.
+        clock: Returns the current time (aware, UTC).
 
     Yields:
-        Whether the name is held; False at once where another owner's lease has not run out.
+        Whether the lease is held; False immediately if another owner's lease has not expired.
 
     Raises:
-        StoreError: If the place cannot be read or written.
+        StoreError: If the store cannot be read or written.
     """
     held = _Lease(place, f"{LOCKS}{checked(name)}.json", lease, clock)
     if not held.take():
@@ -79,13 +83,13 @@ def leased(
     try:
         yield True
     finally:
-        held.give_back()
+        held.release()
 
 
 class _Lease:
-    """One owner's claim to a name."""
+    """The lease of one owner."""
 
-    def __init__(self, place: _Place, key: str, lease: timedelta, clock: Callable[[], datetime]) -> None:
+    def __init__(self, place: _LeaseStore, key: str, lease: timedelta, clock: Callable[[], datetime]) -> None:
         self._place = place
         self._key = key
         self._lease = lease
@@ -96,58 +100,58 @@ class _Lease:
         self._keeper = threading.Thread(target=self._renew_until_over, name="lease", daemon=True)
 
     def take(self) -> bool:
-        """Takes the name if nobody has it, or if the lease of who has it ran out."""
+        """Acquires the lease if it is free or expired; returns whether it was acquired."""
         if self._write(ABSENT):
             return True
         found = self._place.stat(self._key)
-        held = self._terms()
+        held = self._read()
         if found is None or held is None:
-            # Given back at this very moment: whoever tries again will have it.
+            # It was released just now. The next attempt can acquire it.
             return False
         if held.owner == self._owner:
-            # A request that was repeated on the way: the first one made the object, the second found it there.
+            # The write was retried: the first request created the object, the second one found it.
             self._generation = found.generation
             return True
         return held.expires_at <= self._clock() and self._write(found.generation)
 
     def keep(self) -> None:
-        """Begins to renew the lease, on a thread."""
+        """Starts a thread that renews the lease."""
         self._keeper.start()
 
-    def give_back(self) -> None:
-        """Returns the name back. Should the store not hear of it, the lease runs out by itself."""
+    def release(self) -> None:
+        """Releases the lease. If that fails, the lease expires."""
         self._over.set()
         self._keeper.join(_LAST_WORD_SECONDS)
         try:
             self._place.delete(self._key, if_generation=self._generation)
         except StoreError as error:
-            _log.warning("a lease was not given back; it runs out by itself", lease=self._key, cause=error.message)
+            _log.warning("cannot release lease; it will expire", lease=self._key, cause=error.message)
 
     def _renew_until_over(self) -> None:
         while not self._over.wait(self._lease.total_seconds() / _RENEWALS_A_LEASE):
             try:
                 renewed = self._write(self._generation)
             except StoreError as error:
-                _log.warning("a lease could not be renewed", lease=self._key, cause=error.message)
+                _log.warning("cannot renew lease", lease=self._key, cause=error.message)
                 continue
             if not renewed:
-                _log.warning("a lease was taken over by another run", lease=self._key)
+                _log.warning("another run took over the lease", lease=self._key)
                 return
 
     def _write(self, generation: str) -> bool:
-        terms = LeaseRecord(owner=self._owner, expires_at=self._clock() + self._lease)
+        record = LeaseRecord(owner=self._owner, expires_at=self._clock() + self._lease)
         try:
             self._generation = self._place.write(
-                self._key, msgspec.json.encode(terms), if_generation=generation
+                self._key, msgspec.json.encode(record), if_generation=generation
             ).generation
         except ConflictError:
             return False
         return True
 
-    def _terms(self) -> LeaseRecord | None:
+    def _read(self) -> LeaseRecord | None:
         content = self._place.read(self._key)
         try:
             return None if content is None else msgspec.json.decode(content, type=LeaseRecord)
         except (msgspec.MsgspecError, UnicodeDecodeError):
-            # Nobody of ours wrote that; it must not block an hour for ever.
+            # Not written by this program. It must not block an hour forever.
             return LeaseRecord(owner="", expires_at=datetime.min.replace(tzinfo=UTC))

@@ -1,9 +1,9 @@
-"""The lake in a folder: whole files, put in place by one rename.
+"""A store in a folder, with atomic writes.
 
-A file is written under ``.tmp/`` in the lake's own folder, where no glob over ``events/`` or ``manifests/``
-sees it, flushed to the disk, and renamed to its place. Writers agree on who goes first by a lock that is held
-only for that last step; the system frees it when a process dies. Each temporary has a lock of its own, held
-for as long as its writer lives, so that the next writer can tell what a killed one left behind and remove it.
+A file is written under ``.tmp/`` in the folder, where no glob over ``events/`` or ``manifests/`` finds it, flushed to
+disk, and renamed. Only this last step holds the commit lock, which serializes writers; the operating system releases it
+if a process dies. Each temporary file has a lock of its own that its writer holds, so that the next writer can detect
+and remove the files of killed ones.
 """
 
 from __future__ import annotations
@@ -34,31 +34,31 @@ if TYPE_CHECKING:
 _TEMPORARIES: Final = ".tmp"
 _COMMIT_LOCK: Final = "commit.lock"
 _LOCKS: Final = "locks"
-_COMMIT_PATIENCE_SECONDS: Final = 60.0
+_COMMIT_TIMEOUT_SECONDS: Final = 60.0
 _BUFFER_BYTES: Final = 1 << 20
 _LONGEST_WRITE_SECONDS: Final = 3600.0
 
 _HINTS: Final = {
     errno.ENOSPC: "free some space on that disk, or choose another folder for the lake",
-    errno.EDQUOT: "your quota on that disk is used up: free some space, or choose another folder for the lake",
-    errno.EFBIG: "files may not grow that large here: see `ulimit -f`, or choose another disk for the lake",
-    errno.EACCES: "give this user the right to read and write there, or choose another folder for the lake",
-    errno.EPERM: "give this user the right to read and write there, or choose another folder for the lake",
-    errno.EROFS: "that disk is mounted read-only: choose another folder for the lake",
-    errno.ENOTDIR: "a file is where a folder is needed: move it away, or choose another folder for the lake",
-    errno.EEXIST: "a file is where a folder is needed: move it away, or choose another folder for the lake",
-    errno.EISDIR: "a folder is where a file is needed: move it away, or choose another folder for the lake",
-    errno.EXDEV: "the whole lake has to lie on one disk: put the linked folder back into it",
+    errno.EDQUOT: "the disk quota is exceeded: free some space, or choose another folder for the lake",
+    errno.EFBIG: "the file size limit is exceeded: see `ulimit -f`, or choose another disk for the lake",
+    errno.EACCES: "give this user read and write permission, or choose another folder for the lake",
+    errno.EPERM: "give this user read and write permission, or choose another folder for the lake",
+    errno.EROFS: "the disk is mounted read-only: choose another folder for the lake",
+    errno.ENOTDIR: "a file is in the place of a folder: move it away, or choose another folder for the lake",
+    errno.EEXIST: "a file is in the place of a folder: move it away, or choose another folder for the lake",
+    errno.EISDIR: "a folder is in the place of a file: move it away, or choose another folder for the lake",
+    errno.EXDEV: "the whole lake must be on one disk: replace the linked folder with a real one",
     errno.ENAMETOOLONG: "choose a folder with a shorter path for the lake",
 }
-_ANY_HINT: Final = "check that the path is right and the disk is sound"
+_DEFAULT_HINT: Final = "check the path and the disk"
 
 
 def free_bytes(folder: Path) -> int:
-    """Bytes that are free on the disk of a folder, which need not exist yet.
+    """Returns the free bytes on the disk of a folder, which need not exist yet.
 
     Raises:
-        StoreError: If the disk cannot be asked.
+        StoreError: If the disk cannot be queried.
     """
     standing = next(path for path in (folder.absolute(), *folder.absolute().parents) if path.is_dir())
     with _explained("read", standing):
@@ -66,7 +66,7 @@ def free_bytes(folder: Path) -> int:
 
 
 class FolderStore:
-    """A ``Store`` in a folder of a local or mounted disk; the folder is made by the first write.
+    """A ``Store`` in a folder of a local or mounted disk. The first write creates the folder.
 
     Args:
         root: The folder.
@@ -79,15 +79,15 @@ class FolderStore:
 
     @property
     def address(self) -> str:
-        """The folder as it was given."""
+        """The folder as the user entered it."""
         return str(self._given)
 
     def url(self, key: str) -> str:
-        """The absolute path of one object."""
+        """Returns the absolute path of an object."""
         return str(self._path(key))
 
     def stat(self, key: str) -> ObjectInfo | None:
-        """Looks at one file; None when there is none."""
+        """Returns the metadata of a file; None if it does not exist."""
         path = self._path(key)
         with _explained("read", path):
             return _info(key, path)
@@ -100,7 +100,7 @@ class FolderStore:
         return self._walk(folder, prefix)
 
     def folders(self, folder: str) -> frozenset[str]:
-        """Returns the names of the folders directly in a folder; none where there is no such folder."""
+        """Returns the names of the direct subfolders of a folder; none if it does not exist."""
         path = self._path(folder)
         with _explained("read", path):
             try:
@@ -113,13 +113,13 @@ class FolderStore:
         """Returns the generation of each of these files that exists, by key."""
         root = f"{self._root}/"
         found: dict[str, str] = {}
-        # A day's keys share the folder two levels up: where that is not there, one look at it spares 24, and from
-        # there it is a shorter way to each.
+        # The keys of a day share the folder two levels up. If it does not exist, 24 lookups are saved; and lookups
+        # relative to it are faster.
         with _explained("read", self._root):
             for folder, group in groupby(keys, key=lambda key: key.rsplit("/", 2)[0]):
                 with suppress(FileNotFoundError), _opened(root + folder) as place:
                     for key in group:
-                        # What `_facts` does, without two calls a file: there may be 137,000.
+                        # Like `_facts`, but with fewer calls per file: there may be 137,000 files.
                         within = key[len(folder) + 1 :]
                         try:
                             facts = os.stat(within, dir_fd=place)
@@ -130,7 +130,7 @@ class FolderStore:
         return found
 
     def read(self, key: str) -> bytes | None:
-        """Reads a small file whole; None when there is none."""
+        """Returns the content of a small file; None if it does not exist."""
         path = self._path(key)
         with _explained("read", path):
             try:
@@ -139,31 +139,31 @@ class FolderStore:
                 return None
 
     def open(self, key: str) -> BinaryIO:
-        """Opens a file for seeking reads; what is read stays the same when the file is replaced."""
+        """Opens a file as a seekable stream, which is not affected if the file is replaced."""
         path = self._path(key)
         with _explained("read", path):
             return io.BufferedReader(_File(path, "rb"), _BUFFER_BYTES)
 
     @contextmanager
     def writer(self, key: str, *, if_generation: str | None = None) -> Iterator[BinaryIO]:
-        """Streams a new file that stands in its place, whole and on the disk, when the block ends well."""
+        """Streams a new file, which is put in place and durable when the block ends without an exception."""
         with self._draft(key, if_generation) as draft:
             yield draft.stream
 
     def write(self, key: str, content: bytes, *, if_generation: str | None = None) -> ObjectInfo:
-        """Writes a small file whole, under the same rules, and says what it became."""
+        """Writes a small file under the same rules as ``writer``; returns its metadata."""
         with self._draft(key, if_generation) as draft:
             draft.stream.write(content)
         return draft.became
 
     def take(self, key: str, path: Path) -> ObjectInfo:
-        """Makes a file of the same disk the one in a place, under the same rules."""
+        """Moves a file on the same disk into the store."""
         with self._draft(key, None) as draft, _explained("move", path):
             path.replace(draft.path)
         return draft.became
 
     def delete(self, key: str, *, if_generation: str | None = None) -> None:
-        """Removes a file; there being none is not an error."""
+        """Deletes a file, if it exists."""
         path = self._path(key)
         if self.stat(key) is None:
             return
@@ -173,17 +173,17 @@ class FolderStore:
             _sync_folder(path.parent)
 
     def leftovers(self) -> builtins.list[ObjectInfo]:
-        """Lists the temporaries of writers that live no more; where that cannot be asked, those of an hour ago."""
+        """Returns the temporary files of dead writers; for a read-only lake, those that are older than an hour."""
         if not self._temporaries.is_dir():
             return []
         try:
             with self._commit_lock():
                 return [info for part, info in self._drafts() if _is_dead(part)]
-        except OSError:  # A lake that may only be read.
+        except OSError:  # The lake is read-only.
             return [info for _, info in self._drafts() if time.time() - info.modified > _LONGEST_WRITE_SECONDS]
 
     def sweep(self) -> builtins.list[ObjectInfo]:
-        """Removes the temporaries of writers that live no more, and says which they were."""
+        """Removes the temporary files of dead writers and returns them."""
         if not self._temporaries.is_dir():
             return []
         with _explained("remove", self._temporaries), self._commit_lock():
@@ -198,13 +198,13 @@ class FolderStore:
 
     @contextmanager
     def lock(self, key: str) -> Iterator[bool]:
-        """Holds a name alone during the block; gives False at once where another living owner has it."""
+        """Locks a name during the block; yields False immediately if another living owner holds the lock."""
         folder = self._temporaries / _LOCKS
-        # Not bound to a thread: a generator may be ended in another one than it was begun in.
+        # Not thread-local: a generator may be closed in another thread than the one it was started in.
         held = FileLock(folder / f"{checked(key).replace('/', '%')}.lock", thread_local=False)
         with _explained("lock", Path(held.lock_file)):
             folder.mkdir(parents=True, exist_ok=True)
-            # In one's turn, as is the removal below: nobody may take a file that has lost its name.
+            # Under the commit lock, like the removal below: nobody may lock a file that has just been unlinked.
             with self._commit_lock(), suppress(Timeout):
                 held.acquire(timeout=0)
         try:
@@ -214,7 +214,7 @@ class FolderStore:
                 self._unlock(held)
 
     def _unlock(self, held: FileLock) -> None:
-        # A file that cannot be removed is no harm: its name can be held again all the same.
+        # It does no harm if the file cannot be removed: the name can be locked again.
         with suppress(OSError, StoreError), self._commit_lock():
             Path(held.lock_file).unlink(missing_ok=True)
             held.release()
@@ -222,7 +222,7 @@ class FolderStore:
 
     def _path(self, key: str) -> Path:
         if checked(key).split("/")[0] == _TEMPORARIES:
-            raise StoreError(f"{key!r} is no key of a lake", hint=f"{_TEMPORARIES} is for unfinished files")
+            raise StoreError(f"invalid key {key!r}", hint=f"{_TEMPORARIES} is reserved for temporary files")
         return self._root / key
 
     def _walk(self, folder: str, prefix: str) -> Iterator[ObjectInfo]:
@@ -233,7 +233,7 @@ class FolderStore:
                     names = [(entry.name, entry.is_dir()) for entry in entries]
             except FileNotFoundError:
                 return
-        # "a-b" sorts before "a/b": a folder takes part in the order with its slash.
+        # "a-b" sorts before "a/b", so folders are sorted with their slash.
         for name in sorted(name + "/" * is_folder for name, is_folder in names):
             key = f"{folder}/{name}" if folder else name
             if key == f"{_TEMPORARIES}/":
@@ -266,11 +266,11 @@ class FolderStore:
     def _commit_lock(self) -> Iterator[None]:
         lock = FileLock(self._temporaries / _COMMIT_LOCK, poll_interval=0.01)
         try:
-            lock.acquire(timeout=_COMMIT_PATIENCE_SECONDS)
+            lock.acquire(timeout=_COMMIT_TIMEOUT_SECONDS)
         except Timeout as error:
             raise StoreError(
-                f"another process has held {lock.lock_file} for {_COMMIT_PATIENCE_SECONDS:.0f} seconds",
-                hint="see which one with `fuser`; it is held for an instant only, so that process hangs",
+                f"another process has held {lock.lock_file} for {_COMMIT_TIMEOUT_SECONDS:.0f} seconds",
+                hint="that process hangs, since the lock is only held briefly; find it with `fuser`",
             ) from error
         try:
             yield
@@ -295,11 +295,11 @@ class FolderStore:
         _sync_folder(path.parent)
         became = _info(key, path)
         if became is None:
-            raise StoreError(f"{path} was removed as soon as it was written", hint=_ANY_HINT)
+            raise StoreError(f"{path} was removed right after it was written", hint=_DEFAULT_HINT)
         return became
 
     def _sweep(self) -> None:
-        """Removes what killed writers left; to be called in one's turn."""
+        """Removes the files of killed writers. The caller holds the commit lock."""
         others = (path for path in self._temporaries.iterdir() if path.name not in {_COMMIT_LOCK, _LOCKS})
         for left in {path.with_suffix("") for path in others}:
             owner = _owner_lock(left)
@@ -309,10 +309,10 @@ class FolderStore:
 
 
 class _Draft:
-    """A file that is being written, with the lock by which others see that its writer lives.
+    """A temporary file, with a lock that shows other writers that its own writer lives.
 
     Args:
-        place: Path of the temporary without its suffix.
+        place: Path of the temporary file without its suffix.
     """
 
     became: ObjectInfo
@@ -326,16 +326,16 @@ class _Draft:
         self.stream: BinaryIO = self._buffered
 
     def flush_to_disk(self) -> None:
-        """Flushes every byte to the disk itself; a rename before that could survive a power cut without them."""
+        """Flushes all bytes to disk. A rename without that could survive a power failure without the bytes."""
         self._buffered.flush()
-        # By its name, since another file may have been moved there.
+        # Opened by name, since `take` may have moved another file there.
         with self.path.open("rb") as whole:
             os.fsync(whole.fileno())
 
     def discard(self) -> None:
-        """Lets go of the temporary, in place or not. What cannot be removed now, the next writer removes."""
+        """Removes the temporary file, if it was not moved. If that fails, the next writer removes it."""
         with suppress(OSError):
-            # The raw file first: closing the buffer would write the rest of a file that nobody wants.
+            # The raw file first: closing the buffer would write the rest of the file.
             self._raw.close()
             self.path.unlink(missing_ok=True)
             Path(self._owner.lock_file).unlink(missing_ok=True)
@@ -343,7 +343,7 @@ class _Draft:
 
 
 class _File(io.FileIO):
-    """A file whose errors name it and say what to do."""
+    """A file whose errors have its path and a hint."""
 
     @override
     def write(self, data: ReadableBuffer, /) -> int:
@@ -371,13 +371,13 @@ def _explained(doing: str, path: Path) -> Iterator[None]:
     except OSError as error:
         raise StoreError(
             f"cannot {doing} {path}: {error.strerror or type(error).__name__}",
-            hint=_HINTS.get(error.errno or 0, _ANY_HINT),
+            hint=_HINTS.get(error.errno or 0, _DEFAULT_HINT),
         ) from error
 
 
 @contextmanager
 def _opened(folder: str) -> Iterator[int]:
-    """Opens a folder, to look at what is in it from there."""
+    """Opens a folder, for lookups relative to it."""
     place = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
     try:
         yield place
@@ -386,7 +386,7 @@ def _opened(folder: str) -> Iterator[int]:
 
 
 def _facts(path: Path) -> os.stat_result | None:
-    """Looks at a file; None where there is none."""
+    """Returns the stat result of a file; None if it does not exist."""
     try:
         facts = path.stat()
     except FileNotFoundError:
@@ -406,7 +406,7 @@ def _generation(facts: os.stat_result) -> str:
 
 
 def _set_later_time(draft: Path, *, than: Path) -> None:
-    """Makes the new generation unlike all before it; the kernel's own time stamps may repeat within 4 ms."""
+    """Makes the new generation differ from all previous ones; the kernel's timestamps may repeat within 4 ms."""
     now = time.time_ns()
     with suppress(FileNotFoundError):
         now = max(now, than.stat().st_mtime_ns + 1)
@@ -414,20 +414,20 @@ def _set_later_time(draft: Path, *, than: Path) -> None:
 
 
 def _make_folders(folder: Path) -> None:
-    """Makes the folder, and sees to it that the disk knows of every folder made."""
-    grown = []
+    """Creates a folder and its parents durably."""
+    changed = []
     missing = folder
     while not missing.exists():
         missing = missing.parent
-        grown.append(missing)
+        changed.append(missing)
     folder.mkdir(parents=True, exist_ok=True)
-    for parent in grown:
+    for parent in changed:
         _sync_folder(parent)
 
 
 def _sync_folder(folder: Path) -> None:
-    """Makes the folder's entries last through a power cut."""
-    if os.name == "nt":  # Windows opens no folders, and needs no such call.
+    """Makes the folder's entries durable."""
+    if os.name == "nt":  # Windows cannot open folders, and does not need this.
         return
     descriptor = os.open(folder, os.O_RDONLY)
     try:
@@ -441,7 +441,7 @@ def _part(place: Path) -> Path:
 
 
 def _is_dead(part: Path) -> bool:
-    """Whether nobody writes this file any more; to be called in one's turn."""
+    """Returns whether the file's writer is dead. The caller holds the commit lock."""
     owner = _owner_lock(part.with_suffix(""))
     if not Path(owner.lock_file).exists():
         return True
@@ -454,5 +454,5 @@ def _is_dead(part: Path) -> bool:
 
 
 def _owner_lock(place: Path) -> FileLock:
-    # Not bound to a thread: a stream may be begun in one and ended in another.
+    # Not thread-local: a stream may be opened in one thread and closed in another.
     return FileLock(place.with_suffix(".lock"), thread_local=False)

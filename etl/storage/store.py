@@ -1,8 +1,8 @@
-"""What the lake asks of the place it lies in, be it a folder or a bucket.
+"""The interface of stores: a folder or a bucket.
 
-Everything is a whole object under a relative key with forward slashes. An object appears at once or not at
-all, and a write can demand that nobody changed the object since it was looked at: its *generation* (an
-opaque text) must be the same. ``ABSENT`` is the generation of what does not exist.
+A store has objects under relative keys with forward slashes. Writes are atomic. A write can require that the object has
+not changed since it was read: that its *generation* (an opaque string) is still the same. ``ABSENT`` is the generation
+of an object that does not exist.
 """
 
 from __future__ import annotations
@@ -22,13 +22,13 @@ ABSENT: Final = ""
 
 @dataclass(frozen=True, slots=True)
 class ObjectInfo:
-    """What a store knows of an object without reading it.
+    """Metadata of an object.
 
     Attributes:
         key: The relative key, as in ``etl.lake.layout``.
-        size: Bytes.
+        size: Size in bytes.
         generation: Changes whenever the object's content is replaced; never ``ABSENT``.
-        modified: When this generation was written, in seconds since 1970 (UTC), by the clock of the place.
+        modified: When this generation was written, in seconds since 1970 (UTC), by the clock of the store.
     """
 
     key: str
@@ -38,90 +38,88 @@ class ObjectInfo:
 
 
 class Store(Protocol):
-    """A folder or a bucket. Every method raises ``StoreError`` when the place cannot be used."""
+    """A folder or a bucket. Every method raises ``StoreError`` if the store cannot be used."""
 
     @property
     def address(self) -> str:
-        """What a person would type to name this place: a path or ``gs://bucket/prefix``."""
+        """The address as a user would enter it: a path or ``gs://bucket/prefix``."""
 
     def stat(self, key: str) -> ObjectInfo | None:
-        """Looks at one object; None when there is none."""
+        """Returns the metadata of an object; None if it does not exist."""
 
     def list(self, prefix: str) -> Iterator[ObjectInfo]:
-        """Yields the objects whose key starts with ``prefix``, in key order; temporaries never."""
+        """Yields the objects whose key starts with ``prefix``, in key order, without temporary files."""
 
     def folders(self, folder: str) -> frozenset[str]:
-        """Returns the names of the folders directly in a folder; none where there is no such folder.
+        """Returns the names of the direct subfolders of a folder; none if it does not exist.
 
         Args:
-            folder: What their keys begin with, without a slash at the end.
+            folder: Key of the folder, without a trailing slash.
         """
 
     def generations(self, keys: Sequence[str]) -> dict[str, str]:
         """Returns the generation of each of these objects that exists, by key.
 
-        For many keys that lie close together this is far cheaper than ``list`` in a folder and than ``stat`` in
-        a bucket.
+        For many keys that are close together this is far cheaper than ``list`` in a folder, or ``stat`` in a bucket.
         """
 
     def read(self, key: str) -> bytes | None:
-        """Reads a small object whole; None when there is none."""
+        """Returns the content of a small object; None if it does not exist."""
 
     def open(self, key: str) -> BinaryIO:
-        """Opens an object for seeking reads; raises ``StoreError`` when there is none."""
+        """Opens an object as a seekable stream; raises ``StoreError`` if it does not exist."""
 
     def writer(self, key: str, *, if_generation: str | None = None) -> AbstractContextManager[BinaryIO]:
-        """Streams a new object that becomes visible, whole and durable, when the block ends well.
+        """Streams a new object, which becomes visible and durable when the block ends without an exception.
 
-        When the block raises, nothing changes and what was written is thrown away. With
-        ``if_generation`` the object is replaced only if its generation is still that one
-        (``ABSENT``: only if there is none), else ``ConflictError`` is raised when the block ends.
+        If the block raises, nothing changes and the written data is discarded. With ``if_generation`` the object is
+        only replaced if it still has that generation (``ABSENT``: if it does not exist); otherwise ``ConflictError`` is
+        raised at the end of the block.
         """
 
     def write(self, key: str, content: bytes, *, if_generation: str | None = None) -> ObjectInfo:
-        """Writes a small object whole, under the same rules, and says what it became."""
+        """Writes a small object under the same rules as ``writer``; returns its metadata."""
 
     def take(self, key: str, path: Path) -> ObjectInfo:
-        """Makes an object of a finished file, whole and durable, and says what it became.
+        """Moves a finished local file into the store, atomically and durably; returns its metadata.
 
-        The file has to lie on this machine, for a folder on the same disk, and is gone afterwards: a folder takes it
-        without copying a byte.
+        For a folder, the file must be on the same disk; it is moved without copying.
         """
 
     def delete(self, key: str, *, if_generation: str | None = None) -> None:
-        """Removes an object; there being none is not an error.
+        """Deletes an object, if it exists.
 
-        With ``if_generation`` only that generation is removed; another one stays, with ``ConflictError``.
+        With ``if_generation`` only that generation is deleted; for another one, ``ConflictError`` is raised.
         """
 
     def leftovers(self) -> builtins.list[ObjectInfo]:
-        """Lists what killed writers left unfinished; their keys cannot be read or written.
+        """Returns the unfinished files of killed writers; their keys cannot be read or written.
 
-        Changes nothing, so that it can be asked of a lake that may only be read.
+        It changes nothing, so it also works for a read-only lake.
         """
 
     def sweep(self) -> builtins.list[ObjectInfo]:
-        """Removes what killed writers left unfinished, never what a living one writes, and says what it was."""
+        """Removes the unfinished files of killed writers, but not those of running ones; returns the removed files."""
 
     def lock(self, key: str) -> AbstractContextManager[bool]:
-        """Holds a name alone during the block; gives False at once where another living owner has it.
+        """Locks a name during the block; yields False immediately if another living owner holds the lock.
 
-        The name is no object and need not be one's key. What a dead owner held is free again: at once in a
-        folder, after two minutes in a bucket. It keeps writers from doing the same work twice, and is not what
-        the lake's soundness rests on: that is ``if_generation``.
+        The name need not be the key of an object. The lock of a dead owner is released at once in a folder, and after
+        two minutes in a bucket. Locks only prevent writers from doing the same work twice; the lake's consistency
+        depends on ``if_generation``.
         """
 
     def url(self, key: str) -> str:
-        """The address of one object as other tools (DuckDB, Spark, BigQuery) take it."""
+        """Returns the address of an object for other tools (DuckDB, Spark, BigQuery)."""
 
 
 def checked(key: str) -> str:
-    """Returns the key if it stays inside its store.
+    """Returns the key if it is valid.
 
     Raises:
-        StoreError: If it is absolute, climbs with ``..``, or is a folder's name rather than an object's.
+        StoreError: If it is absolute, contains ``..``, or is the name of a folder.
     """
     parts = key.split("/")
     if any(part in ("", ".", "..") for part in parts) or set(key) & {"\\", "\0"}:
-        raise StoreError(f"{key!r} is no key of a lake", hint="keys are relative, with forward slashes")
+        raise StoreError(f"invalid key {key!r}", hint="keys are relative, with forward slashes")
     return key

@@ -237,7 +237,7 @@ def test_an_unwritable_lake_is_the_lakes_failure(tmp_path: Path, practice: Path)
     (tmp_path / "lake" / "events").touch()
     done = etl(tmp_path, "backfill", FIRST, FIRST + 5, "--source", practice)
     assert done.code == ExitCode.STORE_FAILED
-    assert "a file is where a folder is needed" in done.hint
+    assert "a file is in the place of a folder" in done.hint
 
 
 @pytest.mark.parametrize(

@@ -118,7 +118,7 @@ def test_the_last_word_of_a_driver_is_the_last_word_here(submit: Callable[..., D
         "backfill", "2015-01-01", "2015-01-01", "--lake", "gs://b-1/lake", *PLACE, *QUICK, "--name", "batch-1"
     )
     assert done.code == ExitCode.INCOMPLETE
-    assert done.error == "error: the batch batch-1: 2 of 24 hours are not complete"
+    assert done.error == "error: batch batch-1: 2 of 24 hours are not complete"
     assert done.hint == "hint: later"
     assert "about $0.06" in done.err
 
@@ -127,7 +127,7 @@ def test_a_batch_that_dies_without_a_word(submit: Callable[..., Done], driver: D
     driver.ended = Ended(1, message="Job failed: executors could not be started")
     done = submit("build", *TABLES, *PLACE, *QUICK, "--name", "batch-1")
     assert done.code == ExitCode.BATCH_FAILED
-    assert done.error == "error: the batch batch-1 is failed: Job failed: executors could not be started"
+    assert done.error == "error: batch batch-1 is failed: Job failed: executors could not be started"
     assert "not available yet" in done.err
 
 
@@ -141,7 +141,7 @@ def test_a_name_that_is_taken_is_refused(submit: Callable[..., Done], service: D
     assert submit("build", *TABLES, *PLACE, "--name", "same", "--no-wait").out == "same\n"
     done = submit("build", *TABLES, *PLACE, "--name", "same")
     assert (done.code, len(service.asked)) == (ExitCode.BATCH_FAILED, 2)
-    assert done.error == "error: there is a batch same already"
+    assert done.error == "error: batch same already exists"
 
 
 def test_left_alone_and_followed_later_and_cancelled(
@@ -161,8 +161,8 @@ def test_left_alone_and_followed_later_and_cancelled(
     done = submit("follow", "batch-1", *PLACE[:4], *QUICK)
     driver.may_end.set()
     assert done.code == ExitCode.BATCH_FAILED
-    assert done.error == "error: the batch batch-1 is cancelled"
-    assert submit("follow", "batch-2", *PLACE[:4]).error == "error: the batch batch-2 does not exist"
+    assert done.error == "error: batch batch-1 is cancelled"
+    assert submit("follow", "batch-2", *PLACE[:4]).error == "error: batch batch-2 does not exist"
 
 
 def _await_line(process: subprocess.Popen[str], text: str) -> None:
@@ -176,15 +176,15 @@ def _await_line(process: subprocess.Popen[str], text: str) -> None:
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (("build", *PLACE), "lake is a folder of this machine"),
+        (("build", *PLACE), "lake is a local folder"),
         (("build", *TABLES, *PLACE[:4]), "a container image is required"),
         (("build", *TABLES, *PLACE[:2], *PLACE[4:]), "a region is required"),
-        (("build", *TABLES, *PLACE, "--name", "A name"), "'A name' cannot name a batch"),
+        (("build", *TABLES, *PLACE, "--name", "A name"), "invalid batch name 'A name'"),
         (("build", *TABLES, *PLACE, "--property", "cores"), "'cores' is not a property"),
-        (("build", *TABLES, *PLACE, "--limit", "3w"), "a batch may last 14 days at most"),
+        (("build", *TABLES, *PLACE, "--limit", "3w"), "a batch can run for at most 14 days"),
         (
             ("backfill", "--last", "2h", *TABLES[:2], *PLACE, "--source", "archive"),
-            "archive is a folder of this machine",
+            "archive is a local folder",
         ),
     ],
 )

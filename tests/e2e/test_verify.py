@@ -230,7 +230,7 @@ def test_pruning_is_repairing_where_only_an_unreadable_file_is_in_the_way(lake: 
     assert verify().code == ExitCode.VERIFY_FAILED
     done = verify("--prune")
     assert done.code == ExitCode.OK
-    assert f"removed: lake/{events_key(ONE)} (1 byte): no manifest names it" in done.out
+    assert f"removed: lake/{events_key(ONE)} (1 byte): no manifest refers to it" in done.out
 
 
 def test_a_folder_that_is_no_lake_keeps_its_files(tmp_path: Path) -> None:

@@ -287,7 +287,7 @@ def test_a_right_that_is_missing_is_named(
         monkeypatch.setenv("STORAGE_EMULATOR_HOST", endpoint)
         finding = found(plan(tmp_path, lake=gcs_address), "lake")
     assert finding.state is State.FAIL
-    assert finding.found.startswith(f"cannot {step} an object: access to {gcs_address}/doctor-")
+    assert finding.found.startswith(f"cannot {step} an object: permission denied for {gcs_address}/doctor-")
     assert "roles/storage.objectUser" in (finding.hint or "")
 
 

@@ -192,7 +192,7 @@ def test_the_version_that_was_replaced_is_on_record(served: Archive, lake: Lake)
     replace(served, LARGER)
     with capture_logs() as logs:
         second = run(lake, served.url, refresh=True)
-    (log,) = (log for log in logs if log["event"] == "another version of the source's file was stored")
+    (log,) = (log for log in logs if log["event"] == "stored another version of the source's file")
 
     replaced = sound(lake).replaced
     assert replaced is not None
@@ -207,7 +207,7 @@ def test_the_version_that_was_replaced_is_on_record(served: Archive, lake: Lake)
     with capture_logs() as logs:
         third = run(lake, served.url, force=True)
     assert third.manifest.replaced == second.manifest.replaced, "the same bytes are no new version"
-    assert not [log for log in logs if log["event"] == "another version of the source's file was stored"]
+    assert not [log for log in logs if log["event"] == "stored another version of the source's file"]
 
 
 def test_the_version_that_was_replaced_outlives_a_crash_before_the_manifest(served: Archive, lake: Lake) -> None:
@@ -573,7 +573,7 @@ def test_a_truncated_file_gives_what_it_has(share: float, served: Archive, lake:
 
 def test_a_bomb_is_not_read_to_its_end(served: Archive, lake: Lake) -> None:
     replace(served, gzip.compress(bytes(64 << 20)))
-    with pytest.raises(SourceUnreachableError, match="inflates to more than 1,048,576 bytes") as error:
+    with pytest.raises(SourceUnreachableError, match="decompresses to more than 1,048,576 bytes") as error:
         run(lake, served.url, max_expanded=1 << 20)
 
     assert error.value.hint is not None

@@ -1,1 +1,1 @@
-"""The compiled reader of events: its C source, its build, and its Python interface."""
+"""The compiled event reader: C source, build, and Python interface."""

@@ -1,7 +1,7 @@
-"""Compiles ``scanner.c``, whenever the package is built or installed in place (``hatch_build.py``).
+"""Compiles ``scanner.c`` when the package is built or installed in editable mode (``hatch_build.py``).
 
-This is the one module that runs before the package is there, so it needs nothing but the standard library, and the C
-compiler that comes as the Python package ``ziglang``.
+This module runs before the package is installed, so it only needs the standard library and the C compiler of the Python
+package ``ziglang``.
 """
 
 from __future__ import annotations
@@ -17,41 +17,41 @@ from typing import Final
 
 SOURCE: Final = Path(__file__).with_name("scanner.c")
 OLDEST_GLIBC: Final = "2.17"
-"""What is compiled on a newer Linux runs with this one too, which is that of manylinux2014."""
+"""Minimum glibc version of the compiled library, as in manylinux2014."""
 
 _COMPILER: Final = (sys.executable, "-m", "ziglang", "cc")
 _C_LIBRARY_ALONE: Final = ("-nostdlib", "-lc")
-"""Else Zig first compiles a runtime library of its own, for 10 s, of which nothing is used."""
+"""Without these options, Zig first compiles its own runtime library for 10 s, which is not used."""
 _OPTIONS: Final = ("-std=c11", "-O2", "-Wall", "-Wextra", "-Werror", "-shared", "-fPIC")
 
 
 def library() -> Path:
-    """Returns the place of the compiled ``scanner.c``, there or not; another source or machine has another one."""
+    """Returns the path of the compiled ``scanner.c``, whether it exists or not; it depends on source and platform."""
     digest = hashlib.sha256(SOURCE.read_bytes()).hexdigest()[:12]
     return SOURCE.with_name(f"scanner-{digest}-{sys.platform}-{platform.machine()}.so")
 
 
 def compile_scanner(*more: str, target: Path | None = None) -> Path:
-    """Compiles it, for any processor of this machine's kind.
+    """Compiles ``scanner.c`` for any processor of this architecture.
 
     Args:
-        more: More options of the compiler.
-        target: Where to; the place that ``library`` gives when None.
+        more: Additional compiler options.
+        target: Path of the compiled library; None for that of ``library``.
 
     Returns:
-        Where to.
+        The path of the compiled library.
 
     Raises:
-        subprocess.CalledProcessError: If the compiler is absent or refuses; it says why.
+        subprocess.CalledProcessError: If the compiler is missing or fails; its output says why.
     """
     target = target or library()
     linux = ("-target", f"{platform.machine()}-linux-gnu.{OLDEST_GLIBC}", *_C_LIBRARY_ALONE)
     system = linux if sys.platform == "linux" else ()
     with tempfile.TemporaryDirectory(dir=target.parent, prefix=".scanner-") as folder:
         made = Path(folder, "scanner.so")
-        # The compiler keeps what it made in the user's own folder, if there is one; here nothing is to be left behind.
+        # The compiler would leave a cache in the user's home folder.
         caches = {"ZIG_GLOBAL_CACHE_DIR": folder, "ZIG_LOCAL_CACHE_DIR": folder}
         command = [*_COMPILER, *_OPTIONS, *system, *more, "-o", str(made), str(SOURCE)]
-        subprocess.run(command, check=True, env=os.environ | caches)  # noqa: S603 -- words of ours
+        subprocess.run(command, check=True, env=os.environ | caches)  # noqa: S603 -- trusted arguments
         made.replace(target)
     return target

@@ -1,20 +1,20 @@
-/* Finds the columns of events in a block of lines of the Events API form, without the interpreter.
+/* Extracts the columns of events from a block of lines in the Events API format, without the Python interpreter.
  *
- * It takes the plain case and no other: whole lines of JSON in valid UTF-8, each of them one event with the seven
- * keys it must have, perhaps `org`, and nothing else, no key twice, no white space, no escape in what becomes text. Only
- * inside the values that stay as they are, payload and entities, may white space and escapes be.
- * About anything else it says that it does not know, and etl.events.record reads that line. So nothing here repairs,
- * guesses or reports; what it accepts, the slow way reads alike, and a test holds the two against each other.
+ * It only accepts plain events: complete lines of JSON in valid UTF-8, each with one event that has the seven required
+ * keys, optionally `org`, and nothing else; no duplicate keys, no white space, no escapes in text columns. White space
+ * and escapes are only allowed inside the values that are copied unchanged: payload and entities.
+ * For anything else it returns "not plain", and etl.events.record reads the line. So nothing is repaired, guessed or
+ * reported here. For accepted lines the result is the same as that of etl.events.record, which a test checks.
  *
- * Nothing is allocated and nothing is kept. Text is read from `at` up to but not including `end`, always; every reader
- * gives the place behind what it read, or NULL. etl/events/native/scanner.py is the other side, and has the same structures.
+ * Nothing is allocated and no state is kept. Functions read from `at` up to `end` (exclusive) and return the position
+ * after what they read, or NULL. etl/events/native/scanner.py has the Python side with the same structures.
  */
 #include <stdbool.h>
 #include <stdint.h>
 #include <string.h>
 
 enum { ID, ACTOR, REPO, ORG, PAYLOAD, TEXTS, TYPE = TEXTS, PUBLIC, CREATED_AT, KEYS };
-enum { MOST_TYPES = 64, MAX_DEPTH = 512, TIME_SIZE = 20 };
+enum { MAX_TYPES = 64, MAX_DEPTH = 512, TIME_SIZE = 20 };
 
 typedef struct {
   uint32_t at, size;
@@ -23,8 +23,8 @@ typedef struct {
 typedef struct {
   Span texts[TEXTS];
   int64_t created_at; /* microseconds since 1970 */
-  int64_t key;        /* a hash of id, type and time */
-  uint32_t type;      /* its place in the list of types */
+  int64_t key;        /* hash of id, type and time */
+  uint32_t type;      /* index in the list of types */
   uint32_t is_public;
 } Event;
 
@@ -34,7 +34,7 @@ _Static_assert(sizeof(Event) < sizeof "{'id':'','type':'','actor':0,'repo':0,'pa
 typedef struct {
   Span name;
   int64_t events;
-  int64_t next; /* the row that its next event gets */
+  int64_t next; /* row of its next event */
 } Type;
 
 typedef struct {
@@ -50,13 +50,13 @@ typedef struct {
 
 #define NAME(key) {"\"" key "\":", sizeof("\"" key "\":") - 1}
 
-/* As an hour of today has them, so that the next key is nearly always the one that was looked for. */
+/* In the order of current files, so that the next key is nearly always the expected one. */
 static const Name NAMES[KEYS] = {NAME("id"),      NAME("type"),   NAME("actor"),      NAME("repo"),
                                  NAME("payload"), NAME("public"), NAME("created_at"), NAME("org")};
 static const uint32_t KEY_OF[KEYS] = {ID, TYPE, ACTOR, REPO, PAYLOAD, PUBLIC, CREATED_AT, ORG};
 static const uint32_t NEEDED = ((1u << KEYS) - 1) & ~(1u << ORG);
 
-/* What an actor, a repository or an organization may have; in this order in Python, too. */
+/* Members of actors, repositories and organizations, in the same order as in Python. */
 enum { NUMBER, LOGIN, DISPLAY_LOGIN, GRAVATAR_ID, URL, AVATAR_URL, NAME, MEMBERS };
 
 static const Name MEMBER_NAMES[MEMBERS] = {NAME("id"),  NAME("login"),      NAME("display_login"), NAME("gravatar_id"),
@@ -65,7 +65,7 @@ static const Name MEMBER_NAMES[MEMBERS] = {NAME("id"),  NAME("login"),      NAME
 typedef struct {
   Span texts[MEMBERS];
   int64_t id;
-  uint32_t seen; /* a bit for each member it has */
+  uint32_t seen; /* one bit for each member that is present */
 } Entity;
 
 _Static_assert(sizeof(Entity) == 72 && sizeof(Type) == 24, "etl/events/native/scanner.py makes room for as much");
@@ -82,7 +82,7 @@ static Place skip_word(Place at, Place end, const char *word) {
 
 static bool is_plain(uint8_t byte) { return byte >= 0x20 && byte < 0x80 && byte != '"' && byte != '\\'; }
 
-/* The first byte that is not plain, or the end; sixteen at a time, which compilers make of this for any processor. */
+/* Returns the first byte that is not plain, or the end. Compilers vectorize this to sixteen bytes at a time. */
 static Place skip_plain(Place at, Place end) {
   typedef uint8_t Bytes __attribute__((vector_size(16)));
   for (; end - at >= (int)sizeof(Bytes); at += sizeof(Bytes)) {
@@ -105,7 +105,7 @@ static bool follows(Place at, Place end, int count) {
   return true;
 }
 
-/* One character beyond ASCII, by the table of well-formed sequences in the Unicode Standard, 3.9. */
+/* One non-ASCII character, by the table of well-formed sequences in section 3.9 of the Unicode Standard. */
 static Place skip_character(Place at, Place end) {
   uint8_t lead = *at;
   int more = lead < 0xe0 ? 1 : lead < 0xf0 ? 2 : 3;
@@ -124,7 +124,7 @@ static Place skip_unit(Place at, Place end) {
   return is_unit && is_hex(at[2]) && is_hex(at[3]) && is_hex(at[4]) && is_hex(at[5]) ? at + 6 : NULL;
 }
 
-/* One escape, or two that are a surrogate pair; half a pair is no plain case. */
+/* One escape, or two that form a surrogate pair; a lone surrogate is not plain. */
 static Place skip_escape(Place at, Place end) {
   if (end - at < 2) return NULL;
   if (at[1] != 'u') return memchr("\"\\/bfnrt", at[1], 8) ? at + 2 : NULL;
@@ -178,7 +178,7 @@ static Place skip_scalar(Place at, Place end) {
   }
 }
 
-/* No line feed: that ends the line. */
+/* No line feed, which ends the line. */
 static Place skip_space(Place at, Place end) {
   while (at < end && (*at == ' ' || *at == '\t' || *at == '\r')) at++;
   return at;
@@ -190,7 +190,7 @@ static Place skip_key(Place at, Place end) {
   return is_one(at, end, ':') ? skip_space(at + 1, end) : NULL;
 }
 
-/* Any value of JSON, however deep up to a limit. */
+/* Any JSON value, nested up to MAX_DEPTH. */
 static Place skip_value(Place at, Place end) {
   char closing[MAX_DEPTH];
   int depth = 0;
@@ -260,7 +260,7 @@ static Place read_value(Place at, Place end, uint32_t key, Span *value, Event *e
   }
 }
 
-/* Which of some names stands here with its quotes and colon: the one that `next` says, or another; -1 for none. */
+/* Returns which of the names stands here with quotes and colon, trying `next` first; -1 for none. */
 static int find_name(Place at, Place end, const Name *names, int count, int next) {
   for (int i = 0; i < count; i++, next++) {
     int name = next % count;
@@ -289,7 +289,7 @@ static Place read_event(Place text, Place at, Place end, Event *event, Span *val
   return at == end ? at : is_one(at, end, '\n') ? at + 1 : NULL;
 }
 
-/* FNV-1a, begun with what only this process knows; an end is marked, so that texts cannot run into each other. */
+/* FNV-1a with a seed of this process; the end of each text is hashed, so that texts cannot run into each other. */
 static uint64_t mixed(uint64_t key, Place at, size_t size) {
   for (size_t i = 0; i < size; i++) key = (key ^ at[i]) * 0x100000001b3u;
   return (key ^ 0xff) * 0x100000001b3u;
@@ -302,13 +302,13 @@ int64_t hash_of(Place id, int64_t id_size, Place type, int64_t type_size, Place 
 static int64_t type_of(Place text, Span name, Type *types, int64_t *count) {
   for (int64_t i = 0; i < *count; i++)
     if (types[i].name.size == name.size && memcmp(text + types[i].name.at, text + name.at, name.size) == 0) return i;
-  if (*count == MOST_TYPES) return -1;
+  if (*count == MAX_TYPES) return -1;
   types[*count] = (Type){.name = name};
   return (*count)++;
 }
 
-/* Reads all events of a block; `events` is as large as the block, `types` has room for MOST_TYPES.
- * Gives how many there are, or -1 when this is not the plain case. */
+/* Reads all events of a block; `events` is as large as the block, `types` has room for MAX_TYPES.
+ * Returns the number of events, or -1 if the block is not plain. */
 int64_t scan(Place text, int64_t size, uint64_t seed, Event *events, Type *types, Summary *summary) {
   Place at = text, end = text + size;
   int64_t count = 0;
@@ -331,8 +331,8 @@ int64_t scan(Place text, int64_t size, uint64_t seed, Event *events, Type *types
   return count;
 }
 
-/* Splitting text into documents, wherever its line ends are and whatever state it is in. Linear: behind damage the
- * search goes on where the parser stopped, never before. etl/archive/documents.py has the same in Python. */
+/* Splits text into documents, with or without line breaks and damaged or not. Linear: after damage the search continues
+ * where the parser stopped, never before. etl/archive/splitting.py has the same in Python. */
 enum { DOCUMENT, NO_EVENT, CUT, NULS, DEEP };
 enum { FEW_BYTES = 512, MOST_MARKS = 64 };
 enum { IS_EVENT = 1, HAS_TYPE = 2, HAS_TIME = 4, IS_SURE = HAS_TYPE | HAS_TIME };
@@ -350,8 +350,8 @@ typedef struct {
 } Split;
 
 typedef struct {
-  Place at;          /* behind the object, or where it breaks */
-  int32_t seen;      /* of the object's keys */
+  Place at;          /* after the object, or where it is broken */
+  int32_t seen;      /* bits of the object's keys */
   bool is_sound, is_deep, is_open;
 } Parsed;
 
@@ -362,7 +362,7 @@ static Place skip_spaces(Place at, Place end) {
   return at;
 }
 
-/* Where a part ends: white space with a line end in it is no part of what stands before, any other may be. */
+/* Returns the end of a part: white space that has a line break is not included, other white space is. */
 static Place part_end(Place at, Place end) {
   Place last = end;
   while (last > at && is_space(last[-1])) last--;
@@ -384,7 +384,7 @@ static void add_part(Split *split, Place begin, Place end, int32_t kind, int32_t
   }
 }
 
-/* Behind a string, of which any bytes beyond ASCII may be part; NULL in `*stop` says that it just ends. */
+/* Returns the position after a string, with any non-ASCII bytes; NULL in `*stop` means that the text ends in it. */
 static bool skip_any_string(Place at, Place end, Place *behind) {
   for (at++;;) {
     at = skip_plain(at, end);
@@ -425,7 +425,7 @@ static bool skip_any_scalar(Place at, Place end, Place *behind) {
   Place found = skip_scalar(at, end);
   *behind = found ? found : at;
   if (found) return true;
-  /* A number or a word may go on behind the end of the text. */
+  /* A number or a word may continue after the end of the text. */
   while (at < end && (is_digit(*at) || (*at | 0x20) >= 'a' || *at == '-' || *at == '+' || *at == '.') && *at < 0x7b) at++;
   if (at == end) *behind = end;
   return false;
@@ -443,11 +443,11 @@ static int32_t key_bits(Place key, size_t size) {
   for (size_t i = 0; i < sizeof KEYS_OF_EVENTS / sizeof *KEYS_OF_EVENTS; i++)
     if (KEYS_OF_EVENTS[i].name.size == size && memcmp(KEYS_OF_EVENTS[i].name.text, key, size) == 0)
       return KEYS_OF_EVENTS[i].bits;
-  return memchr(key, '\\', size) ? IS_EVENT : 0; /* spelled as escapes it may be one */
+  return memchr(key, '\\', size) ? IS_EVENT : 0; /* an escaped key may be one */
 }
 
-/* Parses the object that begins at `at`. Those inside it that surely are events are added as parts from `mark` on, in
- * order, the inner ones going into the outer ones. */
+/* Parses the object that starts at `at`. Nested objects that are certainly events are added as parts from `mark` on, in
+ * order; outer ones replace inner ones. */
 static Parsed parse_object(Split *split, Place at) {
   Place end = split->end, begins[MAX_DEPTH];
   int32_t seen[MAX_DEPTH];
@@ -471,7 +471,7 @@ static Parsed parse_object(Split *split, Place at) {
       at = behind;
       is_value = false;
     }
-    /* Behind a value, or before the end of an empty one: close what ends here. */
+    /* After a value, or before the end of an empty object or array: close what ends here. */
     while (!is_value) {
       at = skip_spaces(at, end);
       if (at == end) return (Parsed){.at = end, .is_open = true};
@@ -513,12 +513,12 @@ static Parsed parse_object(Split *split, Place at) {
   }
 }
 
-/* Whether a new document may begin here although the one before was cut: at a line's first byte, or behind a NUL. */
+/* Whether a document may start here after a cut one: at the start of a line, or after a NUL. */
 static bool begins_afresh(const Split *split, Place at) {
   return at > split->text && (at[-1] == '\n' || at[-1] == 0);
 }
 
-/* Adds the parts of a stretch without a brace. `is_tail` says that it goes on a line behind a document. */
+/* Adds the parts of a stretch without a brace. `is_tail`: it continues the line of a document. */
 static void add_stretch(Split *split, Place at, Place end, bool is_tail, bool is_recovering) {
   int64_t marks = 0, depth = 0, lines = 0;
   bool others = false, nuls = false, is_new = !is_tail, is_deep = false, words = true;
@@ -555,7 +555,7 @@ static void add_stretch(Split *split, Place at, Place end, bool is_tail, bool is
   add_part(split, at, part_end(at, end), kind, kind == NULS || is_recovering ? 0 : (int32_t)(others ? lines : !is_tail));
 }
 
-/* The same for any stretch: a long run of NULs stands for itself. */
+/* Like add_stretch, but a long run of NULs becomes its own part. */
 static void add_stretches(Split *split, Place at, Place end, bool is_tail, bool is_recovering) {
   for (Place p = at; p < end;) {
     Place nul = memchr(p, 0, (size_t)(end - p));
@@ -570,10 +570,10 @@ static void add_stretches(Split *split, Place at, Place end, bool is_tail, bool 
   add_stretch(split, at, end, is_tail, is_recovering);
 }
 
-/* Splits text into documents and what stands between them; white space, brackets and commas between documents are no
- * part. Fills `parts`, at most `most` of them, and says in `resolved` how far it came: up to an object that may go on
- * behind the text, unless `is_last`, or to where no part more had room. `recovering` says that the text begins behind
- * a cut document, and is set to whether it ends so. Returns the number of parts. */
+/* Splits text into documents and what is between them, except for white space, brackets and commas. Fills `parts` with
+ * at most `most` parts, and sets `resolved` to the position it reached: an object that may continue after the text
+ * (unless `is_last`), or where `parts` was full. `recovering`: the text starts after a cut document; it is set to
+ * whether it ends after one. Returns the number of parts. */
 int64_t split(Place text, int64_t size, bool is_last, Part *parts, int64_t most, int64_t *resolved, bool *recovering) {
   Split split = {.text = text, .end = text + size, .parts = parts, .most = most};
   Place at = text;
@@ -609,12 +609,12 @@ int64_t split(Place text, int64_t size, bool is_last, Part *parts, int64_t most,
     } else {
       Place stopped = found.at == at ? at + 1 : found.at;
       if (stopped > text && stopped[-1] == '"' && stopped - 2 > at) {
-        /* The quote that ended a string may be the first of the document that cut this one off. */
+        /* The quote that ended a string may be the first of the document that interrupted this one. */
         Place opening = stopped - 2;
         while (opening > at && is_space(*opening)) opening--;
         if (opening > at && *opening == '{') stopped = opening;
       }
-      /* The events found inside stay; what is between them is cut. */
+      /* The events found inside are kept; what is between them is damage. */
       int64_t inside = 0;
       while (mark + inside < split.count && parts[mark + inside].end <= stopped - text) inside++;
       split.count = mark;
@@ -645,7 +645,7 @@ int64_t split(Place text, int64_t size, bool is_last, Part *parts, int64_t most,
   }
 }
 
-/* An integer as JSON writes it, of no more digits than surely fit. */
+/* A JSON integer with few enough digits to fit. */
 static Place read_id(Place at, Place end, int64_t *id) {
   Place from = at, last = skip_number(at, end);
   bool is_negative = is_one(at, end, '-');
@@ -677,8 +677,8 @@ static Place read_entity(Place data, Place at, Place end, uint32_t allowed, Enti
   return is_one(at, end, '}') ? at + 1 : NULL;
 }
 
-/* Reads `count` entities, each one object with one or more of the `allowed` members and nothing else; adds up how many
- * have each member and how many bytes it has. Returns 0, or -1 when one of them is not so. */
+/* Reads `count` entities, each an object with one or more of the `allowed` members and nothing else. Counts, for each
+ * member, the entities that have it and the bytes of its values. Returns 0, or -1 if an entity has another form. */
 int64_t scan_entities(Place data, const int32_t *ends, int64_t count, uint32_t allowed, Entity *entities, int64_t *having,
                       int64_t *bytes) {
   for (int64_t i = 0; i < count; i++) {
@@ -694,7 +694,7 @@ int64_t scan_entities(Place data, const int32_t *ends, int64_t count, uint32_t a
   return 0;
 }
 
-/* Lays out one member of them: whether each has it, and its number, or its text with an offset more than there are. */
+/* Writes the column of one member: validity, and numbers, or texts with `count` + 1 offsets. */
 void lay_out_member(Place data, const Entity *entities, int64_t count, uint32_t member, uint8_t *has, int64_t *ids,
                     int32_t *offsets, uint8_t *texts) {
   int32_t size = 0;
@@ -717,7 +717,7 @@ static int compared(Place text, Span one, Span other) {
   return order ? order : (one.size > other.size) - (one.size < other.size);
 }
 
-/* Gives each type its first row, in order of names; `order` gets the places of the types. */
+/* Assigns each type its first row, in order of names; writes the indices of the types to `order`. */
 static void sort_types(Place text, Type *types, int64_t count, uint8_t *order) {
   int64_t row = 0;
   for (int64_t i = 0; i < count; i++) {
@@ -731,7 +731,7 @@ static void sort_types(Place text, Type *types, int64_t count, uint8_t *order) {
   }
 }
 
-/* Lays out what `scan` found, in order of type and then of arrival: the columns of Arrow arrays.
+/* Writes the results of `scan` as columns of Arrow arrays, in order of type and then of position.
  * `offsets` has room for count + 1 of each text, `data` for all bytes of the summary, `rows` and the rest for count. */
 void lay_out(Place text, const Event *events, int64_t count, Type *types, const Summary *summary, uint8_t *order,
              uint32_t *rows, int64_t *created_at, int64_t *keys, uint8_t *is_public, int32_t *offsets, uint8_t *data) {
@@ -756,7 +756,7 @@ void lay_out(Place text, const Event *events, int64_t count, Type *types, const 
   }
 }
 
-/* Whether an escape spells a character of an address or of the key of one: %, +, -, ., @, _, digits, letters. */
+/* Whether an escape is a character of an address or of its key: %, +, -, ., @, _, digits, letters. */
 static bool spells_address(Place escape, Place end) {
   if (!begins(escape, end, "\\u00", 4) || end - escape < 6 || !is_hex(escape[5])) return false;
   uint8_t low = escape[5] | 0x20;
@@ -777,14 +777,14 @@ static bool spells_address(Place escape, Place end) {
   }
 }
 
-/* Whether %40, or %2540 as it is encoded again, stands at `percent`. */
+/* Whether `percent` is the start of %40, or of %2540 (encoded twice). */
 static bool is_percent_at(Place percent, Place end) {
   Place at = percent + 1;
   while (begins(at, end, "25", 2)) at += 2;
   return begins(at, end, "40", 2);
 }
 
-/* Whether an @ as HTML writes it ends with `semicolon`: &#64; &#x40; &commat; whose & may be spelled as an escape. */
+/* Whether an HTML entity for @ ends at `semicolon`: &#64; &#x40; &commat;, with & possibly as an escape. */
 static bool is_html_at(Place text, Place semicolon) {
   size_t before = (size_t)(semicolon - text);
   if (before >= 6 && memcmp(semicolon - 6, "commat", 6) == 0) return true;
@@ -797,7 +797,7 @@ static bool is_html_at(Place text, Place semicolon) {
   return (*at | 0x20) == 'x' && at > text && at[-1] == '#';
 }
 
-/* Which ways of writing an address that hides its @ there may be in text: ESCAPED, ENCODED or both. */
+/* Returns the ways in which an @ may be hidden in text: ESCAPED, ENCODED or both. */
 enum { ESCAPED = 1, ENCODED = 2 };
 
 int32_t hidden(Place text, int64_t size) {

@@ -1,7 +1,7 @@
-"""The Python interface of the compiled reader (``scanner.c``), which reads blocks of plain events into columns.
+"""Python interface of the compiled reader (``scanner.c``), which reads blocks of plain events into columns.
 
-It releases the interpreter's lock. Without it every line is read on its own, as irregular lines are: with the same
-result, in ten times the time.
+It releases the interpreter lock. Without it, every line is read on its own like irregular lines, with the same result
+but in ten times the time.
 """
 
 from __future__ import annotations
@@ -25,15 +25,15 @@ from etl.events.native.build import library
 from etl.events.schema import ARROW_SCHEMA
 
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
-_MOST_TYPES: Final = 64
-_MOST_BYTES: Final = 1 << 30
-"""Offsets of Arrow's texts have 31 bits."""
+_MAX_TYPES: Final = 64
+_MAX_BYTES: Final = 1 << 30
+"""Offsets of Arrow strings have 31 bits."""
 _TEXTS: Final[tuple[pa.DataType, ...]] = (pa.string(), pa.binary(), pa.binary(), pa.binary(), pa.string())
-"""Id, actor, repository, organization, payload."""
+"""ID, actor, repository, organization, payload."""
 
 _MEMBERS: Final = ("id", "login", "display_login", "gravatar_id", "url", "avatar_url", "name")
 _ENTITY_BYTES: Final = 72
-"""Of a record of one entity."""
+"""Size of the C structure of an entity."""
 
 _log: structlog.stdlib.BoundLogger = structlog.get_logger()
 
@@ -55,16 +55,16 @@ class _Part(ctypes.Structure):
 
 
 class Hidden(IntFlag):
-    """How a text may hide the ``@`` of an address."""
+    """Ways in which a text may hide the ``@`` of an address."""
 
     ESCAPED = 1
-    """A character of an address, or of the key of one, is spelled as an escape of JSON."""
+    """A character of an address, or of its key, is written as a JSON escape."""
     ENCODED = 2
-    """An ``@`` is written as URLs or HTML do."""
+    """An ``@`` is written with URL or HTML encoding."""
 
 
 class Scanner:
-    """Reads blocks; safe on several threads at once.
+    """Reads blocks. It is thread-safe.
 
     Args:
         path: The compiled ``scanner.c``.
@@ -99,22 +99,22 @@ class Scanner:
         self._seed = secrets.randbits(64)
 
     def read(self, lines: bytes) -> EventColumns | None:
-        """Reads lines of the Events API form.
+        """Reads lines in the Events API format.
 
         Args:
-            lines: One or more whole lines.
+            lines: One or more complete lines.
 
         Returns:
-            Their events, or None when the lines hold anything that is not plain.
+            The events; None if anything in the lines is not plain.
         """
-        if not 0 < len(lines) < _MOST_BYTES:
+        if not 0 < len(lines) < _MAX_BYTES:
             return None
         count, events, types, summary = self._scanned(lines)
         return None if count < 0 else self._laid_out(lines, events, count, types, summary)
 
     def split(self, text: bytes, *, is_last: bool, recovering: bool = False) -> Split:
-        """Does what ``etl.archive.splitting.split`` does."""
-        # Two parts, one of them a document of eight bytes or more, have nine at least. What stays empty costs nothing.
+        """Splits text; see ``etl.archive.splitting.split``."""
+        # Two parts have at least nine bytes, since one of them is a document of at least eight. Unused memory is free.
         most = len(text) // 4 + 16
         room, resolved, state = pa.allocate_buffer(most * ctypes.sizeof(_Part)), c_int64(), c_bool(recovering)
         count = self._split(text, len(text), is_last, room.address, most, resolved, state)
@@ -123,26 +123,26 @@ class Scanner:
         return Split(parts, resolved.value, state.value)
 
     def is_plain(self, lines: bytes) -> bool:
-        """Returns whether ``read`` would take lines.
+        """Returns whether ``read`` accepts the lines.
 
         Args:
-            lines: One or more whole lines.
+            lines: One or more complete lines.
         """
-        return 0 < len(lines) < _MOST_BYTES and self._scanned(lines)[0] >= 0
+        return 0 < len(lines) < _MAX_BYTES and self._scanned(lines)[0] >= 0
 
     def hidden(self, text: bytes) -> Hidden:
-        """Returns the ways in which a text may hide addresses; without one of them there is none to find that way."""
+        """Returns the ways in which a text may hide addresses; other ways are ruled out."""
         return Hidden(self._hidden(text, len(text)))
 
     def entities(self, raws: pa.Array[Any], members: Collection[str]) -> dict[str, pa.Array[Any]] | None:
         """Reads actors, repositories or organizations.
 
         Args:
-            raws: The bytes of each (binary), none of them null.
-            members: What they may have: ``id``, which is a number, and texts.
+            raws: The bytes of each (binary), without nulls.
+            members: The members they may have: ``id``, a number, and strings.
 
         Returns:
-            A column for each member, with null where it is absent; None when one of them has anything else.
+            A column for each member, null where it is absent; None if a value has any other member.
         """
         buffers: list[Any] = raws.buffers()
         _, ends, data = buffers
@@ -167,11 +167,11 @@ class Scanner:
         return {member: column(member) for member in members}
 
     def key(self, id_: bytes, type_: bytes, created_at: bytes) -> int:
-        """Returns what ``EventColumns.keys`` has for an event."""
+        """Returns the key of an event, as in ``EventColumns.keys``."""
         return int(self._hash_of(id_, len(id_), type_, len(type_), created_at, len(created_at), self._seed))
 
     def _scanned(self, lines: bytes) -> tuple[int, pa.Buffer, ctypes.Array[_Type], _Summary]:
-        events, types, summary = pa.allocate_buffer(len(lines)), (_Type * _MOST_TYPES)(), _Summary()
+        events, types, summary = pa.allocate_buffer(len(lines)), (_Type * _MAX_TYPES)(), _Summary()
         count: int = self._scan(lines, len(lines), self._seed, events.address, types, summary)
         return count, events, types, summary
 
@@ -183,7 +183,7 @@ class Scanner:
         types: ctypes.Array[_Type],
         summary: _Summary,
     ) -> EventColumns:
-        order = (ctypes.c_uint8 * _MOST_TYPES)()
+        order = (ctypes.c_uint8 * _MAX_TYPES)()
         rows, times, keys = (pa.allocate_buffer(size * count) for size in (4, 8, 8))
         public, offsets = pa.allocate_buffer(count), pa.allocate_buffer(len(_TEXTS) * 4 * (count + 1))
         data = pa.allocate_buffer(sum(summary.bytes))
@@ -208,13 +208,13 @@ class Scanner:
 
 @cache
 def load_scanner() -> Scanner | None:
-    """Returns what reads blocks, or None where it was not compiled, which is said once."""
+    """Returns the compiled reader; None, with one warning, if it is not compiled."""
     path = library()
     try:
         return Scanner(str(path))
     except OSError:
         _log.warning(
-            "the fast reader is not compiled, an hour takes ten times as long; `make setup` compiles it", path=path.name
+            "the compiled reader is missing, an hour takes ten times as long; run `make setup`", path=path.name
         )
         return None
 
@@ -224,7 +224,7 @@ def _fixed(kind: pa.DataType, count: int, values: pa.Buffer) -> pa.Array[Any]:
 
 
 def _texts(count: int, summary: _Summary, offsets: pa.Buffer, data: pa.Buffer) -> list[pa.Array[Any]]:
-    """Makes an array of each text column, which lie one behind the other."""
+    """Returns an array for each text column; the columns are contiguous in the buffers."""
     found, start, size = [], 0, 4 * (count + 1)
     for number, (kind, length) in enumerate(zip(_TEXTS, summary.bytes, strict=True)):
         buffers = [None, offsets.slice(number * size, size), data.slice(start, length)]

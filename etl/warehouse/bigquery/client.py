@@ -129,7 +129,7 @@ def connect(name: DatasetName) -> Client:
     try:
         return Client(project=name.project)
     except DefaultCredentialsError as error:
-        raise StoreError("there are no Google Cloud credentials on this machine", hint=gcs.LOGIN) from error
+        raise StoreError("no Google Cloud credentials found on this machine", hint=gcs.LOGIN) from error
 
 
 class Jobs:

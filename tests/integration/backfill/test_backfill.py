@@ -325,7 +325,7 @@ def test_a_lake_that_cannot_be_written_stops_it_soon(archive: Archive, lake: Lak
     retry_policy = RetryPolicy(retries=2, lock=60)
     summary = backfill(todo, job(lake, archive.url), workers=2, retry_policy=retry_policy, watch=Notes())
     assert summary.stopped is not None
-    assert "a file is where a folder is needed" in (summary.stopped.hint or "")
+    assert "a file is in the place of a folder" in (summary.stopped.hint or "")
     assert summary.stopped.exit_code is ExitCode.STORE_FAILED
     assert len(summary.reports) == 40
     assert 5 <= outcomes(summary).count(HourOutcome.FAILED) <= 8

@@ -180,7 +180,7 @@ def test_an_unreadable_manifest_is_a_failed_hour(lake: Lake) -> None:
     for _ in range(2):
         table = coverage(lake, None, now=NOW)
         assert told(table) == {str(HOUR): "complete", str(HOUR + 1): "failed"}
-        assert "cannot be read" in table["reason"][1].as_py()
+        assert "cannot read the manifest" in table["reason"][1].as_py()
         assert table["next_try"][1].as_py() <= NOW
 
 

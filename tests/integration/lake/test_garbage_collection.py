@@ -78,7 +78,7 @@ class TestInventory:
             HOUR: [with_quarantine.content.quarantine_file.key],
             HOUR + 4: [left],
         }
-        assert sorted(info.key for info in found.strangers) == sorted(STRANGERS)
+        assert sorted(info.key for info in found.unknown) == sorted(STRANGERS)
 
     def test_of_a_range_it_knows_that_range(self, lake: Lake) -> None:
         for step in range(12):
@@ -88,7 +88,7 @@ class TestInventory:
 
         assert found.hours == [HOUR + step for step in range(2, 11)]
         assert set(found.quarantine) == set(found.hours)
-        assert found.strangers == []
+        assert found.unknown == []
 
     def test_an_empty_lake_has_nothing_and_is_not_made(self, tmp_path: Path) -> None:
         lake = Lake.at(str(tmp_path / "lake"))
@@ -112,7 +112,7 @@ class TestFinding:
         kept = all_keys(lake) - {left}
         (orphan,) = orphans(lake)
 
-        assert (orphan.info.key, orphan.hour, orphan.reason) == (left, HOUR, "no manifest names it")
+        assert (orphan.info.key, orphan.hour, orphan.reason) == (left, HOUR, "no manifest refers to it")
         assert remove_orphan(lake, orphan)
         assert all_keys(lake) == kept
         assert before is None or lake.verify(HOUR, SCHEMA) == []

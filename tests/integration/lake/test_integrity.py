@@ -103,7 +103,7 @@ class TestDeep:
         lake.store.write(MANIFEST, encode(vouching))
 
         assert lake.verify(HOUR, SCHEMA) == []
-        assert lake.verify(HOUR, SCHEMA, deep=True) == [f"{lake.store.url(EVENTS)} cannot be decoded to its end"]
+        assert lake.verify(HOUR, SCHEMA, deep=True) == [f"{lake.store.url(EVENTS)} cannot be decoded completely"]
 
     @pytest.mark.parametrize("harm", ["rows", "bytes"])
     def test_a_quarantine_that_was_written_broken(self, lake: Lake, made: Manifest, harm: str) -> None:
@@ -120,7 +120,7 @@ class TestDeep:
 
         problems = lake.verify(HOUR, SCHEMA, deep=True)
         url = lake.store.url(facts.key)
-        wrong = "cannot be decoded to its end" if harm == "bytes" else "holds 1 row, not 7"
+        wrong = "cannot be decoded completely" if harm == "bytes" else "has 1 row, not 7"
         assert f"{url} {wrong}" in problems
         assert len(problems) == 1 + len(lake.verify(HOUR, SCHEMA))
 
@@ -197,7 +197,7 @@ class TestBesideWriters:
         publish(lake, 5)
         lake.store.write(MANIFEST, old)
 
-        assert "says other things of itself" in " ".join(lake.verify(HOUR, SCHEMA))
+        assert "has other metadata" in " ".join(lake.verify(HOUR, SCHEMA))
 
     def test_another_hour_beside_it_changes_nothing(self, lake: Lake) -> None:
         publish(lake, 4)

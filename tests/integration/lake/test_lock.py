@@ -57,7 +57,7 @@ def test_a_lock_is_no_object_of_the_lake(store: Store) -> None:
 
 @pytest.mark.parametrize("name", ["../out", "/etc/passwd", "", "a//b"])
 def test_no_name_leaves_the_store(store: Store, name: str) -> None:
-    with pytest.raises(StoreError, match="no key"), store.lock(name):
+    with pytest.raises(StoreError, match="invalid key"), store.lock(name):
         pytest.fail("nobody can hold this")
 
 

@@ -114,9 +114,9 @@ def google(monkeypatch: pytest.MonkeyPatch) -> Iterator[type[_Google]]:
     ("status", "message", "hint"),
     [
         (HTTPStatus.UNAUTHORIZED, "credentials", "gcloud auth application-default login"),
-        (HTTPStatus.FORBIDDEN, "access to gs://bucket/lake.* is refused", "roles/storage.objectUser"),
-        (HTTPStatus.SERVICE_UNAVAILABLE, "could not be reached|answered 503", "again"),
-        (HTTPStatus.BAD_REQUEST, "answered 400", "again"),
+        (HTTPStatus.FORBIDDEN, "permission denied for gs://bucket/lake", "roles/storage.objectUser"),
+        (HTTPStatus.SERVICE_UNAVAILABLE, "cannot reach|HTTP 503", "again"),
+        (HTTPStatus.BAD_REQUEST, "HTTP 400", "again"),
     ],
 )
 def test_refusals_are_explained(
@@ -124,7 +124,7 @@ def test_refusals_are_explained(
 ) -> None:
     google.answer = lambda _: (status, {})
     with pytest.raises(StoreError, match=message) as caught:
-        use(GcsStore("bucket", "lake", patience=0.01))
+        use(GcsStore("bucket", "lake", retry_timeout=0.01))
     gc.collect()  # A connection that was left open would be noticed here.
     assert "gs://bucket" in caught.value.message
     assert hint in (caught.value.hint or "")
@@ -133,8 +133,8 @@ def test_refusals_are_explained(
 @pytest.mark.parametrize("use", _USES, ids=_USE_NAMES)
 def test_silence_is_explained(monkeypatch: pytest.MonkeyPatch, use: Callable[[Store], object]) -> None:
     monkeypatch.setenv("STORAGE_EMULATOR_HOST", "http://127.0.0.1:9")
-    with pytest.raises(StoreError, match="could not be reached") as caught:
-        use(GcsStore("bucket", "lake", patience=0.01))
+    with pytest.raises(StoreError, match="cannot reach") as caught:
+        use(GcsStore("bucket", "lake", retry_timeout=0.01))
     assert "network" in (caught.value.hint or "")
 
 
@@ -149,7 +149,7 @@ def test_an_upload_that_cannot_be_called_off_is_not_completed(google: type[_Goog
         return 503, {}
 
     google.answer = answer
-    store = GcsStore("bucket", patience=0.01)
+    store = GcsStore("bucket", retry_timeout=0.01)
     with pytest.raises(ZeroDivisionError), store.writer(KEY) as stream:
         stream.write(bytes(CHUNK + 1))
         raise ZeroDivisionError
@@ -162,8 +162,8 @@ def test_an_upload_that_failed_is_not_tried_again_behind_our_back(google: type[_
     google.answer = lambda request: (
         (200, {"Location": f"http://{request.headers['Host']}/session"}) if request.command == "POST" else (400, {})
     )
-    with pytest.raises(StoreError, match="answered 400"):
-        _stream(GcsStore("bucket", patience=0.01))
+    with pytest.raises(StoreError, match="HTTP 400"):
+        _stream(GcsStore("bucket", retry_timeout=0.01))
     gc.collect()
     assert [method for method, _ in google.seen] == ["POST", "PUT"]
 
@@ -174,8 +174,8 @@ def test_a_chunk_taken_in_part_is_an_error(google: type[_Google]) -> None:
         if request.command == "POST"
         else (308, {"Range": "bytes=0-99"})
     )
-    store = GcsStore("bucket", patience=0.01)
-    with pytest.raises(StoreError, match="broke off"), store.writer(KEY) as stream:
+    store = GcsStore("bucket", retry_timeout=0.01)
+    with pytest.raises(StoreError, match="was interrupted"), store.writer(KEY) as stream:
         stream.write(bytes(CHUNK))
         stream.write(bytes(CHUNK))
 

@@ -53,7 +53,7 @@ def test_a_file_where_a_folder_is_needed(tmp_path: Path, in_the_way: str) -> Non
     store = FolderStore(tmp_path / "lake")
     with pytest.raises(StoreError, match="cannot write") as caught:
         store.write(KEY, b"x")
-    assert "a file is where a folder is needed" in (caught.value.hint or "")
+    assert "a file is in the place of a folder" in (caught.value.hint or "")
     assert path.read_bytes() == b""
 
 
@@ -78,7 +78,7 @@ def test_a_folder_where_a_file_is_needed(tmp_path: Path) -> None:
         store.read(KEY)
     with pytest.raises(StoreError) as caught:
         store.write(KEY, b"x")
-    assert "a folder is where a file is needed" in (caught.value.hint or "")
+    assert "a folder is in the place of a file" in (caught.value.hint or "")
 
 
 @pytest.mark.needs("linux")  # even root may make no folder in /sys
@@ -103,7 +103,7 @@ def test_what_is_being_written_is_in_no_glob(tmp_path: Path) -> None:
 def test_the_temporaries_are_no_part_of_the_lake(tmp_path: Path) -> None:
     store = FolderStore(tmp_path)
     store.write(KEY, b"x")
-    with pytest.raises(StoreError, match="no key"):
+    with pytest.raises(StoreError, match="invalid key"):
         store.read(".tmp/commit.lock")
     assert [info.key for info in store.list("")] == [KEY]
 

@@ -115,7 +115,7 @@ def test_who_reads_and_writes(bucket: str, tmp_path: Path) -> None:
     assert isinstance(spark_builder(there, lake, near), SparkBuilder)
     assert isinstance(spark_builder(there, lake, far), SparkBuilder)
     assert spark_builder(here, lake, near) is None
-    with pytest.raises(UsageError, match="a folder of this machine"):
+    with pytest.raises(UsageError, match="a local folder"):
         spark_builder(here, lake, far)
 
 

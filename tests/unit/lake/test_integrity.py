@@ -94,10 +94,10 @@ def test_a_wrong_count_is_noticed(rows: list[Row], more: int) -> None:
     file = file_of(rows, right)
 
     assert inner_problems(file, content_of(rows, events=len(rows) + more)) == [
-        f"holds {plural(len(rows), 'row')}, not {len(rows) + more}"
+        f"has {plural(len(rows), 'row')}, not {len(rows) + more}"
     ]
     types = right.types | {"PushEvent": right.types.get("PushEvent", 0) + more}
-    assert inner_problems(file, content_of(rows, types=types)) == ["holds other counts by type than it says"]
+    assert inner_problems(file, content_of(rows, types=types)) == ["has other counts by type than its metadata says"]
 
 
 def test_another_time_is_noticed() -> None:
@@ -105,7 +105,7 @@ def test_another_time_is_noticed() -> None:
     later = (HOUR + 1).start
 
     assert inner_problems(file_of(rows, CONTENT), content_of(rows, last_created_at=later)) == [
-        "holds events of other times than it says"
+        "has events outside of the times that its metadata says"
     ]
 
 
@@ -116,13 +116,13 @@ def test_bytes_that_cannot_be_decoded_are_noticed_behind_a_sound_footer() -> Non
     torn = io.BytesIO(whole[:4] + b"\xff" * 60 + whole[64:])
 
     assert read_footer(torn, HOUR) is not None
-    assert inner_problems(torn, content) == ["cannot be decoded to its end"]
+    assert inner_problems(torn, content) == ["cannot be decoded completely"]
 
 
 @pytest.mark.parametrize("content", [b"", b"PAR1", b"PAR1" * 10, b"\0" * 100])
 def test_what_is_no_parquet_has_no_footer(content: bytes) -> None:
     assert read_footer(io.BytesIO(content), HOUR) is None
-    assert inner_problems(io.BytesIO(content), CONTENT) == ["cannot be decoded to its end"]
+    assert inner_problems(io.BytesIO(content), CONTENT) == ["cannot be decoded completely"]
 
 
 def test_the_checksum_is_of_all_bytes_wherever_the_file_stands() -> None:

