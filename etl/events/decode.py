@@ -229,7 +229,7 @@ class Decoder:
             raise AssertionError("treating addresses broke a document")  # a bug
         # Without a readable type, it may be a push.
         may_be_push = all(raw == _PUSH for key, raw in pairs if key == "type")
-        scrubbers = {"actor_attributes": self._emails.scrub_bare_fields}
+        scrubbers: dict[str, Callable[[bytes], bytes]] = {"actor_attributes": self._emails.scrub_bare_fields}
         if may_be_push:
             scrubbers["payload"] = self._emails.scrub_bare_fields
         # A document may be all that is left of the actor_attributes of a cut one.
