@@ -1,8 +1,8 @@
-"""From text to documents, through whatever stands between them.
+"""Splits text into JSON documents, skipping damage between them.
 
-An hour is one JSON document a line, nearly always. But any sequence of documents is one: over several lines, in an
-array, without line ends. ``blocks`` cuts the text behind documents, so that sound blocks can be decoded whole;
-``etl.archive.splitting`` tells documents from damage where that is not so, and ``read_document`` reads one.
+An hour nearly always has one JSON document per line. But any sequence of documents is accepted: over several lines, in
+an array, without line breaks. ``blocks`` splits the text at the ends of documents, so that valid blocks can be decoded
+as a whole; otherwise ``etl.archive.splitting`` separates documents from damage, and ``read_document`` reads one.
 """
 
 from __future__ import annotations
@@ -20,11 +20,11 @@ from etl.archive.damage import Damage, DamageCallback, DamageReason, OffsetBase
 from etl.archive.splitting import Part, Split, Splitter, split
 
 BLOCK_SIZE: Final = 2 << 20
-"""Half of it takes a tenth more CPU time for an hour, in more steps; twice as much takes more time in the kernel."""
+"""Half as much takes a tenth more CPU time for an hour; twice as much takes more time in the kernel."""
 MAX_DOCUMENT_BYTES: Final = 64 << 20
-"""A longer one is set aside unread, so that memory stays bounded; the longest known has 211,240 bytes."""
+"""A longer one is quarantined unread, which bounds memory; the longest known has 211,240 bytes."""
 _MAX_RUN_BYTES: Final = 1 << 20
-"""Most bytes of one report."""
+"""Maximum bytes of one ``Damage``."""
 
 _EVENT_KEYS: Final = frozenset({"id", "type", "created_at", "payload", "actor", "repo", "repository"})
 _REQUIRED_EVENT_KEYS: Final = frozenset({"type", "created_at"})
@@ -35,11 +35,11 @@ _NOT_SPACE_TEXT: Final = re.compile(r"[^ \t\r\n]")
 
 @dataclass(frozen=True, slots=True)
 class Block:
-    """Whole documents, and what stands between them.
+    """Complete documents, and what is between them.
 
     Attributes:
-        offset: Where the block begins in the text, in bytes.
-        data: Its bytes; nearly always whole lines.
+        offset: Start of the block in the text, in bytes.
+        data: Its bytes; nearly always complete lines.
     """
 
     offset: int
@@ -51,9 +51,9 @@ class Document:
     """One JSON object in valid UTF-8 with at least one of an event's keys.
 
     Attributes:
-        offset: Where it begins in the text, in bytes.
-        data: Its bytes; one that stood on several lines is without the white space between its values.
-        members: Its keys in order with the bytes of their values; a key may come twice.
+        offset: Start of the document in the text, in bytes.
+        data: Its bytes; for a document of several lines, without white space between values.
+        members: Its keys in order with the bytes of their values; keys may be duplicate.
     """
 
     offset: int
@@ -69,15 +69,15 @@ def blocks(
     size: int = BLOCK_SIZE,
     longest: int = MAX_DOCUMENT_BYTES,
 ) -> Iterator[Block]:
-    """Cuts text into blocks of whole documents, of ``size`` bytes and what the last document needs more.
+    """Splits text into blocks of complete documents.
 
     Args:
-        text: Pieces of any size.
-        report: Told of stretches that hold no document, and of documents that are too long, the first piece of which
-            counts as a lost document.
-        split: What finds documents where lines do not show them.
-        size: Least bytes of a block, the last one aside.
-        longest: What is held, in bytes, when so much has come without an end of a document is set aside unread.
+        text: The text, in chunks of any size.
+        report: Receives text without documents, and documents that are too long, each of which counts as one lost
+            document.
+        split: Finds documents that are not one per line.
+        size: Minimum bytes of a block, except for the last one.
+        longest: Maximum bytes that are buffered without the end of a document; more are quarantined unread.
     """
     return _Cutter(report, split, size, longest).cut(text)
 
@@ -98,7 +98,7 @@ class _Cutter:
         for whole in text:
             piece = whole
             if passing and piece:
-                # Nothing says where in a line a document begins, so the rest of the line is passed by as well.
+                # A document may start anywhere in a line, so the rest of the line is skipped as well.
                 end = piece.find(b"\n") + 1
                 passed, piece = (piece[:end], piece[end:]) if end else (piece, b"")
                 passing = not end
@@ -112,13 +112,13 @@ class _Cutter:
             elif self._held.length > self._longest:
                 passing = True
                 self._quarantine(DamageReason.TOO_LONG, b"".join(self._held.take_pieces()), lost=1)
-            # What is left is looked at again when it has doubled: so the work is linear.
+            # The rest is examined again when its size has doubled, so the work is linear.
             enough = max(self._size, min(2 * self._held.length, self._longest + 1))
         if self._held.length and (last := self._last()).data:
             yield last
 
     def _whole_lines(self) -> Block | None:
-        """Takes whole lines, the last of which is an event: so no document goes on behind it."""
+        """Takes complete lines if the last one is an event, so that no document continues after it."""
         if self._recovering or not self._held.whole:
             return None
         found = members(self._held.last_line())
@@ -127,7 +127,7 @@ class _Cutter:
         return self._block(self._held.take_whole())
 
     def _whole_documents(self) -> Block | None:
-        """Takes all up to the end of the last whole document; where there is none, reports what cannot become one."""
+        """Takes everything up to the end of the last complete document; without one, reports what is surely damage."""
         data = b"".join(self._held.take_pieces())
         found = self._split(data, is_last=False, recovering=self._recovering)
         begin = self._report_start(data, found, found.resolved)
@@ -143,7 +143,7 @@ class _Cutter:
         return self._block(data[begin:])
 
     def _report_start(self, data: bytes, found: Split, resolved: int) -> int:
-        """Reports what stands before the first document, if it cannot be read without what came before it."""
+        """Reports what precedes the first document if it cannot be read without the text before it."""
         first = next((part.begin for part in found.parts if part.reason is None), None)
         if first is not None and not self._recovering:
             return 0
@@ -166,16 +166,16 @@ class _Cutter:
 
 
 def report_part(part: Part, data: bytes, offset: int, report: DamageCallback) -> None:
-    """Reports a part of a text that is no document, in runs of at most 1 MiB.
+    """Reports a part that is not a document as damage, in runs of at most 1 MiB.
 
     Args:
         part: The part.
         data: The text.
-        offset: Where the text begins in the hour's.
-        report: Takes the runs; the first one has the part's lost documents.
+        offset: Start of the text within the hour's text.
+        report: Receives the runs; the first one has the number of lost documents.
     """
     if part.reason is None:
-        raise AssertionError("a document is no damage")  # a defect here
+        raise AssertionError("a document is not damage")  # a bug
     for begin in range(part.begin, part.end, _MAX_RUN_BYTES):
         run = data[begin : min(begin + _MAX_RUN_BYTES, part.end)]
         lost = part.lost if begin == part.begin else 0
@@ -183,11 +183,11 @@ def report_part(part: Part, data: bytes, offset: int, report: DamageCallback) ->
 
 
 class _LineBuffer:
-    """Text that waits for the end of its last line.
+    """Buffers text until its last line is complete.
 
     Attributes:
-        length: How many bytes wait.
-        whole: How many of them are whole lines.
+        length: Buffered bytes.
+        whole: How many of them are complete lines.
     """
 
     def __init__(self) -> None:
@@ -206,7 +206,7 @@ class _LineBuffer:
         self.length += len(piece)
 
     def take_whole(self) -> bytes:
-        """Takes the whole lines, and keeps the rest."""
+        """Takes the complete lines, and keeps the rest."""
         number, end = self._last_end
         pieces = self.take_pieces()
         for rest in (pieces[number][end:], *pieces[number + 1 :]):
@@ -214,7 +214,7 @@ class _LineBuffer:
         return b"".join([*pieces[:number], memoryview(pieces[number])[:end]])
 
     def last_line(self) -> bytes:
-        """Returns the last of the whole lines."""
+        """Returns the last complete line."""
         number, end = self._last_end
         line = self._pieces[number][:end]
         while (start := line.rfind(b"\n", 0, len(line) - 1) + 1) == 0 and number > 0:
@@ -223,7 +223,7 @@ class _LineBuffer:
         return line[start:]
 
     def take_pieces(self) -> list[bytes]:
-        """Takes all there is."""
+        """Takes everything."""
         pieces, self._pieces = self._pieces, []
         self.length = self.whole = 0
         return pieces
@@ -232,13 +232,13 @@ class _LineBuffer:
 def recover_documents(
     text: bytes, offset: int, report: DamageCallback, *, split: Splitter = split
 ) -> Iterator[Document]:
-    """Reads all documents of a text, whatever state it is in.
+    """Reads all documents of a text, even if it is damaged.
 
     Args:
-        text: Any text that begins with no part of a document that began before it.
-        offset: Where it begins in the hour's text, in bytes.
-        report: Takes every run of bytes that is part of no document, and the original of every repaired one.
-        split: What finds the documents.
+        text: Any text that does not start within a document.
+        offset: Start of the text within the hour's text, in bytes.
+        report: Receives all bytes that are not part of a document, and the original of every repaired document.
+        split: Finds the documents.
     """
     for part in split(text, is_last=True).parts:
         if part.reason is not None:
@@ -248,7 +248,7 @@ def recover_documents(
 
 
 def compacted(data: bytes) -> bytes:
-    """Returns a sound document that stands on several lines on one, without white space between its values."""
+    """Joins a valid document of several lines to one line, without white space between its values."""
     if b"\n" not in data:
         return data
     try:
@@ -258,9 +258,9 @@ def compacted(data: bytes) -> bytes:
 
 
 def members(data: bytes) -> list[tuple[str, bytes]] | None:
-    """Splits one JSON object into its keys, in order, and the very bytes of their values.
+    """Returns the keys of a JSON object, in order, with the original bytes of their values.
 
-    Keys that come twice are given twice. None when ``data`` is not exactly one object.
+    Duplicate keys are included. Returns None if ``data`` is not exactly one object.
     """
     try:
         quick = _SPLIT.decode(data)
@@ -278,12 +278,12 @@ def members(data: bytes) -> list[tuple[str, bytes]] | None:
 
 
 def read_document(data: bytes, offset: int, report: DamageCallback) -> Document | None:
-    """Makes a document of sound JSON, repairing what is not UTF-8, or reports why it is none.
+    """Returns the document of an object, repairing invalid UTF-8; reports and returns None if it is not an event.
 
     Args:
-        data: One object, in bytes that may not be UTF-8.
-        offset: Where it begins in the text, in bytes.
-        report: Takes the object as it stands if it is no event, or was repaired.
+        data: One object, in bytes that may not be valid UTF-8.
+        offset: Start of the object in the text, in bytes.
+        report: Receives the original object if it is not an event or was repaired.
     """
     sound = data
     try:
@@ -303,7 +303,7 @@ def read_document(data: bytes, offset: int, report: DamageCallback) -> Document 
 
 
 def _scan_members(text: str, start: int) -> tuple[list[tuple[str, bytes]], int]:
-    """Reads an object member by member; ``text`` is bytes as Latin-1. Raises ValueError if it is none."""
+    """Reads an object member by member; ``text`` is bytes as Latin-1. Raises ValueError if it is not an object."""
     pairs: list[tuple[str, bytes]] = []
     at = _expect(text, start, "{")
     if text[_skip_space_text(text, at)] == "}":
@@ -320,7 +320,7 @@ def _scan_members(text: str, start: int) -> tuple[list[tuple[str, bytes]], int]:
 
 
 def _scan_key(text: str, start: int) -> tuple[str, int]:
-    """Reads a key, which ``text`` holds as Latin-1, as the UTF-8 that it is; bytes that are none become U+FFFD."""
+    """Reads a key as UTF-8 (``text`` is bytes as Latin-1); invalid bytes become U+FFFD."""
     end = scanstring(text, start, True)[1]  # noqa: FBT003  # positional only
     true = text[start:end].encode("latin-1").decode(errors="replace")
     return scanstring(true, 0, True)[0], end  # noqa: FBT003
@@ -344,6 +344,6 @@ def _reject_constant(constant: str) -> NoReturn:
     raise ValueError(constant)
 
 
-# Numbers stay text: nothing is made of them here, and Python refuses to make an int of very many digits.
+# Numbers stay text: they are not used here, and Python does not convert very long ones to int.
 _JSON: Final = json.JSONDecoder(parse_int=str, parse_float=str, parse_constant=_reject_constant)
 _SPLIT: Final = msgspec.json.Decoder(dict[str, msgspec.Raw])

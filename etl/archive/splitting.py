@@ -1,7 +1,7 @@
-"""Splitting text into documents, wherever its line ends are and whatever state it is in.
+"""Splits text into documents, with or without line breaks, damaged or not.
 
-``split`` is the definition. ``etl/events/native/scanner.c`` does the same in compiled code a hundred times as fast, and
-a test compares the two. Both are linear: after damage the search continues where the parser stopped, never before.
+``split`` is the reference implementation. ``etl/events/native/scanner.c`` does the same a hundred times as fast, and a
+test compares the two. Both are linear: after damage the search continues where the parser stopped, never before.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import Final, NamedTuple, Protocol
 from etl.archive.damage import DamageReason
 
 MAX_DEPTH: Final = 512
-"""A document that is nested more deeply is set aside."""
+"""More deeply nested documents are quarantined."""
 KINDS: Final = (
     None,
     DamageReason.NOT_AN_EVENT,
@@ -20,12 +20,12 @@ KINDS: Final = (
     DamageReason.NUL_BYTES,
     DamageReason.TOO_DEEP,
 )
-"""What a part may be, in the order of ``scanner.c``."""
+"""Kinds of parts, in the order of ``scanner.c``."""
 
 _MIN_PART_BYTES: Final = 512
-"""A part of fewer bytes goes into its neighbour, unless one of them is a document."""
+"""A smaller part is merged with its neighbour, unless one of them is a document."""
 _MAX_MARKS: Final = 64
-"""So many brackets and commas may stand between two documents as if they were white space."""
+"""Maximum number of brackets and commas between two documents that are treated like white space."""
 _EVENT, _TYPE, _TIME = 1, 2, 4
 _SURE: Final = _TYPE | _TIME
 _BITS: Final = {
@@ -43,14 +43,14 @@ _PIECES: Final = re.compile(rb"[ \t\r\n]++|(?P<mark>[\[\],\x1e]|\xef\xbb\xbf)|(?
 
 
 class Part(NamedTuple):
-    """A stretch of text.
+    """A part of a text.
 
     Attributes:
-        begin: Where it begins, in bytes.
-        end: Where it ends.
-        reason: Why it is no document; None if it is one: sound JSON but for bytes that may not be UTF-8, and an object
-            that has a key of an event, or may have one spelled as escapes.
-        lost: How many documents are lost with it.
+        begin: Start, in bytes.
+        end: End, exclusive.
+        reason: Why it is not a document; None for a document: valid JSON except for bytes that may not be UTF-8, and an
+            object with a key of an event, or with an escaped key that may be one.
+        lost: Number of documents lost with it.
     """
 
     begin: int
@@ -60,12 +60,12 @@ class Part(NamedTuple):
 
 
 class Split(NamedTuple):
-    """Text that was split.
+    """Result of splitting a text.
 
     Attributes:
-        parts: In order. White space, brackets and commas between documents are in none.
-        resolved: Where the object begins that may go on behind the text; else the length of the text.
-        recovering: Whether the text ends behind a cut document, so that only what surely is an event may be one.
+        parts: The parts in order, without white space, brackets and commas between documents.
+        resolved: Start of an object that may continue after the text; otherwise the length of the text.
+        recovering: Whether the text ends after a cut document, so that only certain events count as documents.
     """
 
     parts: list[Part]
@@ -74,14 +74,14 @@ class Split(NamedTuple):
 
 
 class Splitter(Protocol):
-    """Splits text: ``split``, or what does the same faster."""
+    """A function like ``split``."""
 
     def __call__(self, text: bytes, *, is_last: bool, recovering: bool = False) -> Split:
         """Splits text; see ``split``."""
 
 
 class _Parsed(NamedTuple):
-    """How far an object was parsed: ``at`` is behind it, or where it breaks."""
+    """Result of parsing an object: ``at`` is the position after it, or where it is broken."""
 
     at: int
     seen: int = 0
@@ -91,12 +91,12 @@ class _Parsed(NamedTuple):
 
 
 def split(text: bytes, *, is_last: bool, recovering: bool = False) -> Split:
-    """Splits text into documents and what cannot be read.
+    """Splits text into documents and damage.
 
     Args:
         text: Any bytes.
-        is_last: Whether nothing comes behind the text, so that an object without its end is cut off.
-        recovering: Whether the text begins behind a cut document.
+        is_last: Whether this is the end of the text, so that an incomplete object is damage.
+        recovering: Whether the text starts after a cut document.
     """
     return _SplitRun(text, recovering=recovering).run(is_last=is_last)
 
@@ -135,10 +135,10 @@ class _SplitRun:
         return found.at
 
     def _add_broken(self, begin: int, found: _Parsed, inside: list[Part]) -> int:
-        """Adds what could not be parsed; the events found inside stay, and what is between them is cut."""
+        """Adds an object that could not be parsed; events found inside are kept, and what is between them is damage."""
         text, stopped = self._text, max(found.at, begin + 1)
         if text[stopped - 1 : stopped] == b'"' and stopped - 2 > begin:
-            # The quote that ended a string may be the first of the document that cut this one off.
+            # The quote that ended a string may be the first of the document that interrupted this one.
             opening = begin + len(text[begin : stopped - 1].rstrip(b" \t\r\n")) - 1
             if opening > begin and text[opening : opening + 1] == b"{":
                 stopped = opening
@@ -157,7 +157,7 @@ class _SplitRun:
         return stopped
 
     def _part_end(self, at: int, end: int) -> int:
-        """Finds where a part ends: white space with a line end in it is no part of what stands before."""
+        """Returns the end of a part, without trailing white space if that has a line break."""
         last = at + len(self._text[at:end].rstrip(b" \t\r\n"))
         return last if self._text.find(b"\n", last, end) >= 0 else end
 
@@ -181,7 +181,7 @@ class _SplitRun:
         self._add_stretch(at, end, is_tail=is_tail, recovering=recovering)
 
     def _add_stretch(self, at: int, end: int, *, is_tail: bool, recovering: bool) -> None:
-        """Adds the part of a stretch without a brace; ``is_tail`` says that it goes on a line behind a document."""
+        """Adds the part of a stretch without a brace; ``is_tail``: it continues the line of a document."""
         stretch = self._text[at:end]
         bare = stretch.lstrip(b" \t\r\n")
         skipped = len(stretch) - len(bare)
@@ -219,7 +219,7 @@ class _SplitRun:
         self._add(begin, self._part_end(begin, end), reason, 0 if none else lines if others else int(not is_tail))
 
     def _scalar(self, at: int, end: int) -> tuple[bool, int]:
-        """Reads a string, a number or a word; returns whether it is sound, and where it ends or breaks."""
+        """Reads a string, a number or a literal; returns whether it is valid, and where it ends or is broken."""
         if self._text.startswith(b'"', at):
             return self._string(at, end)
         found = _SCALAR.match(self._text, at, end)
@@ -228,10 +228,10 @@ class _SplitRun:
         return False, end if _OPEN_SCALAR.match(self._text, at, end) else at
 
     def _whole_number(self, behind: int, at: int, end: int) -> tuple[bool, int]:
-        """Refuses a number that goes on as none does, as in ``1.`` and ``1e``."""
-        said, after = self._text[at:behind].lower(), self._text[behind : min(behind + 1, end)]
-        goes_on = (after in b"eE" and after) or (after == b"." and b"." not in said)
-        if goes_on and said[-1:].isdigit() and b"e" not in said:
+        """Rejects an incomplete number, such as ``1.`` and ``1e``."""
+        number, after = self._text[at:behind].lower(), self._text[behind : min(behind + 1, end)]
+        continues = (after in b"eE" and after) or (after == b"." and b"." not in number)
+        if continues and number[-1:].isdigit() and b"e" not in number:
             return False, end if _OPEN_SCALAR.match(self._text, at, end) else at
         return True, behind
 
@@ -247,7 +247,7 @@ class _SplitRun:
         return at if found is None else found.end()
 
     def _parse_object(self, at: int) -> tuple[_Parsed, list[Part]]:  # noqa: C901, PLR0911, PLR0912 -- as in scanner.c
-        """Parses the object that begins here; returns also the outermost objects inside that surely are events."""
+        """Parses the object that starts here; also returns the outermost nested objects that are certainly events."""
         text, size = self._text, len(self._text)
         begins: list[int] = []
         seen: list[int] = []
