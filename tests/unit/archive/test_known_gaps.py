@@ -1,4 +1,4 @@
-"""The list of known gaps holds what the archive's history says, and finds it again."""
+"""The list of known gaps: order, completeness of entries, and lookup."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from etl.archive.known_gaps import GapKind, KnownGap, VolumeDrop, known_gap, kno
 from etl.hours import Hour
 
 
-def test_no_gap_touches_another_and_all_are_in_order() -> None:
+def test_gaps_are_ordered_and_do_not_overlap() -> None:
     assert all(gap.first <= gap.last for gap in known_gaps())
     assert all(before.last < after.first for before, after in pairwise(known_gaps()))
 
 
-def test_every_entry_says_what_it_is_and_where_that_is_told() -> None:
+def test_every_entry_has_a_description_and_a_source() -> None:
     entries: list[KnownGap | VolumeDrop] = [*known_gaps(), *known_volume_drops()]
     for entry in entries:
         assert entry.what
@@ -23,12 +23,12 @@ def test_every_entry_says_what_it_is_and_where_that_is_told() -> None:
 
 
 @pytest.mark.parametrize("name", ["2012-03-11-2", "2013-03-10-2", "2014-03-09-2"])
-def test_the_hours_that_the_clock_left_out_never_were(name: str) -> None:
+def test_hours_skipped_by_daylight_saving_time_never_existed(name: str) -> None:
     hour = Hour.parse(name)
     gap = known_gap(hour)
     assert gap is not None
     assert gap.kind is GapKind.NEVER
-    # By that clock the hour before ended when the hour after began.
+    # In that time zone the previous hour ended when the next one started.
     assert (hour - 1).window[1] == (hour + 1).window[0]
 
 
@@ -42,7 +42,7 @@ def test_the_hours_that_the_clock_left_out_never_were(name: str) -> None:
         ("2020-08-21-9", "2020-08-23-15"),
     ],
 )
-def test_a_gap_holds_its_ends_and_not_its_neighbours(first: str, last: str) -> None:
+def test_a_gap_contains_its_ends_but_not_its_neighbours(first: str, last: str) -> None:
     begin, end = Hour.parse(first), Hour.parse(last)
     for hour in (begin, end):
         found = known_gap(hour)
@@ -53,7 +53,7 @@ def test_a_gap_holds_its_ends_and_not_its_neighbours(first: str, last: str) -> N
     assert known_gap(end + 1) is None
 
 
-def test_a_volume_drop_touches_what_overlaps_it() -> None:
+def test_a_volume_drop_touches_ranges_that_overlap_it() -> None:
     ended = next(drop for drop in known_volume_drops() if drop.last is not None)
     assert ended.last is not None
     assert ended.touches(ended.last, ended.last + 1)

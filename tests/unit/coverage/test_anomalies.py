@@ -1,4 +1,4 @@
-"""What is taken for suspect, and what is not: made-up years with the rhythm and the accidents of the real ones."""
+"""Anomaly detection on synthetic years with realistic patterns and incidents."""
 
 from __future__ import annotations
 
@@ -57,24 +57,24 @@ def found(table: pa.Table, thresholds: Thresholds = DEFAULTS) -> dict[int, str]:
     return dict(sorted(find_anomalies(table, thresholds).items()))
 
 
-def test_two_sound_years_raise_no_alarm() -> None:
+def test_two_normal_years_have_no_anomalies() -> None:
     assert found(years(2 * 8760)) == {}
 
 
-def test_an_hour_that_lost_its_events_is_told_in_figures() -> None:
+def test_the_reason_states_the_counts() -> None:
     told = found(years(3000, lambda step, events: 100 if step == 1500 else events))
     assert list(told) == [1500]
     assert told[1500].startswith("100 events, 0% of the median ")
     assert "the same hour in the 4 weeks before and after" in told[1500]
 
 
-def test_an_hour_with_far_too_many_events_is_told() -> None:
+def test_an_hour_with_far_too_many_events_is_detected() -> None:
     told = found(years(3000, lambda step, events: 4 * events if step == 1500 else events))
     assert list(told) == [1500]
     assert "% of the median" in told[1500]
 
 
-def test_what_may_happen_on_any_day_is_no_alarm() -> None:
+def test_ordinary_variation_is_not_an_anomaly() -> None:
     def holidays(step: int, events: float) -> float:
         return 0.6 * events if step // 24 in {40, 41, 42} else events
 
@@ -92,18 +92,18 @@ def test_what_may_happen_on_any_day_is_no_alarm() -> None:
 
 
 @pytest.mark.parametrize("days", [1, 6, 20])
-def test_a_collapse_is_seen_from_its_first_hour_to_its_last(days: int) -> None:
+def test_a_volume_drop_is_detected_for_its_whole_duration(days: int) -> None:
     collapsed = set(range(1512, 1512 + 24 * days))
     assert set(found(years(4000, lambda step, events: 0.1 * events if step in collapsed else events))) == collapsed
 
 
-def test_a_known_collapse_is_held_against_what_was_before_it_however_long_it_lasts() -> None:
+def test_a_known_volume_drop_is_compared_with_the_time_before_it() -> None:
     first = Hour.of(2026, 8, 16, 0)
     table = years(200 * 24, lambda step, events: 0.02 * events if step >= 1512 else events, start=first - 1512)
     assert set(found(table)) == set(range(1512, 200 * 24))
 
 
-def test_a_large_type_that_is_gone_is_told_although_the_sum_is_sound() -> None:
+def test_a_missing_type_is_detected_even_if_the_total_is_normal() -> None:
     def types(step: int, events: int) -> dict[str, int]:
         watch = 0 if step == 1500 else events // 8
         return {"PushEvent": events - watch} | ({"WatchEvent": watch} if watch else {})
@@ -113,21 +113,21 @@ def test_a_large_type_that_is_gone_is_told_although_the_sum_is_sound() -> None:
     assert told[1500].startswith("0 WatchEvent against ")
 
 
-def test_a_type_that_is_introduced_or_given_up_is_no_alarm() -> None:
+def test_an_introduced_or_retired_type_is_not_an_anomaly() -> None:
     def types(step: int, events: int) -> dict[str, int]:
         return {"PushEvent": events - events // 5, "NewEvent" if step >= 1500 else "OldEvent": events // 5}
 
     assert found(years(3000, types=types)) == {}
 
 
-def test_many_odd_types_are_counted_rather_than_listed() -> None:
+def test_many_anomalous_types_are_counted_instead_of_listed() -> None:
     def types(step: int, events: int) -> dict[str, int]:
         return {"PushEvent": events} | ({} if step == 1500 else {f"{letter}Event": 5000 for letter in "ABCDE"})
 
     assert "and 2 more types" in found(years(3000, types=types))[1500]
 
 
-def test_few_events_and_few_neighbours_are_not_judged() -> None:
+def test_hours_with_few_events_or_neighbours_are_not_checked() -> None:
     emptied = years(3000, lambda step, events: 0 if step == 1500 else events / 100)
     assert found(emptied) == {}
     assert list(found(emptied, replace(DEFAULTS, min_events=10))) == [1500]
@@ -135,7 +135,7 @@ def test_few_events_and_few_neighbours_are_not_judged() -> None:
     assert found(two_weeks) == {}
 
 
-def test_only_complete_hours_are_judged_and_only_they_are_a_measure() -> None:
+def test_only_complete_hours_are_checked_and_used_for_baselines() -> None:
     table = years(3000, lambda step, events: 10 if step in {1500, *range(1600 - 4 * WEEK, 1600, WEEK)} else events)
     statuses = ["partial" if step == 1500 or step % WEEK == 1600 % WEEK else "complete" for step in range(3000)]
     table = table.set_column(table.schema.get_field_index("status"), "status", pa.array(statuses))
@@ -149,7 +149,7 @@ def test_only_complete_hours_are_judged_and_only_they_are_a_measure() -> None:
     weeks=st.integers(2, 5),
     fewest=st.integers(1, 20_000),
 )
-def test_it_is_the_median_of_the_neighbours(counts: list[int], weeks: int, fewest: int) -> None:
+def test_the_baseline_is_the_median_of_the_neighbours(counts: list[int], weeks: int, fewest: int) -> None:
     rows: list[dict[str, Any]] = [
         {
             "hour": str(START + week * WEEK),
