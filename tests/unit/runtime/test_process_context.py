@@ -27,8 +27,9 @@ def test_signals_wait_within_and_not_afterwards() -> None:
 def test_without_room_for_a_socket_they_are_spawned(limit: str, method: str) -> None:
     """Python finds no folder for temporary files where no file may have a byte."""
     says = "import sys; from etl.runtime.process_context import context; sys.stderr.write(context().get_start_method())"
-    # Compiled modules are files, too.
-    environment = {**os.environ, "PYTHONDONTWRITEBYTECODE": "1"}
+    # Compiled modules and coverage data are files, too.
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("COVERAGE_")}
+    environment["PYTHONDONTWRITEBYTECODE"] = "1"
     done = subprocess.run(
         ["bash", "-c", f'ulimit -f {limit}; exec "$0" -c "$1"', sys.executable, says],
         env=environment,
