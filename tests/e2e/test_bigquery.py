@@ -126,7 +126,7 @@ def test_a_build_that_is_killed_is_finished_by_the_next(cloud: Cloud) -> None:
 def test_what_is_missing_is_named(tmp_path: Path, words: tuple[str, ...]) -> None:
     done = etl(tmp_path, *words)
     assert done.code == ExitCode.USAGE
-    assert "no dataset of BigQuery is named" in done.error
+    assert "a BigQuery dataset is required" in done.error
     wrong = etl(tmp_path, *words, "--dataset", "gharchive")
     assert wrong.code == ExitCode.USAGE
     assert "'gharchive' is not the name of a dataset" in wrong.error

@@ -69,7 +69,7 @@ def test_an_hour_that_has_just_ended_is_pending(archive: Archive, tmp_path: Path
 
     assert done.code == ExitCode.NOT_PUBLISHED
     assert f"{hour} is not published yet (404 at {archive.url}/{hour}.json.gz)" in done.error
-    assert "run it again" in done.hint
+    assert "try again" in done.hint
     manifest = noted(tmp_path, hour)
     assert (manifest["status"], manifest["attempts"], manifest["content"]) == ("pending", 1, None)
     assert "pending" in etl(tmp_path, "status").out
@@ -95,7 +95,7 @@ _DOWN: dict[str, tuple[Answer, str]] = {
     "forbidden": (status(403), "403"),
     "asking to wait": (status(429, Retry_After="0"), "429"),
     "a sign-in page": (page(), "HTML"),
-    "hanging up": (drop(), "hung up"),
+    "hanging up": (drop(), "closed the connection"),
     "breaking off": (cut(3_000), "gave up"),
     "silent": (silence(), "gave up"),
     "stalling": (stall(3_000), "gave up"),
@@ -181,7 +181,7 @@ def test_a_manifest_that_cannot_be_read_costs_nothing(form: str, tmp_path: Path)
     with FaultyServer(tmp_path, plan, manifests=True) as server:
         done = fetch(tmp_path, server.address)
     assert done.code == ExitCode.OK, done.err
-    assert "the manifest beside an hour" in done.err
+    assert "sidecar manifest" in done.err
     assert noted(tmp_path)["content"]["source"]["companion"] is False
 
 
