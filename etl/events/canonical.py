@@ -1,35 +1,52 @@
-"""Canonical JSON, so that records without an ID can be compared.
+"""Canonical JSON, by which records without an ID are compared.
 
-Keys are sorted, white space is removed, and characters are not escaped unless they must be. Numbers are not changed,
-since a record must be rebuilt from its row.
+Keys are sorted, white space is removed, characters are not escaped unless they must be, and a number has one spelling:
+``1e2`` and ``100.0`` are ``100``.
 """
 
 from __future__ import annotations
 
 import json
 import re
+from collections.abc import Callable
 from json.encoder import encode_basestring
-from typing import Final
+from typing import Final, NamedTuple
 
 import msgspec
 
 _HALF: Final = re.compile("[\ud800-\udfff]")
 _LONGEST_INTEGER: Final = 18
+"""Digits of the longest number that is written without an exponent, unless it has no zeros to leave out."""
+_NUMBER: Final = re.compile(r"(-?)([0-9]+)(?:\.([0-9]+))?(?:[eE]([+-]?[0-9]{1,6}))?")
 
 
-def canonical(text: str) -> str:
+class Canonical(NamedTuple):
+    """JSON in canonical form.
+
+    Attributes:
+        text: The canonical form. Two texts have the same one if they only differ in the order of keys, white space,
+            escapes and the spelling of numbers. Duplicate keys of an object are kept in their order.
+        keeps_numbers: Whether every number already had its canonical spelling.
+    """
+
+    text: str
+    keeps_numbers: bool = True
+
+
+def canonical(text: str) -> Canonical:
     """Returns JSON in canonical form.
-
-    Two texts have the same canonical form if they only differ in the order of keys, white space and escapes. Duplicate
-    keys of an object are kept in their order.
 
     Args:
         text: Valid JSON.
     """
     try:
-        return _fast(text) or _serialized(_EXACT.decode(text))
+        if (fast := _fast(text)) is not None:
+            return Canonical(fast)
+        value = _EXACT.decode(text)
+        found = _serialized(value, _number)
+        return Canonical(found, found == _serialized(value, str))
     except RecursionError:  # nested more deeply than anything GitHub writes
-        return text
+        return Canonical(text)
 
 
 def _fast(text: str) -> str | None:
@@ -80,17 +97,37 @@ class _Number(str):
 _EXACT: Final = json.JSONDecoder(object_pairs_hook=_Pairs, parse_int=_Number, parse_float=_Number)
 
 
-def _serialized(value: object) -> str:
+def _serialized(value: object, number: Callable[[str], str]) -> str:
     if isinstance(value, _Number):
-        return str(value)
+        return number(value)
     if isinstance(value, str):
         return _quoted(value)
     if isinstance(value, _Pairs):
         pairs = sorted(value, key=lambda pair: pair[0])
-        return f"{{{','.join([f'{_quoted(key)}:{_serialized(member)}' for key, member in pairs])}}}"
+        return f"{{{','.join([f'{_quoted(key)}:{_serialized(member, number)}' for key, member in pairs])}}}"
     if isinstance(value, list):
-        return f"[{','.join(map(_serialized, value))}]"
+        return f"[{','.join([_serialized(each, number) for each in value])}]"
     return "null" if value is None else "true" if value else "false"
+
+
+def _number(text: str) -> str:
+    """Returns a number in its one spelling; one with an exponent of more than six digits stays as it is."""
+    found = _NUMBER.fullmatch(text)
+    if found is None:
+        return str(text)
+    sign, whole, fraction, exponent = found.groups(default="")
+    digits = (whole + fraction).lstrip("0")
+    if not digits:
+        return "0"
+    shift = int(exponent or 0) - len(fraction) + len(digits)
+    digits = digits.rstrip("0")
+    shift -= len(digits)
+    if shift == 0 or 0 < shift <= _LONGEST_INTEGER - len(digits):
+        return f"{sign}{digits}{'0' * shift}"
+    if -_LONGEST_INTEGER <= shift < 0:
+        digits = digits.rjust(1 - shift, "0")
+        return f"{sign}{digits[:shift]}.{digits[shift:]}"
+    return f"{sign}{digits}E{shift}"
 
 
 def _quoted(text: str) -> str:

@@ -22,11 +22,10 @@ from etl.archive.documents import Block, Document, compacted, members, read_docu
 from etl.archive.splitting import Part, Splitter, split
 from etl.events import arrow
 from etl.events.batch import PUSH, EventColumns
-from etl.events.canonical import canonical
 from etl.events.columns import to_table
 from etl.events.emails import EmailPolicy, spells_addresses
 from etl.events.native.scanner import Hidden, load_scanner
-from etl.events.record import Row, is_timeline, row_of
+from etl.events.record import Row, canonical_row, comparison_key, is_timeline, row_of
 
 ROW_GROUP_ROWS: Final = 100_000
 ROW_GROUP_BYTES: Final = 36 << 20
@@ -216,7 +215,7 @@ class Decoder:
         treated = self._treat(document)
         row = row_of(treated)
         if row["id"] is None:
-            _canonicalize(row)
+            row = canonical_row(row, treated)
         self._group.rows.append(row)
         self._group.bytes += len(treated.data)
         self.counts.add_row(row, treated)
@@ -238,17 +237,10 @@ class Decoder:
         return Document(document.offset, data, pairs)
 
 
-def _canonicalize(row: Row) -> None:
-    """Canonicalizes the JSON of a record without an id, so that the warehouse finds its duplicates."""
-    for name in ("payload", "other"):
-        if row[name] is not None:
-            row[name] = canonical(str(row[name]))
-
-
 def _key(row: Row, fields: Mapping[str, bytes]) -> int:
     """Returns a hash that duplicates have in common: of id, type and time, or without an id of the whole record."""
     if row["id"] is None:
-        return hash(tuple(row.values()))
+        return hash(comparison_key(row))
     # A lone surrogate has no encoding in UTF-8.
     id_, type_ = (str(row[name] or "").encode(errors="surrogatepass") for name in ("id", "type"))
     key = (id_, type_, fields.get("created_at", b"")[1:-1])

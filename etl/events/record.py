@@ -12,6 +12,10 @@ format. ``rebuild`` is the inverse, which ``row_of`` verifies for every row: a r
 row is stored in ``other`` as a whole, under ``verbatim``.
 
 The source's bytes are copied instead of parsed and serialized again, so numbers keep all their digits.
+
+Records without an id are compared by their rows, so ``canonical_row`` writes these in canonical form. If that changes
+the spelling of a number, the record as written is kept at the end of ``other``, under ``as_written``, which is not part
+of the comparison.
 """
 
 from __future__ import annotations
@@ -25,6 +29,7 @@ from typing import Any, Final
 import msgspec
 
 from etl.archive.documents import Document, members
+from etl.events.canonical import canonical
 from etl.events.schema import NAMES
 from etl.events.times import events_api_text, parse_time, timeline_text
 
@@ -43,7 +48,11 @@ ENTITY_FIELDS: Final = {
 }
 """Keys of the three objects that have a column (``actor_id`` etc.)."""
 
+_NULL: Final = b"null"
 _VERBATIM: Final = "verbatim"
+_AS_WRITTEN: Final = "as_written"
+_AS_WRITTEN_MEMBER: Final = re.compile(f'[,{{] "{_AS_WRITTEN}":.*', re.DOTALL)
+"""This member of ``other`` alone has a space before it: nothing in JSON without white space looks like it."""
 _TIMELINE_KEYS: Final = frozenset({"repository", "actor_attributes", "url"})
 _PLAIN: Final = ("id", "type", "public")
 _INT64: Final = range(-(2**63), 2**63)
@@ -60,9 +69,45 @@ def row_of(document: Document) -> Row:
     row, other = _timeline_row(fields) if timeline else _events_api_row(fields)
     row["other"] = _join_other(other)
     if not _is_lossless(row, fields):
-        rest = {key: value for key, value in fields.items() if key != "payload"}
+        rest = {key: value for key, value in fields.items() if key != "payload" or value == _NULL}
         row["other"] = _join_other({_VERBATIM: _object(rest)})
     return row
+
+
+def canonical_row(row: Row, document: Document) -> Row:
+    """Returns the row of a record without an id in canonical form, so that its copies can be found.
+
+    Args:
+        row: What ``row_of`` returned.
+        document: Its document.
+    """
+    row, keeps_numbers = _in_canonical_form(row)
+    if keeps_numbers:
+        return row
+    fields = [(key, canonical(raw.decode()).text.encode()) for key, raw in document.members]
+    row, _ = _in_canonical_form(row_of(Document(document.offset, document.data, fields)))
+    before = "{" if row["other"] is None else str(row["other"]).removesuffix("}") + ","
+    row["other"] = f'{before} "{_AS_WRITTEN}":{_object(dict(document.members)).decode()}}}'
+    return row
+
+
+def _in_canonical_form(row: Row) -> tuple[Row, bool]:
+    """Writes the JSON of a row in canonical form; tells whether that left all numbers as they are written."""
+    found = {name: canonical(str(row[name])) for name in ("payload", "other") if row[name] is not None}
+    forms = {name: form.text for name, form in found.items()}
+    return row | forms, all(form.keeps_numbers for form in found.values())
+
+
+def comparison_key(row: Row) -> tuple[Value, ...]:
+    """Returns what two records without an id have in common if they are the same.
+
+    The model ``events_base`` has the same rule in SQL.
+
+    Args:
+        row: What ``canonical_row`` returned.
+    """
+    other = _AS_WRITTEN_MEMBER.sub("}", str(row["other"] or "}"))
+    return tuple((row | {"other": None if other == "}" else other}).values())
 
 
 def is_timeline(fields: Mapping[str, bytes]) -> bool:
@@ -79,6 +124,8 @@ def rebuild(row: Mapping[str, Any]) -> bytes:
         row: The value of each column, by name.
     """
     other = _members(str(row["other"]).encode()) if row["other"] is not None else {}
+    if _AS_WRITTEN in other and (written := members(other[_AS_WRITTEN])) is not None:
+        return _object(dict(written))
     payload = {} if row["payload"] is None else {"payload": str(row["payload"]).encode()}
     whole = members(other[_VERBATIM]) if list(other) == [_VERBATIM] else None
     if whole is not None:
@@ -193,9 +240,10 @@ def _take_plain(row: Row, other: dict[str, Nested], usual_text: Callable[[dateti
     """Moves top-level values that have a column to the row."""
     for key in _PLAIN:
         row[key] = _take(other, key, _boolean if key == "public" else _text)
-    payload = other.pop("payload", None)
-    if isinstance(payload, bytes):
+    payload = other.get("payload")
+    if isinstance(payload, bytes) and payload != _NULL:
         row["payload"] = payload.decode()
+        del other["payload"]
     raw = other.get("created_at")
     text = _text(raw) if isinstance(raw, bytes) else None
     time = None if text is None else parse_time(text)

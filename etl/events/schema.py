@@ -79,7 +79,7 @@ COLUMNS: Final = (
         "payload",
         Kind.STRING,
         "Details of the event as JSON, in the source's own bytes unless an e-mail address was replaced; without an ID,"
-        " keys are sorted. Its structure depends on type and era; pushes and pull requests lost most of it on"
+        " in canonical form. Its structure depends on type and era; pushes and pull requests lost most of it on"
         " 2025-10-07.",
     ),
     LakeColumn("public", Kind.BOOL, "Whether the event was public; true in all known data."),

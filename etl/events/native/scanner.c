@@ -254,6 +254,8 @@ static Place read_value(Place at, Place end, uint32_t key, Span *value, Event *e
       *value = (Span){.at = 1, .size = (uint32_t)(at - from - 2)};
       return key != CREATED_AT || (value->size == TIME_SIZE && read_time(from + 1, &event->created_at)) ? at : NULL;
     default:
+      /* A payload that is null is no text: the exact reader leaves its column empty. */
+      if (key == PAYLOAD && is_one(at, end, 'n')) return NULL;
       if (!(at = skip_value(at, end))) return NULL;
       *value = (Span){.at = 0, .size = (uint32_t)(at - from)};
       return at;

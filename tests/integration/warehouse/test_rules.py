@@ -358,6 +358,23 @@ RULES: Final[Mapping[str, Rule]] = {
             "SELECT hour, duplicates FROM coverage WHERE events > 0": [("2012-06-14-15", 2), ("2012-06-14-16", 0)],
         },
     ),
+    "a number of a record without an id may be spelled in any way": Rule(
+        {
+            "2012-06-14-15": [
+                _line(_merge(repository=None)).replace(b'"number": 1', b'"number": %s' % number)
+                for number in (b"1.0", b"1", b"10e-1", b'"1"')
+            ]
+            + [
+                _line(_merge()).replace(b'"id": 10', b'"id": %s' % number)
+                for number in (b"10", b"1e1", b"10.0", b'"10"', b"10.5")
+            ],
+            "2012-06-14-16": [_line(_merge()).replace(b'"id": 10', b'"id": 1E+1')],
+        },
+        {
+            "SELECT repo_id, number, count(*) FROM events GROUP BY ALL ORDER BY ALL": [(10, 1, 1), (None, 1, 4)],
+            "SELECT hour, duplicates FROM coverage WHERE events > 0": [("2012-06-14-15", 4), ("2012-06-14-16", 0)],
+        },
+    ),
     "the night in which ids began is there once": Rule(
         {
             "2014-12-31-15": [_star(0, created_at="2014-12-31T15:59:00-08:00")],

@@ -170,6 +170,9 @@ def test_what_is_counted() -> None:
         ([LINE, LINE.replace(b"15:00:01", b"15:00:02")], 0),
         ([TIMELINE, TIMELINE], 1),
         ([TIMELINE, TIMELINE.replace(b"bob", b"ann")], 0),
+        ([TIMELINE, TIMELINE.replace(b'"id":2', b'"id":2.0'), TIMELINE.replace(b'"id":2', b'"id": 20e-1')], 2),
+        ([TIMELINE.replace(b"{}", payload) for payload in (b'{"a":[1e2]}', b'{"a":[100.0]}', b'{"a":[100]}')], 2),
+        ([TIMELINE.replace(b"{}", payload) for payload in (b'{"a":1e2}', b'{"a":"1e2"}', b'{"a":"100"}')], 0),
     ],
 )
 def test_events_that_say_the_same_are_duplicates(lines: list[bytes], duplicates: int) -> None:

@@ -73,7 +73,13 @@ nameless AS (
       COALESCE(actor_avatar_url, ''), '|', COALESCE(actor_url, ''), '|', COALESCE(CAST(repo_id AS STRING), ''), '|',
       COALESCE(repo_name, ''), '|', COALESCE(repo_url, ''), '|', COALESCE(CAST(public AS STRING), ''), '|',
       COALESCE(CAST(org_id AS STRING), ''), '|', COALESCE(org_login, ''), '|', COALESCE(org_gravatar_id, ''), '|',
-      COALESCE(org_avatar_url, ''), '|', COALESCE(org_url, ''), '|', COALESCE(payload, ''), '|', COALESCE(other, '')
+      COALESCE(org_avatar_url, ''), '|', COALESCE(org_url, ''), '|', COALESCE(payload, ''), '|',
+      -- The end of other may hold the record with its numbers as they are written (etl/events/record.py).
+      CASE
+        WHEN other IS NULL OR STRPOS(other, '{ "as_written":') = 1 THEN ''
+        WHEN STRPOS(other, ', "as_written":') > 0 THEN REGEXP_REPLACE(other, r'(?s), "as_written":.*', '}')
+        ELSE other
+      END
     ))) AS record_key
   FROM lake
   WHERE id IS NULL AND happened_at >= @start AND happened_at < @end

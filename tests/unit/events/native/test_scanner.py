@@ -63,7 +63,8 @@ def payload(lines: bytes) -> str | None:
 def test_any_json_is_a_payload_and_stays_as_it_is(value: Any, ascii_only: bool, space: str) -> None:  # noqa: FBT001
     text = json.dumps(value, ensure_ascii=ascii_only, separators=(space + "," + space, ":" + space))
     found = payload(line(text.encode(errors="replace")))
-    assert found == text.encode(errors="replace").decode()
+    # A payload that is null belongs to no text column; the exact reader takes it.
+    assert found == (None if value is None else text.encode(errors="replace").decode())
 
 
 @settings(deadline=None, max_examples=500)
