@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import gc
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
@@ -20,6 +20,7 @@ import structlog
 from tenacity import Retrying, retry_if_exception_type, stop_after_attempt
 
 from etl import __version__
+from etl.archive.availability import ranked, survey
 from etl.archive.damage import Damage, DamageReason
 from etl.archive.documents import blocks
 from etl.archive.fetch import Download, open_download
@@ -33,9 +34,21 @@ from etl.events.emails import EmailPolicy
 from etl.events.schema import SCHEMA_VERSION
 from etl.hours import Hour
 from etl.lake.lake import Lake, Publication
-from etl.lake.manifest import Content, DamageCounts, FileFacts, Manifest, SourceFacts, Status
+from etl.lake.manifest import Content, DamageCounts, FileFacts, Manifest, SourceFacts, SourceReply, Status
 from etl.lake.parquet import EventsWriter, Quarantine
 from etl.runtime.prefetch import read_ahead
+from etl.source_selection import (
+    STORED_ALREADY,
+    Candidate,
+    Completeness,
+    SourceChoice,
+    Stored,
+    asks_before_reading,
+    explain_choice,
+    is_better,
+    may_be_fuller,
+    records,
+)
 
 _SOFTWARE: Final = f"gharchive-etl {__version__}"
 _MAX_DOWNLOAD_ATTEMPTS: Final = 3
@@ -88,7 +101,9 @@ class RunOptions:
         max_damage: Share of an hour's documents, 0 to 1, that may be unreadable before the hour is ``partial``.
         max_expanded: Maximum size of the decompressed text, in bytes.
         pending_period: How long after the end of an hour a 404 means ``pending``; after that it means ``missing``.
+        completeness: How to choose among several sources.
         refresh: Check the source for a newer version of a complete hour.
+        recheck: Ask whether another source has clearly more of a complete hour, and fetch it from there if so.
         reprocess: Process a complete hour again regardless of what is stored, unless it would shrink.
         force: Like ``reprocess``, but also store an hour that shrinks.
         fetch: Timeouts, retries and limits of downloads.
@@ -99,7 +114,9 @@ class RunOptions:
     max_damage: float = 0.01
     max_expanded: int = 64 << 30
     pending_period: timedelta = timedelta(days=7)
+    completeness: Completeness = Completeness.FULLEST
     refresh: bool = False
+    recheck: bool = False
     reprocess: bool = False
     force: bool = False
     fetch: FetchPolicy = field(default_factory=FetchPolicy)
@@ -135,7 +152,7 @@ def run_hour(
     Args:
         hour: The hour to process.
         lake: The lake to write to.
-        sources: The sources to try, in order; the first one that has the hour is used.
+        sources: The sources, in order of trust; ``options.completeness`` decides among them.
         options: Options of the run.
         progress: Progress callback.
         clock: Returns the current time (aware, UTC).
@@ -154,16 +171,85 @@ def run_hour(
         and not (options.refresh or options.reprocess or options.force)
     ):
         _warn_if_processed_differently(present, options)
-        if present.status is not Status.PARTIAL:
+        asks_others = options.recheck and asks_before_reading(sources, options.completeness)
+        if present.status is not Status.PARTIAL and not asks_others:
             return HourResult(hour, Outcome.UNCHANGED, present)
-    run = _HourRun(hour, lake, options, progress or _NullProgress(), clock, present)
-    result = run.fetch_from_first(sources)
+    result = _HourRun(hour, lake, options, progress or _NullProgress(), clock, present).fetch(sources)
     if result.manifest.status is Status.PARTIAL:
         raise DamagedError(
             f"{hour} was stored as partial: {result.manifest.reason}",
             hint=f"inspect the unreadable data with `show {hour} --quarantine 10`",
         )
     return result
+
+
+def choose_sources(
+    hour: Hour, sources: Sequence[Source], options: RunOptions, present: Manifest | None
+) -> SourceChoice:
+    """Decides which sources of an hour to read, and in which order; asks them first if there is a choice.
+
+    Args:
+        hour: The hour.
+        sources: The sources, in the configured order.
+        options: Options of the run.
+        present: The hour's current manifest; None if there is none.
+    """
+    if not asks_before_reading(sources, options.completeness):
+        candidates = [Candidate.of(source, hour) for source in sources]
+        return SourceChoice(candidates, candidates, surveyed=False)
+    answers = survey(sources, hour, timeout=options.fetch.ask_timeout)
+    candidate_of = {id(answer): Candidate.of_answer(answer) for answer in answers}
+    asked = list(candidate_of.values())
+    order = [candidate_of[id(answer)] for answer in ranked(answers)]
+    content = None if present is None else present.content
+    if present is None or content is None or options.reprocess or options.force:
+        return SourceChoice(order, asked, surveyed=True)
+    promising = [candidate for candidate in order if candidate.promise is not None]
+    if not promising and not options.recheck:
+        # No source answered, so all are tried with the full number of attempts, as for an hour that is not stored.
+        return SourceChoice(order, asked, surveyed=True)
+    stored = Stored(present, content, options.emails.name)
+    worth = [each for each in promising if stored.worth_reading(each, own_changes=options.refresh)]
+    return SourceChoice(worth, asked, surveyed=True)
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Reading:
+    """An hour as read from one source: completely staged, not published."""
+
+    download: Download
+    counts: HourCounts
+    quarantine: Quarantine
+    writer: EventsWriter
+    publication: Publication
+    interrupted: bool
+    status: Status
+    reason: str | None
+    close: Callable[[], None]
+
+    @property
+    def documents(self) -> int:
+        return self.counts.events + self.quarantine.unreadable
+
+    @property
+    def events(self) -> int:
+        return self.counts.events
+
+    @property
+    def received(self) -> int:
+        return self.download.received
+
+    @property
+    def etag(self) -> str | None:
+        return self.download.etag
+
+    @property
+    def sha256(self) -> str:
+        return self.download.sha256
+
+    @property
+    def is_sound(self) -> bool:
+        return self.status is Status.COMPLETE
 
 
 class _HourRun:
@@ -185,54 +271,146 @@ class _HourRun:
         self._clock = clock
         self._present = present
         self._started_at = clock()
+        self._was_surveyed = False
+        self._errors: list[SourceUnreachableError] = []
 
-    def fetch_from_first(self, sources: Sequence[Source]) -> HourResult:
-        """Fetches the hour from the first source that has it; records the failure if none has."""
-        absent: list[str] = []
-        unreachable: list[SourceUnreachableError] = []
-        for source in sources:
-            try:
-                return self._fetch_from(source)
-            except HourNotFound:
-                absent.append(source.url(self._hour))
-            except SourceUnreachableError as error:
-                _log.warning(
-                    "source failed",
-                    hour=str(self._hour),
-                    source=source.address,
-                    cause=error.message,
-                )
-                unreachable.append(error)
-        if unreachable:
-            reason = "; ".join(error.message for error in unreachable)
-            self._record(Status.FAILED, reason)
-            raise SourceUnreachableError(
-                f"{self._hour} could not be fetched: {reason}",
-                hint=unreachable[-1].hint or "try again later, or use another --source",
-            )
-        raise self._not_published(absent)
+    def fetch(self, sources: Sequence[Source]) -> HourResult:
+        """Stores the hour from the source that is chosen; records the failure if none has it."""
+        choice = choose_sources(self._hour, sources, self._options, self._present)
+        self._was_surveyed = choice.surveyed
+        return self._store_best(choice.order, choice.asked)
 
-    def _fetch_from(self, source: Source) -> HourResult:
+    def _store_best(self, order: Sequence[Candidate], asked: Sequence[Candidate]) -> HourResult:
+        """Reads sources in order and stores the best reading.
+
+        Args:
+            order: The sources that are worth reading.
+            asked: All sources, in the configured order.
+        """
+        best: tuple[Candidate, _Reading] | None = None
+        with ExitStack() as staged:
+            for candidate in order:
+                if best is not None and not (self._was_surveyed and may_be_fuller(candidate, best[1])):
+                    continue
+                reading = self._try(candidate)
+                if reading is None:
+                    if candidate.why == STORED_ALREADY and not self._was_surveyed:
+                        break
+                    continue
+                staged.callback(reading.close)
+                if best is not None and not is_better(reading, best[1]):
+                    reading.close()
+                    continue
+                if best is not None:
+                    best[1].close()
+                best = candidate, reading
+            if best is not None:
+                return self._publish(*best, order, asked)
+        nothing_new = (self._was_surveyed and not order) or any(each.why == STORED_ALREADY for each in order)
+        if nothing_new or (self._options.recheck and self._present is not None):
+            return self._unchanged(asked)
+        raise self._not_stored(asked)
+
+    def _try(self, candidate: Candidate) -> _Reading | None:
+        """Reads an hour from a source; returns None if that fails or the lake has this version."""
+        if candidate.reply is SourceReply.ABSENT:
+            return None
+        try:
+            reading = self._read_from(candidate)
+        except HourNotFound:
+            candidate.failed(SourceReply.ABSENT, "it does not have the hour")
+            return None
+        except SourceUnreachableError as error:
+            _log.warning("source failed", hour=str(self._hour), source=candidate.source.address, cause=error.message)
+            candidate.failed(SourceReply.DOWN, "it could not be read", error.message)
+            self._errors.append(error)
+            return None
+        candidate.reply, candidate.read = SourceReply.PROMISED, reading
+        return reading
+
+    def _unchanged(self, asked: Sequence[Candidate]) -> HourResult:
+        """Leaves the hour as it is, and records what its sources answered."""
+        manifest = self._record_sources(asked) or self._present
+        if manifest is None:
+            raise AssertionError("only a stored hour can be unchanged")
+        return HourResult(self._hour, Outcome.UNCHANGED, manifest)
+
+    def _record_sources(self, asked: Sequence[Candidate]) -> Manifest | None:
+        if not self._was_surveyed:
+            return None
+        return self._lake.record_sources(self._hour, records(asked), asked_at=self._clock())
+
+    def _not_stored(self, asked: Sequence[Candidate]) -> SourceUnreachableError | NotPublishedError:
+        """Records that no source delivered the hour, and returns the error to raise."""
+        if not self._errors:
+            return self._not_published(asked)
+        reason = "; ".join(error.message for error in self._errors)
+        self._record(Status.FAILED, reason, asked)
+        return SourceUnreachableError(
+            f"{self._hour} could not be fetched: {reason}",
+            hint=self._errors[-1].hint or "try again later, or use another --source",
+        )
+
+    def _read_from(self, candidate: Candidate) -> _Reading | None:
+        """Reads an hour from one source into staging; returns None if the lake has this version."""
         again = Retrying(
             retry=retry_if_exception_type(SourceChangedError),
             stop=stop_after_attempt(_MAX_DOWNLOAD_ATTEMPTS),
             reraise=True,
         )
         try:
-            return again(self._download, source, tolerant=False)
+            return again(self._stage, candidate, tolerant=False)
         except BrokenStreamError:
-            _log.warning("corrupt gzip stream, recovering data", hour=str(self._hour), source=source.address)
-            return again(self._download, source, tolerant=True)
+            address = candidate.source.address
+            _log.warning("corrupt gzip stream, recovering data", hour=str(self._hour), source=address)
+            return again(self._stage, candidate, tolerant=True)
 
-    def _download(self, source: Source, *, tolerant: bool) -> HourResult:
-        download = open_download(source, self._hour, self._options.fetch, unless_etag=self._known_etag(source))
+    def _stage(self, candidate: Candidate, *, tolerant: bool) -> _Reading | None:
+        source, etag = candidate.source, self._known_etag(candidate.source)
+        download = open_download(source, self._hour, self._options.fetch, unless_etag=etag, promise=candidate.promise)
         if download is None:
             if self._present is None:
                 raise SourceUnreachableError(f"{source.url(self._hour)}: HTTP 304 for an unconditional request")
-            return HourResult(self._hour, Outcome.UNCHANGED, self._present)
-        with download, self._lake.publish(self._hour) as publication, _garbage_collector_disabled(), _jemalloc_pool():
+            candidate.why = STORED_ALREADY
+            return None
+        with download, _garbage_collector_disabled(), _jemalloc_pool(), ExitStack() as stack:
+            publication = stack.enter_context(self._lake.publish(self._hour))
             self._progress.source(download.address, download.size)
-            manifest = self._store(download, publication, tolerant=tolerant)
+            quarantine = stack.enter_context(closing(Quarantine(self._options.emails)))
+            writer = stack.enter_context(closing(EventsWriter(publication.events)))
+            counts = self._decode(download, quarantine, writer, tolerant=tolerant)
+            broken = [reason for reason in _BROKEN_STREAM if quarantine.count[reason]]
+            status, reason = self._assess(counts.events + quarantine.unreadable, quarantine, broken, download)
+            return _Reading(
+                download=download,
+                counts=counts,
+                quarantine=quarantine,
+                writer=writer,
+                publication=publication,
+                interrupted=bool(broken),
+                status=status,
+                reason=reason,
+                close=stack.pop_all().close,
+            )
+
+    def _publish(
+        self, taken: Candidate, reading: _Reading, order: Sequence[Candidate], asked: Sequence[Candidate]
+    ) -> HourResult:
+        """Commits a reading to the lake, unless the hour would shrink."""
+        explain_choice(asked, taken, first_choice=taken is order[0], by_size=self._was_surveyed)
+        publication, quarantine = reading.publication, reading.quarantine
+        try:
+            self._refuse_shrinking(publication, reading.counts)
+        except ShrinkRefusedError:
+            taken.taken, taken.why = False, "it holds fewer events than the lake"
+            self._record_sources(asked)
+            raise
+        with _garbage_collector_disabled(), _jemalloc_pool():
+            unreadable = quarantine.finish()
+            kept = None if unreadable is None else publication.quarantine(unreadable, quarantine.rows)
+            content = self._content(reading, kept)
+            reading.writer.finish(content)
+            manifest = publication.finish(content, started_at=self._started_at, sources=records(asked))
         stored = self._present is None or not self._present.status.has_events
         return HourResult(self._hour, Outcome.STORED if stored else Outcome.REPLACED, manifest)
 
@@ -248,20 +426,6 @@ class _HourRun:
         if not _is_processed_alike(content, self._options):
             return None
         return content.source.etag if content.source.address == source.url(self._hour) else None
-
-    def _store(self, download: Download, publication: Publication, *, tolerant: bool) -> Manifest:
-        """Decodes a download into a publication and commits it, unless the hour would shrink."""
-        with (
-            closing(Quarantine(self._options.emails)) as quarantine,
-            closing(EventsWriter(publication.events)) as writer,
-        ):
-            counts = self._decode(download, quarantine, writer, tolerant=tolerant)
-            self._refuse_shrinking(publication, counts)
-            unreadable = quarantine.finish()
-            kept = None if unreadable is None else publication.quarantine(unreadable, quarantine.rows)
-            content = self._content(download, counts, quarantine, kept)
-            writer.finish(content)
-        return publication.finish(content, started_at=self._started_at)
 
     def _decode(
         self, download: Download, quarantine: Quarantine, writer: EventsWriter, *, tolerant: bool
@@ -312,16 +476,12 @@ class _HourRun:
             hint="use --force to store the smaller version",
         )
 
-    def _content(
-        self, download: Download, counts: HourCounts, quarantine: Quarantine, kept: FileFacts | None
-    ) -> Content:
-        broken = [reason for reason in _BROKEN_STREAM if quarantine.count[reason]]
-        documents = counts.events + quarantine.unreadable
-        status, reason = self._assess(documents, quarantine, broken, download)
+    def _content(self, reading: _Reading, kept: FileFacts | None) -> Content:
+        download, counts, quarantine = reading.download, reading.counts, reading.quarantine
         return Content(
             hour=str(self._hour),
-            status=status,
-            reason=reason,
+            status=reading.status,
+            reason=reading.reason,
             era="".join(sorted(counts.eras)),
             source=SourceFacts(
                 address=download.address,
@@ -330,10 +490,10 @@ class _HourRun:
                 bytes=download.received,
                 sha256=download.sha256,
                 sidecar=download.sidecar is not None,
-                interrupted=bool(broken),
+                interrupted=reading.interrupted,
                 redirected_to=download.redirected_to,
             ),
-            documents=documents,
+            documents=reading.documents,
             events=counts.events,
             unreadable=quarantine.unreadable,
             repaired=quarantine.repaired,
@@ -366,30 +526,37 @@ class _HourRun:
             return Status.SUSPECT, "the file contains no events"
         return Status.COMPLETE, None
 
-    def _not_published(self, absent: Sequence[str]) -> NotPublishedError:
+    def _not_published(self, asked: Sequence[Candidate]) -> NotPublishedError:
         """Records that every source answered 404, and returns the error for the hour's age."""
         _, end = self._hour.window
-        where = ", ".join(absent)
+        where = ", ".join(candidate.url for candidate in asked)
         if (gap := known_gap(self._hour)) is not None:
-            self._record(Status.MISSING, gap.reason)
+            self._record(Status.MISSING, gap.reason, asked)
             return NotPublishedError(
                 f"{self._hour} is missing: {gap.reason} (404 at {where})",
                 hint="another --source may have it" if gap.kind is not GapKind.NEVER else None,
             )
         if self._clock() < end + self._options.pending_period:
-            self._record(Status.PENDING, "404 at every source")
+            self._record(Status.PENDING, "404 at every source", asked)
             return NotPublishedError(
                 f"{self._hour} is not published yet (404 at {where})",
                 hint="hours are published a few minutes after they end, sometimes days later; try again then",
             )
-        self._record(Status.MISSING, "404 at every source")
+        self._record(Status.MISSING, "404 at every source", asked)
         return NotPublishedError(
             f"{self._hour} is missing from the archive (404 at {where})",
             hint="it is too old to be published later; another --source may have it",
         )
 
-    def _record(self, status: Status, reason: str) -> None:
-        self._lake.record(self._hour, status, reason, started_at=self._started_at, finished_at=self._clock())
+    def _record(self, status: Status, reason: str, asked: Sequence[Candidate]) -> None:
+        self._lake.record(
+            self._hour,
+            status,
+            reason,
+            started_at=self._started_at,
+            finished_at=self._clock(),
+            sources=records(asked),
+        )
 
 
 def _is_processed_alike(content: Content, options: RunOptions) -> bool:

@@ -73,6 +73,9 @@ class Settings(BaseSettings):
         DEFAULT_SOURCES,
         description="URLs or folders to fetch hours from, most trusted first; comma-separated or a JSON array.",
     )
+    completeness: Literal["fullest", "first"] = Field(
+        "fullest", description="Which source of an hour to use: the fullest, or the first that has it."
+    )
     lake: str = Field("lake", min_length=1, description="Location of the lake: a folder or gs://bucket/prefix.")
     warehouse: str = Field(
         "warehouse", min_length=1, description="Location of the warehouse's tables: a folder or gs://bucket/prefix."
@@ -117,6 +120,9 @@ class Settings(BaseSettings):
     connect_timeout: float = Field(10.0, gt=0, description="Connection timeout in seconds.")
     read_timeout: float = Field(
         60.0, gt=0, description="Seconds to wait for the response headers, and for each 64 KiB of a body."
+    )
+    ask_timeout: float = Field(
+        5.0, gt=0, description="Seconds that all sources together have to say how much of an hour they hold."
     )
     attempts: int = Field(6, ge=1, le=100, description="Maximum attempts per source before the next one is tried.")
     backoff_first: float = Field(

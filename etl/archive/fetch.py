@@ -22,6 +22,7 @@ from etl.archive.source import (
     Body,
     HourNotFound,
     NotModified,
+    Promise,
     Source,
     SourceChangedError,
     TransientSourceError,
@@ -58,7 +59,12 @@ def open_sources(addresses: Iterable[str], policy: FetchPolicy) -> tuple[Source,
 
 
 def open_download(
-    source: Source, hour: Hour, policy: FetchPolicy, *, unless_etag: str | None = None
+    source: Source,
+    hour: Hour,
+    policy: FetchPolicy,
+    *,
+    unless_etag: str | None = None,
+    promise: Promise | None = None,
 ) -> Download | None:
     """Starts downloading one hour: receives the first bytes and checks that they are not a web page.
 
@@ -67,6 +73,7 @@ def open_download(
         hour: The hour to download.
         policy: Timeouts, retries and limits.
         unless_etag: ETag of the version the caller has; that version is not downloaded again.
+        promise: What the source said of the hour before; a sidecar manifest in it is not requested again.
 
     Returns:
         The download, which the caller closes; None if the source's version still is ``unless_etag``.
@@ -75,7 +82,7 @@ def open_download(
         HourNotFound: If the source answers that it does not have the hour.
         SourceUnreachableError: If the source is down or does not send an hour.
     """
-    download = Download(source, hour, policy, unless_etag=unless_etag)
+    download = Download(source, hour, policy, unless_etag=unless_etag, promise=promise)
     with ExitStack() as stack:
         stack.callback(download.close)
         try:
@@ -103,7 +110,15 @@ class Download:
         sidecar: The hour's sidecar manifest, once it was verified against the file at the end; None if there is none.
     """
 
-    def __init__(self, source: Source, hour: Hour, policy: FetchPolicy, *, unless_etag: str | None = None) -> None:
+    def __init__(
+        self,
+        source: Source,
+        hour: Hour,
+        policy: FetchPolicy,
+        *,
+        unless_etag: str | None = None,
+        promise: Promise | None = None,
+    ) -> None:
         self.address = source.url(hour)
         self.etag: str | None = None
         self.last_modified: str | None = None
@@ -116,6 +131,7 @@ class Download:
         self._source = source
         self._hour = hour
         self._unless_etag = unless_etag
+        self._promise = promise
         self._retrying = retrying(policy)
         self._max_bytes = policy.max_bytes
         self._transferred = 0
@@ -330,14 +346,24 @@ class Download:
         self.close()
         if self.size is not None and self.received != self.size:
             raise SourceUnreachableError(f"{self.address}: received {self.received} of {self.size} bytes")
+        if self._promise is not None and self._promise.sidecar_asked:
+            sidecar = self._promise.sidecar
+            if sidecar is None or self._contradiction(sidecar) is None:
+                self.sidecar = sidecar
+                return
+            # It was read before the file. Both may have been replaced since.
         sidecar = self._fetch_sidecar()
-        if sidecar is None:
-            return
-        if sidecar.compressed_bytes not in {None, self.received}:
-            raise self._mismatch(f"received {self.received} bytes", f"{sidecar.compressed_bytes}")
-        if sidecar.sha256 not in {None, self.sha256}:
-            raise self._mismatch(f"received SHA-256 {self.sha256}", f"{sidecar.sha256}")
+        if sidecar is not None and (error := self._contradiction(sidecar)) is not None:
+            raise error
         self.sidecar = sidecar
+
+    def _contradiction(self, sidecar: SidecarManifest) -> SourceUnreachableError | None:
+        """Returns the error if the received file is not the one that a sidecar manifest describes."""
+        if sidecar.compressed_bytes not in {None, self.received}:
+            return self._mismatch(f"received {self.received} bytes", f"{sidecar.compressed_bytes}")
+        if sidecar.sha256 not in {None, self.sha256}:
+            return self._mismatch(f"received SHA-256 {self.sha256}", f"{sidecar.sha256}")
+        return None
 
     def _mismatch(self, received: str, announced: str) -> SourceUnreachableError:
         return SourceUnreachableError(

@@ -37,6 +37,7 @@ class FetchPolicy:
         backoff_max: Maximum wait before jitter is added.
         retry_after_max: Maximum wait that a source may request with Retry-After.
         max_bytes: Maximum size of one hour's file in bytes. The largest known file has 361 MB.
+        ask_timeout: Time that all sources together have to say how much of an hour they hold.
     """
 
     connect_timeout: float = 10.0
@@ -46,6 +47,7 @@ class FetchPolicy:
     backoff_max: float = 60.0
     retry_after_max: float = 300.0
     max_bytes: int = 1 << 30
+    ask_timeout: float = 5.0
 
 
 def retrying(policy: FetchPolicy) -> Retrying:

@@ -106,7 +106,7 @@ def _shared_options(command: Callable[..., None]) -> Callable[..., None]:
 @click.option("--refresh", is_flag=True, help="Check the source for newer versions of complete hours.")
 @click.option("--force", is_flag=True, help="Process every hour again, and store it even if it now has fewer events.")
 @_shared_options
-@with_session("sources", "lake", "emails", "max_damage")
+@with_session("sources", "completeness", "lake", "emails", "max_damage")
 def backfill(
     session: Session,
     hours: HourRange,
@@ -150,7 +150,7 @@ def backfill(
     help="Hours to look back from the newest published hour.",
 )
 @_shared_options
-@with_session("sources", "lake", "emails", "max_damage")
+@with_session("sources", "completeness", "lake", "emails", "max_damage")
 def catch_up(session: Session, hours: int, **how: Any) -> None:  # noqa: ANN401
     """Fetch the newest incomplete hours into the lake, the oldest first.
 

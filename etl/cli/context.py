@@ -72,6 +72,12 @@ _FLAGS: Final[dict[str, Callable[..., Any]]] = {
         " Repeat it for several sources, the most trusted first: --source A --source B, or --sources A,B."
         " Environment: GHARCHIVE_SOURCES or GHARCHIVE_SOURCE.",
     ),
+    "completeness": _choice_flag(
+        "--completeness",
+        "fullest",
+        "first",
+        help="Which source of an hour to use: the one that has the most of it, or the first that has it.",
+    ),
     "lake": _flag("--lake", metavar="ADDR", default="lake", help="Folder or gs://bucket/prefix of the lake."),
     "warehouse": _flag(
         "--warehouse", metavar="ADDR", default="warehouse", help="Folder or gs://bucket/prefix of the tables."

@@ -112,6 +112,25 @@ def types_table(types: Mapping[str, int], limit: int | None = None) -> Table:
     return listing(("type", "events", "share"), rows, right=("events", "share"))
 
 
+def sources_table(manifest: Manifest) -> Table:
+    """The sources that were asked for an hour, each with its answer and why it was taken or not."""
+    rows = [
+        (
+            printable(answer.address),
+            printable(answer.answer.value if answer.cause is None else f"{answer.answer.value}: {answer.cause}", 80),
+            "" if answer.bytes is None else f"{answer.bytes:,}",
+            "" if answer.promised_events is None else f"{answer.promised_events:,}",
+            "" if answer.events is None else f"{answer.events:,}",
+            "" if answer.only_here is None else f"{answer.only_here:,}",
+            "yes" if answer.taken else "no",
+            printable(answer.why),
+        )
+        for answer in manifest.sources
+    ]
+    numbers = ("bytes", "promised", "events", "only here")
+    return listing(("source", "answer", *numbers, "taken", "because"), rows, right=numbers)
+
+
 def manifest_facts(manifest: Manifest, url: str | None) -> list[tuple[str, str | Text | None]]:
     """Returns what a manifest says, except the counts by type.
 

@@ -47,7 +47,7 @@ _WHICH: Final = "Hour in UTC (default: the newest published hour)"
 @click.option("--refresh", is_flag=True, help="Check the source for a newer version of a complete hour.")
 @click.option("--force", is_flag=True, help="Process the hour again, and store it even if it now has fewer events.")
 @takes_format(help="JSON is the hour's manifest.")
-@with_session("sources", "lake", "emails", "max_damage")
+@with_session("sources", "completeness", "lake", "emails", "max_damage")
 def run(session: Session, at: Hour | None, *, refresh: bool, force: bool, form: str, **parts: int | None) -> None:
     """Fetch one hour of GH Archive into the lake.
 

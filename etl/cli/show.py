@@ -81,10 +81,12 @@ def _print_document(lake: Lake, manifest: Manifest, events: int, quarantine: int
 
 
 def _print_all(session: Session, lake: Lake, manifest: Manifest, events: int, quarantine: int) -> None:
-    from etl.cli.formatting import facts_table, manifest_facts, types_table
+    from etl.cli.formatting import facts_table, manifest_facts, sources_table, types_table
 
     file = manifest.events_file
     session.out.print(facts_table(manifest_facts(manifest, None if file is None else lake.store.url(file.key))))
+    if manifest.sources:
+        session.out.print(sources_table(manifest))
     if manifest.content is not None and manifest.content.types:
         session.out.print(types_table(manifest.content.types))
     if events:

@@ -152,7 +152,7 @@ def build(session: Session, days: Days, *, full: bool, **how: Any) -> None:  # n
 )
 @click.option("--max-rate", type=Rate(), metavar="RATE", help="Maximum download rate per second over all workers.")
 @_shared_options
-@with_session("sources", "lake", "emails", "max_damage", *_PLACE)
+@with_session("sources", "completeness", "lake", "emails", "max_damage", *_PLACE)
 def backfill(session: Session, hours: HourRange, **rest: Any) -> None:  # noqa: ANN401
     """Fetch all hours of a range into a lake in a bucket, distributed over the executors of a cluster."""
     settings = session.settings
@@ -164,6 +164,7 @@ def backfill(session: Session, hours: HourRange, **rest: Any) -> None:  # noqa: 
         words += [] if value is None else [f"--{flag.replace('_', '-')}", str(value)]
     for source in settings.sources:
         words += ["--source", _elsewhere(source)]
+    words += ["--completeness", settings.completeness]
     words += ["--lake", _bucket(settings.lake), "--emails", settings.emails, "--max-damage", str(settings.max_damage)]
     _send(session, "backfill", words, _How(**rest))
 

@@ -107,7 +107,7 @@ class _Findings:
     help="Hours to check in parallel.",
 )
 @takes_format(help="JSON lists bad hours, repairs and orphaned files.")
-@with_session("sources", "lake", "emails", "max_damage")
+@with_session("sources", "completeness", "lake", "emails", "max_damage")
 def verify(session: Session, hours: HourRange | None, **how: Any) -> None:  # noqa: ANN401
     """Check stored hours byte for byte: sizes, checksums, rows and schema.
 

@@ -12,13 +12,14 @@ import hashlib
 import io
 import os
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, Final, cast
 
+import msgspec
 import pyarrow as pa
 import structlog
 from tenacity import retry, retry_if_exception_type, stop_after_attempt, wait_random
@@ -30,10 +31,12 @@ from etl.lake.integrity import check_hour, inner_problems, read_footer, sha256_o
 from etl.lake.layout import events_key, manifest_key, quarantine_key, quarantine_prefix
 from etl.lake.manifest import (
     CONTENT_KEY,
+    MANIFEST_VERSION,
     Content,
     FileFacts,
     Manifest,
     Replaced,
+    SourceAnswer,
     Status,
     decode,
     encode,
@@ -143,8 +146,39 @@ class Lake:
             publication.abandon()
 
     @retry_on_conflict
+    def record_sources(self, hour: Hour, sources: Sequence[SourceAnswer], *, asked_at: datetime) -> Manifest | None:
+        """Records what sources now offer for a stored hour. Its events and their facts are not changed.
+
+        Args:
+            hour: The hour.
+            sources: The sources that were asked.
+            asked_at: When they were asked (UTC).
+
+        Returns:
+            The current manifest; None for an unknown hour.
+
+        Raises:
+            StoreError: If the lake cannot be read or written.
+        """
+        seen = self._recovered(hour)
+        if seen.manifest is None or not seen.manifest.status.has_events:
+            return seen.manifest
+        manifest = msgspec.structs.replace(
+            seen.manifest, version=MANIFEST_VERSION, sources=list(sources), asked_at=asked_at
+        )
+        self.store.write(manifest_key(hour), encode(manifest), if_generation=seen.manifest_generation)
+        return manifest
+
+    @retry_on_conflict
     def record(
-        self, hour: Hour, status: Status, reason: str | None, *, started_at: datetime, finished_at: datetime
+        self,
+        hour: Hour,
+        status: Status,
+        reason: str | None,
+        *,
+        started_at: datetime,
+        finished_at: datetime,
+        sources: Sequence[SourceAnswer] = (),
     ) -> Manifest:
         """Records an attempt that produced no events.
 
@@ -157,6 +191,7 @@ class Lake:
             reason: The reason, as text.
             started_at: When the attempt started (UTC).
             finished_at: When it ended (UTC).
+            sources: The sources that were asked.
 
         Returns:
             The current manifest.
@@ -176,6 +211,7 @@ class Lake:
             started_at=started_at,
             finished_at=finished_at,
             attempts=seen.attempts + 1,
+            sources=list(sources),
         )
         self.store.write(manifest_key(hour), encode(manifest), if_generation=seen.manifest_generation)
         return manifest
@@ -275,13 +311,21 @@ class Publication:
         self._quarantined = FileFacts(key=key, bytes=size, rows=rows, sha256=sha256)
         return self._quarantined
 
-    def finish(self, content: Content, *, started_at: datetime, attempts: int | None = None) -> Manifest:
+    def finish(
+        self,
+        content: Content,
+        *,
+        started_at: datetime,
+        attempts: int | None = None,
+        sources: Sequence[SourceAnswer] = (),
+    ) -> Manifest:
         """Commits the events file, then writes the manifest, then removes old quarantine files of the hour.
 
         Args:
             content: The content of the events file, equal to that in its footer.
             started_at: When the attempt started (UTC).
             attempts: Attempts at this hour so far; None for one more than in the current manifest.
+            sources: The sources that were asked.
 
         Returns:
             The new manifest.
@@ -303,6 +347,7 @@ class Publication:
             finished_at=self._clock(),
             attempts=self._seen.attempts + 1 if attempts is None else attempts,
             before=self.current,
+            sources=sources,
         )
         self._put_manifest(manifest, manifest_generation)
         logs.count(
@@ -438,6 +483,7 @@ def _manifest(
     finished_at: datetime,
     attempts: int,
     before: Manifest | None,
+    sources: Sequence[SourceAnswer] = (),
 ) -> Manifest:
     return Manifest(
         hour=content.hour,
@@ -449,6 +495,7 @@ def _manifest(
         finished_at=finished_at,
         attempts=attempts,
         replaced=replaced_by(before, content),
+        sources=list(sources),
     )
 
 

@@ -11,8 +11,9 @@ import msgspec
 from etl.errors import StoreError
 from etl.hours import Hour
 
-MANIFEST_VERSION: Final = 2
-"""Version 1 has neither ``replaced`` nor ``redirected_to``; they are read as None."""
+MANIFEST_VERSION: Final = 3
+"""Version 1 has neither ``replaced`` nor ``redirected_to``, version 2 neither ``sources`` nor ``asked_at``; they are
+read as None or empty."""
 
 CONTENT_KEY: Final = b"gharchive.content"
 """Key of a Parquet file's metadata whose value is its ``Content``, as written by ``encode_content``."""
@@ -165,6 +166,49 @@ class Replaced(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     written_at: datetime
 
 
+class SourceReply(StrEnum):
+    """A source's reply to a request for an hour."""
+
+    PROMISED = "promised"
+    """It has the hour."""
+    ABSENT = "absent"
+    """It does not have the hour."""
+    DOWN = "down"
+    """It did not answer, or did not deliver what it promised."""
+
+
+class SourceAnswer(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """One source that was asked for an hour.
+
+    Attributes:
+        address: URL or path of its file.
+        answer: Its reply.
+        cause: Why it did not answer or could not be read; None if there was no error.
+        bytes: Compressed bytes: as received if the file was read to its end, else as promised; None if unknown.
+        etag: ETag of the file; None if unknown.
+        sha256: Hex digest of the file: as received, else as in the sidecar manifest; None if unknown.
+        promised_events: Documents announced by the sidecar manifest; None without one.
+        documents: Documents found in it; None if it was not read to its end.
+        events: Those of them that became events.
+        only_here: Events that no other source had; None unless sources were united.
+        taken: Whether the hour is stored from it.
+        why: Why it was taken, or not.
+    """
+
+    address: str
+    answer: SourceReply
+    cause: str | None = None
+    bytes: int | None = None
+    etag: str | None = None
+    sha256: str | None = None
+    promised_events: int | None = None
+    documents: int | None = None
+    events: int | None = None
+    only_here: int | None = None
+    taken: bool = False
+    why: str
+
+
 class Manifest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """The manifest of an hour.
 
@@ -179,6 +223,8 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         finished_at: When it ended (UTC).
         attempts: Attempts at this hour so far, including this one.
         replaced: The previous version of the source file; None if the hour has only had one version.
+        sources: The sources that were last asked for it, in the configured order.
+        asked_at: When they were asked again after it was stored (UTC); None if they were not.
     """
 
     version: int = MANIFEST_VERSION
@@ -191,6 +237,8 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     finished_at: datetime
     attempts: int
     replaced: Replaced | None = None
+    sources: list[SourceAnswer] = []
+    asked_at: datetime | None = None
 
     @property
     def seconds(self) -> float:

@@ -14,10 +14,11 @@ from pathlib import Path
 from typing import Final
 
 from etl.archive.folder_source import FolderBody
-from etl.archive.sidecar import parse_sidecar
-from etl.archive.source import Body, HourNotFound, NotModified, Promise, file_name
+from etl.archive.sidecar import SidecarManifest, parse_sidecar
+from etl.archive.source import Body, HourNotFound, NotModified, Promise, Source, file_name
 from etl.errors import SourceUnreachableError, StoreError
 from etl.hours import Hour
+from etl.lake.manifest import SourceAnswer, SourceReply
 from etl.mage.task_payload import Origin, TaskPayload
 
 STALE_SECONDS: Final = 12 * 3600.0
@@ -147,6 +148,35 @@ class SpooledSource:
         return (
             Promise(self._origin.bytes, self._origin.etag, sidecar, sidecar_asked=True) if self.exists(hour) else None
         )
+
+
+class RememberedSource:
+    """A source that was asked what it has of an hour, and is not asked again.
+
+    Args:
+        source: The source.
+        answer: What it said.
+    """
+
+    def __init__(self, source: Source, answer: SourceAnswer) -> None:
+        self.address: Final = source.address
+        self._answer = answer
+        self.url: Final = source.url
+        self.open: Final = source.open
+        self.sidecar: Final = source.sidecar
+        self.exists: Final = source.exists
+
+    def describe(self, hour: Hour, *, timeout: float) -> Promise | None:  # noqa: ARG002 -- it is known
+        """What the source said; see ``Source.describe``."""
+        answer = self._answer
+        if answer.answer is SourceReply.DOWN:
+            raise SourceUnreachableError(answer.cause or f"{answer.address} was down")
+        if answer.answer is SourceReply.ABSENT:
+            return None
+        sidecar = None
+        if answer.promised_events is not None:
+            sidecar = SidecarManifest(answer.promised_events, answer.bytes, answer.sha256)
+        return Promise(answer.bytes, answer.etag, sidecar=sidecar, sidecar_asked=sidecar is not None)
 
 
 class _SpooledBody(FolderBody):

@@ -15,7 +15,7 @@ import shutil
 import time
 from collections.abc import Sequence
 from contextlib import closing
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final, NoReturn
@@ -27,15 +27,16 @@ from etl.archive.fetch import Download, open_download, open_sources
 from etl.archive.source import Body, HourNotFound, Promise, Source
 from etl.errors import ConflictError, DamagedError, NotPublishedError, SourceUnreachableError, StoreError
 from etl.events.schema import SCHEMA_VERSION
-from etl.hour_pipeline import RunOptions, run_hour
+from etl.hour_pipeline import RunOptions, choose_sources, run_hour
 from etl.hours import Hour
 from etl.lake.lake import Lake
-from etl.lake.manifest import Content, Manifest, Status
+from etl.lake.manifest import Content, Manifest, SourceAnswer, SourceReply, Status
 from etl.mage import quality_checks
-from etl.mage.staging import Spool, SpooledSource
+from etl.mage.staging import RememberedSource, Spool, SpooledSource
 from etl.mage.task_payload import Origin, State, TaskPayload
 from etl.run_options import run_options
 from etl.settings import Settings
+from etl.source_selection import Candidate, asks_before_reading, records
 
 _LOOK_EVERY_SECONDS: Final = 30.0
 _COPY_BYTES: Final = 8 << 20
@@ -49,7 +50,7 @@ class StepOptions:
 
     Attributes:
         lake: Where to.
-        sources: Where from: the first that has an hour.
+        sources: Where from, in order of trust.
         options: How.
         spool: Where it lies in between.
         accept_partial: Whether an hour with more damage than allowed, or without any event, passes the gate.
@@ -99,22 +100,24 @@ def fetch(hour: Hour, run: str, terms: StepOptions, *, wait_seconds: float = 0.0
     terms.spool.sweep()
     payload = TaskPayload(hour=str(hour), run=run, state=State.FETCHED, started_at=datetime.now(UTC))
     present = terms.lake.recover(hour)
-    if _is_settled(present, terms.options):
+    if _is_settled(present, terms):
         return _with_facts(payload, present, state=State.UNCHANGED)
     until = time.monotonic() + wait_seconds
     try:
-        while (answer := _from_first_of(payload, terms)).is_absent and (left := until - time.monotonic()) > 0:
+        while (answer := _from_best_of(payload, present, terms)).is_absent and (left := until - time.monotonic()) > 0:
             _log.info("not published yet, waiting", hour=str(hour), seconds_left=round(left))
             time.sleep(min(_LOOK_EVERY_SECONDS, left))
         if answer.origin is None:
+            if _keeps_what_it_has(present, answer, terms.options):
+                return _unchanged(payload, present, answer.sources, terms)
             return _note_absent(payload, answer, terms)
     except BaseException:
         terms.spool.discard(payload)
         raise
     if _same_as_stored(present, answer.origin, terms.options):
         terms.spool.discard(payload)
-        return _with_facts(payload, present, state=State.UNCHANGED)
-    return msgspec.structs.replace(payload, origin=answer.origin)
+        return _unchanged(payload, present, answer.sources, terms)
+    return msgspec.structs.replace(payload, origin=answer.origin, sources=answer.sources)
 
 
 def shape(payload: TaskPayload, terms: StepOptions) -> TaskPayload:
@@ -138,10 +141,10 @@ def shape(payload: TaskPayload, terms: StepOptions) -> TaskPayload:
         return payload
     hour = payload.the_hour
     lake = Lake.at(str(terms.spool.lake(payload)))
-    source = SpooledSource(terms.spool.file(payload), payload.origin)
+    options = replace(terms.options, force=True, refresh=False, recheck=False)
     try:
         # Always anew: what lies there already is a killed attempt's.
-        run_hour(hour, lake=lake, sources=[source], options=replace(terms.options, force=True, refresh=False))
+        run_hour(hour, lake=lake, sources=_spooled_and_others(payload, payload.origin, terms), options=options)
     except DamagedError as error:
         _log.warning("an hour is damaged", hour=payload.hour, cause=error.message)
     except BaseException:
@@ -227,10 +230,12 @@ class _Answer:
 
     origin: Origin | None
     refusals: Sequence[_Refusal] = ()
+    sources: list[SourceAnswer] = field(default_factory=list)
 
     @property
     def is_absent(self) -> bool:
-        return self.origin is None and all(isinstance(each.error, HourNotFound) for each in self.refusals)
+        refused = all(isinstance(each.error, HourNotFound) for each in self.refusals)
+        return self.origin is None and bool(self.refusals) and refused
 
 
 class _Refusal:
@@ -265,21 +270,45 @@ class _Refusal:
         return None
 
 
-def _from_first_of(payload: TaskPayload, terms: StepOptions) -> _Answer:
-    refusals = []
-    for source in terms.sources:
+def _from_best_of(payload: TaskPayload, present: Manifest | None, terms: StepOptions) -> _Answer:
+    """Downloads the hour from the first in order of choice that sends it whole."""
+    hour = payload.the_hour
+    choice = choose_sources(hour, terms.sources, terms.options, present)
+    refusals, origin = [], None
+    for candidate in choice.order:
+        source = candidate.source
         try:
-            return _Answer(_download(payload, source, terms))
+            origin = _download(payload, candidate, terms)
+            break
         except HourNotFound as error:
+            candidate.failed(SourceReply.ABSENT, "it does not have the hour")
             refusals.append(_Refusal(source, error))
         except SourceUnreachableError as error:
             _log.warning("source given up", hour=payload.hour, source=source.address, cause=error.message)
+            candidate.failed(SourceReply.DOWN, "it could not be read", error.message)
             refusals.append(_Refusal(source, SourceUnreachableError(error.message, hint=error.hint)))
-    return _Answer(None, refusals)
+    return _Answer(origin, refusals, records(choice.asked) if choice.surveyed else [])
 
 
-def _download(payload: TaskPayload, source: Source, terms: StepOptions) -> Origin:
-    download = open_download(source, payload.the_hour, terms.options.fetch)
+def _spooled_and_others(payload: TaskPayload, origin: Origin, terms: StepOptions) -> list[Source]:
+    """Returns the file in the spool as a source, and beside it the other sources, as they answered before."""
+    spooled = SpooledSource(terms.spool.file(payload), origin)
+    answers = {answer.address: answer for answer in payload.sources}
+    sources: list[Source] = []
+    for source in terms.sources:
+        url = source.url(payload.the_hour)
+        if url == origin.url:
+            sources.append(spooled)
+        elif url in answers:
+            sources.append(RememberedSource(source, answers[url]))
+    return sources if spooled in sources else [spooled]
+
+
+def _download(payload: TaskPayload, candidate: Candidate, terms: StepOptions) -> Origin:
+    source = candidate.source
+    if candidate.reply is SourceReply.ABSENT:
+        raise HourNotFound(candidate.url)
+    download = open_download(source, payload.the_hour, terms.options.fetch, promise=candidate.promise)
     if download is None:
         _refuse_not_modified(source.url(payload.the_hour))
     terms.spool.made(payload)
@@ -328,14 +357,30 @@ def _note_absent(payload: TaskPayload, answer: _Answer, terms: StepOptions) -> T
     return _with_facts(payload, manifest, state=state, reason=reason)
 
 
-def _is_settled(present: Manifest | None, options: RunOptions) -> bool:
-    """Whether the lake has the hour, and nobody asked for a newer version of it."""
+def _is_settled(present: Manifest | None, terms: StepOptions) -> bool:
+    """Whether the lake has the hour, and nobody asked for a newer version or a fuller source of it."""
+    options = terms.options
     return (
         present is not None
         and present.status.has_events
         and present.status is not Status.PARTIAL
         and not options.refresh
+        and not (options.recheck and asks_before_reading(terms.sources, options.completeness))
     )
+
+
+def _keeps_what_it_has(present: Manifest | None, answer: _Answer, options: RunOptions) -> bool:
+    """Whether nothing was fetched for an hour with events because no source has more of it."""
+    return present is not None and present.status.has_events and (options.recheck or not answer.refusals)
+
+
+def _unchanged(
+    payload: TaskPayload, present: Manifest | None, sources: Sequence[SourceAnswer], terms: StepOptions
+) -> TaskPayload:
+    """Leaves the hour as it is, and notes what its sources say now."""
+    if sources:
+        present = terms.lake.record_sources(payload.the_hour, sources, asked_at=datetime.now(UTC))
+    return _with_facts(payload, present, state=State.UNCHANGED)
 
 
 def _same_as_stored(present: Manifest | None, origin: Origin, options: RunOptions) -> bool:
@@ -377,17 +422,21 @@ def _published(payload: TaskPayload, terms: StepOptions) -> TaskPayload:
     hour = payload.the_hour
     made = Lake.at(str(terms.spool.lake(payload)))
     content, key = quality_checks.made_of(made, hour)
+    shaped = made.manifest(hour)
+    sources = [] if shaped is None else shaped.sources
     try:
         with terms.lake.publish(hour) as publication:
             current = None if publication.current is None else publication.current.content
             if current is not None and content.events < current.events:
+                if len(sources) > 1:
+                    terms.lake.record_sources(hour, sources, asked_at=datetime.now(UTC))
                 return msgspec.structs.replace(payload, state=State.KEPT, reason=_shrunk(content, current))
             if content.quarantine_file is not None:
                 with closing(made.store.open(content.quarantine_file.key)) as unreadable:
                     publication.quarantine(unreadable, content.quarantine_file.rows)
             with closing(made.store.open(key)) as events:
                 shutil.copyfileobj(events, publication.events, _COPY_BYTES)
-            manifest = publication.finish(content, started_at=payload.started_at)
+            manifest = publication.finish(content, started_at=payload.started_at, sources=sources)
     except ConflictError:
         return _overtaken(payload, terms)
     return _with_facts(payload, manifest, state=State.STORED if current is None else State.REPLACED)

@@ -11,6 +11,7 @@ import msgspec
 
 from etl.errors import UsageError
 from etl.hours import Hour
+from etl.lake.manifest import SourceAnswer
 
 _RUN: Final = re.compile(r"[A-Za-z0-9_-]{1,64}", re.ASCII)
 
@@ -72,6 +73,7 @@ class TaskPayload(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
         started_at: When the run began with it (UTC).
         reason: Why it is not in the lake, or not anew; None when it is.
         origin: Where its file came from; None without one.
+        sources: What each source said when they were asked; empty if they were not.
         status: The manifest's status; None before there is one.
         events: Events of it.
         unreadable: Documents that could not be read.
@@ -84,6 +86,7 @@ class TaskPayload(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     started_at: datetime
     reason: str | None = None
     origin: Origin | None = None
+    sources: list[SourceAnswer] = []
     status: str | None = None
     events: int | None = None
     unreadable: int | None = None

@@ -38,6 +38,7 @@ from etl.hours import Hour
 from etl.lake.lake import Lake
 from etl.lake.layout import events_key, manifest_key
 from etl.lake.manifest import Status
+from etl.source_selection import Completeness
 from tests import tools
 from tests.integration.archive.server import Answer, Archive, File, Handler, cut, page, status
 from tests.integration.events.reading import canonical, parse
@@ -357,7 +358,7 @@ def test_the_next_source_is_asked_when_the_first_cannot_give_it(
 
 
 def test_the_second_source_is_left_alone_when_the_first_has_it(served: Archive, lake: Lake, tmp_path: Path) -> None:
-    run(lake, put(tmp_path / "first", SMALL), served.url)
+    run(lake, put(tmp_path / "first", SMALL), served.url, completeness=Completeness.FIRST)
     assert served.asked == []
 
 

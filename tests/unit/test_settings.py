@@ -252,7 +252,7 @@ def test_a_key_that_is_refused_is_not_shown(key: str, monkeypatch: pytest.Monkey
         ("GHARCHIVE_LAEK", "did you mean GHARCHIVE_LAKE?"),
         ("GHARCHIVE_SORCES", "did you mean GHARCHIVE_SOURCES?"),
         ("gharchive_emial_key", "did you mean GHARCHIVE_EMAIL_KEY?"),
-        ("GHARCHIVE_QQQQ", "known keys: GHARCHIVE_SOURCES, GHARCHIVE_LAKE"),
+        ("GHARCHIVE_QQQQ", "known keys: GHARCHIVE_SOURCES, GHARCHIVE_COMPLETENESS, GHARCHIVE_LAKE"),
     ],
 )
 @pytest.mark.parametrize("place", ["environment", ".env"])

@@ -228,7 +228,7 @@ class TestRecovering:
 
     def test_a_manifest_of_a_newer_program_is_left_alone(self, lake: Lake) -> None:
         made = publish(lake, 4)
-        newer = json.loads(encode(made)) | {"version": 3, "more": True}
+        newer = json.loads(encode(made)) | {"version": MANIFEST_VERSION + 1, "more": True}
         lake.store.write(MANIFEST, json.dumps(newer).encode())
         with pytest.raises(StoreError):
             lake.recover(HOUR)

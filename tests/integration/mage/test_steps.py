@@ -336,3 +336,48 @@ def test_steps_of_a_parcel_that_is_through_do_nothing(place: Callable[..., StepO
     assert payload.state is State.UNCHANGED
     check_shaped(payload, terms)
     assert publish(shape(payload, terms), terms) == payload
+
+
+# ---- several sources
+
+
+def test_the_fullest_source_is_taken_and_its_manifest_tells_of_all(
+    place: Callable[..., StepOptions], tmp_path: Path
+) -> None:
+    lines = documents(200)
+    poor, full = put(tmp_path / "poor", packed(lines[:5])), put(tmp_path / "full", packed(lines))
+    terms = place(poor, full)
+    assert bring(HOUR, "1", terms).state is State.STORED
+    other = Lake.at(str(tmp_path / "other"))
+    run(other, poor, full)
+    same_hour(terms.lake, other, HOUR)
+    assert [(each.events, each.taken) for each in sound(terms.lake).sources] == [(None, False), (200, True)]
+    assert left_in(terms.spool) == []
+
+
+def test_a_damaged_file_in_the_spool_gives_way_to_a_sound_one(
+    place: Callable[..., StepOptions], tmp_path: Path
+) -> None:
+    lines = documents(200)
+    cut = put(tmp_path / "cut", packed(lines)[:-20])
+    terms = place(cut, put(tmp_path / "sound", packed(lines)))
+    assert bring(HOUR, "1", terms).state is State.STORED
+    assert sound(terms.lake).status is Status.COMPLETE
+    assert [each.taken for each in sound(terms.lake).sources] == [False, True]
+
+
+def test_a_recheck_brings_a_fuller_hour_and_leaves_a_poorer_one(
+    place: Callable[..., StepOptions], tmp_path: Path
+) -> None:
+    lines = documents(200)
+    first, late = put(tmp_path / "first", packed(lines[:100])), tmp_path / "late"
+    late.mkdir()
+    terms = place(first, late, recheck=True)
+    assert bring(HOUR, "1", terms).state is State.STORED
+    assert bring(HOUR, "2", terms).state is State.UNCHANGED
+    put(late, packed(lines[:50]))
+    assert bring(HOUR, "3", terms).state is State.UNCHANGED
+    assert sound(terms.lake).asked_at is not None
+    put(late, packed(lines))
+    assert bring(HOUR, "4", terms).state is State.REPLACED
+    assert len(stored_rows(terms.lake)) == 200

@@ -18,7 +18,9 @@ from etl.lake.manifest import (
     FileFacts,
     Manifest,
     Replaced,
+    SourceAnswer,
     SourceFacts,
+    SourceReply,
     Status,
     decode,
     decode_content,
@@ -85,6 +87,25 @@ _MANIFEST = st.builds(
         events=_COUNT,
         written_at=_INSTANT,
     ),
+    sources=st.lists(
+        st.builds(
+            SourceAnswer,
+            address=_TEXT,
+            answer=st.sampled_from(SourceReply),
+            cause=st.none() | _TEXT,
+            bytes=st.none() | _COUNT,
+            etag=st.none() | _TEXT,
+            sha256=st.none() | _TEXT,
+            promised_events=st.none() | _COUNT,
+            documents=st.none() | _COUNT,
+            events=st.none() | _COUNT,
+            only_here=st.none() | _COUNT,
+            taken=st.booleans(),
+            why=_TEXT,
+        ),
+        max_size=2,
+    ),
+    asked_at=st.none() | _INSTANT,
 )
 
 
@@ -134,7 +155,10 @@ def manifests() -> _Manifests:
 
 
 def test_a_later_version_is_told(manifests: _Manifests) -> None:
-    for later in (manifests.but(version=3), manifests.but(version=3, new_field=1)):
+    for later in (
+        manifests.but(version=MANIFEST_VERSION + 1),
+        manifests.but(version=MANIFEST_VERSION + 1, new_field=1),
+    ):
         assert is_of_later_version(later)
         with pytest.raises(StoreError):
             decode(later, of=HOUR)
@@ -142,9 +166,22 @@ def test_a_later_version_is_told(manifests: _Manifests) -> None:
 
 
 @given(manifest=_MANIFEST)
+def test_a_manifest_of_version_2_is_read(manifest: Manifest) -> None:
+    fields = json.loads(encode(manifest)) | {"version": 2}
+    del fields["sources"], fields["asked_at"]
+    read = decode(json.dumps(fields).encode(), of=HOUR)
+    assert (read.sources, read.asked_at) == ([], None)
+    assert (read.content, read.finished_at, read.replaced) == (
+        manifest.content,
+        manifest.finished_at,
+        manifest.replaced,
+    )
+
+
+@given(manifest=_MANIFEST)
 def test_a_manifest_of_version_1_is_read(manifest: Manifest) -> None:
     fields = json.loads(encode(manifest)) | {"version": 1}
-    del fields["replaced"]
+    del fields["replaced"], fields["sources"], fields["asked_at"]
     if fields["content"] is not None:
         del fields["content"]["source"]["redirected_to"]
     read = decode(json.dumps(fields).encode(), of=HOUR)
