@@ -27,8 +27,6 @@ class Completeness(StrEnum):
     """The source that has the most of it."""
     FIRST = "first"
     """The first that has it."""
-    UNION = "union"
-    """All of them, united."""
 
 
 def asks_before_reading(sources: Sequence[Source], completeness: Completeness) -> bool:
@@ -75,7 +73,6 @@ class Candidate:
         promise: What it has, as far as it said so.
         cause: Why it could not be asked or read.
         read: What was read from it.
-        only_here: How many events no other source had; None unless sources were united.
         taken: Whether the stored hour is from it.
         why: Why it was taken, or not.
     """
@@ -86,7 +83,6 @@ class Candidate:
     promise: Promise | None = None
     cause: str | None = None
     read: Read | None = None
-    only_here: int | None = None
     taken: bool = False
     why: str = ""
 
@@ -128,7 +124,6 @@ class Candidate:
             promised_events=promise.amount.events,
             documents=None if read is None else read.documents,
             events=None if read is None else read.events,
-            only_here=self.only_here,
             taken=self.taken,
             why=self.why,
         )

@@ -104,6 +104,9 @@ def _shared_options(command: Callable[..., None]) -> Callable[..., None]:
 )
 @takes_hours(required=True)
 @click.option("--refresh", is_flag=True, help="Check the source for newer versions of complete hours.")
+@click.option(
+    "--recheck", is_flag=True, help="Ask all sources, and replace complete hours of which one has clearly more."
+)
 @click.option("--force", is_flag=True, help="Process every hour again, and store it even if it now has fewer events.")
 @_shared_options
 @with_session("sources", "completeness", "lake", "emails", "max_damage")
@@ -112,6 +115,7 @@ def backfill(
     hours: HourRange,
     *,
     refresh: bool,
+    recheck: bool,
     force: bool,
     **how: Any,  # noqa: ANN401
 ) -> None:
@@ -128,8 +132,8 @@ def backfill(
         context()
     from etl.backfill.plan import ReprocessMode
 
-    redo = ReprocessMode.ALL if force else ReprocessMode.STORED if refresh else ReprocessMode.NONE
-    _run(session, hours, _job(session, redo, refresh=refresh, force=force), **how)
+    redo = ReprocessMode.ALL if force else ReprocessMode.STORED if refresh or recheck else ReprocessMode.NONE
+    _run(session, hours, _job(session, redo, refresh=refresh, recheck=recheck, force=force), **how)
 
 
 @click.command(
@@ -164,7 +168,9 @@ def catch_up(session: Session, hours: int, **how: Any) -> None:  # noqa: ANN401
     _run(session, hours_back_from(newest, hours), _job(session, ReprocessMode.NONE), counted=True, **how)
 
 
-def _job(session: Session, redo: ReprocessMode, *, refresh: bool = False, force: bool = False) -> Job:
+def _job(
+    session: Session, redo: ReprocessMode, *, refresh: bool = False, recheck: bool = False, force: bool = False
+) -> Job:
     from etl.backfill.worker import Job, LogSettings
     from etl.coverage.retry_schedule import DEFAULT_POLICY
 
@@ -173,7 +179,7 @@ def _job(session: Session, redo: ReprocessMode, *, refresh: bool = False, force:
     return Job(
         lake=settings.lake,
         sources=settings.sources,
-        options=session.run_options(refresh=refresh, force=force),
+        options=session.run_options(refresh=refresh, recheck=recheck, force=force),
         tries=DEFAULT_POLICY,
         redo=redo,
         log=LogSettings(

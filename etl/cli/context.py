@@ -215,11 +215,11 @@ class Session:
 
         return fetch_policy(self.settings)
 
-    def run_options(self, *, refresh: bool = False, force: bool = False) -> RunOptions:
+    def run_options(self, *, refresh: bool = False, recheck: bool = False, force: bool = False) -> RunOptions:
         """Returns the options of the hour pipeline."""
         from etl.run_options import run_options
 
-        return run_options(self.settings, refresh=refresh, force=force)
+        return run_options(self.settings, refresh=refresh, recheck=recheck, force=force)
 
     def email_policy(self) -> str:
         """Returns the name of the e-mail policy, as manifests record it."""

@@ -113,7 +113,7 @@ def types_table(types: Mapping[str, int], limit: int | None = None) -> Table:
 
 
 def sources_table(manifest: Manifest) -> Table:
-    """The sources that were asked for an hour, each with its answer and why it was taken or not."""
+    """Returns a table of the sources that were asked for an hour, with their answers and why each was taken or not."""
     rows = [
         (
             printable(answer.address),
@@ -121,14 +121,13 @@ def sources_table(manifest: Manifest) -> Table:
             "" if answer.bytes is None else f"{answer.bytes:,}",
             "" if answer.promised_events is None else f"{answer.promised_events:,}",
             "" if answer.events is None else f"{answer.events:,}",
-            "" if answer.only_here is None else f"{answer.only_here:,}",
             "yes" if answer.taken else "no",
             printable(answer.why),
         )
         for answer in manifest.sources
     ]
-    numbers = ("bytes", "promised", "events", "only here")
-    return listing(("source", "answer", *numbers, "taken", "because"), rows, right=numbers)
+    numbers = ("bytes", "promised", "events")
+    return listing(("source", "answer", *numbers, "taken", "reason"), rows, right=numbers)
 
 
 def manifest_facts(manifest: Manifest, url: str | None) -> list[tuple[str, str | Text | None]]:

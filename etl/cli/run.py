@@ -45,10 +45,17 @@ _WHICH: Final = "Hour in UTC (default: the newest published hour)"
 @click.option("--hour", type=int, metavar="HH", panel=_WHICH, help="0 to 23.")
 @click.option("--at", type=HOUR, panel=_WHICH, help="The hour in one word: 2015-01-01-15.")
 @click.option("--refresh", is_flag=True, help="Check the source for a newer version of a complete hour.")
+@click.option(
+    "--recheck",
+    is_flag=True,
+    help="Ask all sources, and replace a complete hour if one of them has clearly more of it.",
+)
 @click.option("--force", is_flag=True, help="Process the hour again, and store it even if it now has fewer events.")
 @takes_format(help="JSON is the hour's manifest.")
 @with_session("sources", "completeness", "lake", "emails", "max_damage")
-def run(session: Session, at: Hour | None, *, refresh: bool, force: bool, form: str, **parts: int | None) -> None:
+def run(
+    session: Session, at: Hour | None, *, refresh: bool, recheck: bool, force: bool, form: str, **parts: int | None
+) -> None:
     """Fetch one hour of GH Archive into the lake.
 
     Downloads the hour, decodes every event into the common schema, and publishes the result as a whole or not at
@@ -57,7 +64,7 @@ def run(session: Session, at: Hour | None, *, refresh: bool, force: bool, form: 
     keep_memory()
     chosen = chosen_hour(at, parts)
     lake, sources = session.lake(), session.sources()
-    options = session.run_options(refresh=refresh, force=force)
+    options = session.run_options(refresh=refresh, recheck=recheck, force=force)
     hour = chosen or _newest(sources, session)
     run_and_report(session, hour, lake=lake, sources=sources, options=options, form=form)
 

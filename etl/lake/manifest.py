@@ -190,7 +190,6 @@ class SourceAnswer(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
         promised_events: Documents announced by the sidecar manifest; None without one.
         documents: Documents found in it; None if it was not read to its end.
         events: Those of them that became events.
-        only_here: Events that no other source had; None unless sources were united.
         taken: Whether the hour is stored from it.
         why: Why it was taken, or not.
     """
@@ -204,7 +203,6 @@ class SourceAnswer(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     promised_events: int | None = None
     documents: int | None = None
     events: int | None = None
-    only_here: int | None = None
     taken: bool = False
     why: str
 

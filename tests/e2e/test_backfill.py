@@ -340,3 +340,25 @@ def test_its_workers_end_with_it_when_it_is_killed(tmp_path: Path, archive: Arch
     archive.otherwise = None
     again = etl(tmp_path, "backfill", hours.first, hours.last, "--source", archive.url, "--json")
     assert again.code == ExitCode.OK, again.err
+
+
+def test_a_recheck_replaces_poor_hours_from_a_fuller_source(tmp_path: Path) -> None:
+    hours = [Hour.of(2015, 1, 1, hour) for hour in (14, 15)]
+    for folder, events in (("poor", 20), ("full", 200)):
+        write_archive(HourRange(*hours), tmp_path / folder, events=events)
+    words = ("backfill", *hours, "--source", "poor")
+    assert etl(tmp_path, *words).code == ExitCode.OK
+    assert etl(tmp_path, *words, "--source", "full").code == ExitCode.OK
+    assert _events(tmp_path, hours) == [20, 20]
+    done = etl(tmp_path, *words, "--source", "full", "--recheck", "--json")
+    assert done.code == ExitCode.OK, done.err
+    assert _events(tmp_path, hours) == [200, 200]
+    again = etl(tmp_path, "run", "--at", hours[0], "--source", "poor", "--source", "full", "--recheck")
+    assert again.code == ExitCode.OK
+    assert "nothing was done" in again.out
+
+
+def _events(folder: Path, hours: list[Hour]) -> list[int]:
+    lake = Lake.at(str(folder / "lake"))
+    contents = [manifest.content for hour in hours if (manifest := lake.manifest(hour)) is not None]
+    return [content.events for content in contents if content is not None]

@@ -99,7 +99,6 @@ _MANIFEST = st.builds(
             promised_events=st.none() | _COUNT,
             documents=st.none() | _COUNT,
             events=st.none() | _COUNT,
-            only_here=st.none() | _COUNT,
             taken=st.booleans(),
             why=_TEXT,
         ),
