@@ -457,7 +457,7 @@ def test_show_for_a_program(program: Program) -> None:
 
 def test_a_terminal_is_shown_a_table_of_the_schema_and_a_pipe_gets_markdown(program: Program) -> None:
     piped = program("schema")
-    assert piped.stdout.startswith("| column | type | what it holds |\n|---|---|---|\n")
+    assert piped.stdout.startswith("| column | type | description |\n|---|---|---|\n")
     primary, secondary = pty.openpty()
     with subprocess.Popen(
         [sys.executable, str(ROOT / "etl"), "schema"],

