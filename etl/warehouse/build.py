@@ -254,6 +254,7 @@ class _Run(Generic[Rows]):
             bytes=done.bytes,
             lineage=lineage,
             sha256=done.sha256,
+            definition=task.model.fingerprint,
         )
         if task.model.kind is Kind.MERGE:
             state.definition = task.model.fingerprint

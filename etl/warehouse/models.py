@@ -1,7 +1,9 @@
-"""The models: each table of the warehouse as a folder of SQL and YAML, read and checked.
+"""The models: each table of the warehouse as a folder of SQL and YAML, read and validated.
 
-A folder holds ``metadata.yaml`` (what it is), ``schema.yaml`` (its columns), ``query.sql`` (BigQuery dialect; not for a
-log) and ``checks.yaml`` (what must hold of its rows). The folder's name is the table's name.
+A folder holds ``metadata.yaml``, ``schema.yaml`` (the columns), ``query.sql`` (BigQuery dialect; not for a log) and
+``checks.yaml``. The table has the name of the folder. If there is an ``entries.yaml``, the folder is a template: it
+makes a table for each entry, and the entry's values are filled into the other files. Files are Jinja templates, which
+may import the macros in ``macros.sql``.
 """
 
 from __future__ import annotations
@@ -12,19 +14,22 @@ from functools import cache
 from graphlib import CycleError, TopologicalSorter
 from hashlib import sha256
 from pathlib import Path
-from typing import Any, Final, Literal
+from typing import TYPE_CHECKING, Any, Final, Literal
 
 import msgspec
 import pyarrow as pa
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, model_validator
 
 from etl.errors import UsageError
 
+if TYPE_CHECKING:
+    from jinja2 import Environment
+
 MODELS_FOLDER: Final = Path(__file__).parent / "models"
 LAKE_EVENTS: Final = "lake_events"
-"""What a model calls the hours of the lake: the nineteen columns, and ``date`` and ``hour`` of the file."""
+"""The name by which models read the lake's events: the nineteen columns, and ``date`` and ``hour`` of the file."""
 LAKE_COVERAGE: Final = "lake_coverage"
-"""What a model calls the coverage of the lake, an hour a row."""
+"""The name by which models read the lake's coverage, one row per hour."""
 SOURCES: Final = frozenset({LAKE_EVENTS, LAKE_COVERAGE})
 
 _ARROW: Final[Mapping[str, pa.DataType]] = {
@@ -43,17 +48,17 @@ class _Strict(BaseModel):
 
 
 class Kind(StrEnum):
-    """How a table comes about."""
+    """How a table is built."""
 
     TABLE = "table"
-    """By asking its query of what it reads: for each partition, or all at once."""
+    """The query is run for each partition, or once for the whole table."""
     MERGE = "merge"
-    """By asking its query of its own rows and of partitions it has not taken in yet. The query must give, asked of
-    its own result together with more rows, what it gives when asked of all rows at once."""
+    """The query is run over the table's own rows and the partitions it has not read yet. Its result must be the same as
+    that of one run over all partitions."""
     VIEW = "view"
-    """By asking its query whenever it is read; nothing is stored."""
+    """The query is run when the view is read; nothing is stored."""
     LOG = "log"
-    """By the build itself."""
+    """The build itself adds rows; there is no query."""
 
 
 class Column(_Strict):
@@ -61,7 +66,7 @@ class Column(_Strict):
 
     Attributes:
         name: Its name.
-        type: BigQuery's name of its type.
+        type: Its type in BigQuery.
         description: What it holds, for people.
     """
 
@@ -71,43 +76,76 @@ class Column(_Strict):
 
     @property
     def arrow(self) -> pa.DataType:
-        """Arrow's type of it."""
+        """Its type in Arrow."""
         return _ARROW[self.type]
 
 
 class Severity(StrEnum):
-    """What follows when a check does not hold."""
+    """What happens when a check fails."""
 
     FAIL = "fail"
     """The new partition is refused, and the old one stays."""
     WARN = "warn"
-    """The new partition stands, and the build says so."""
+    """The new partition is published, and the build warns."""
 
 
 class Check(_Strict):
-    """Something that must hold of a table's new rows.
+    """A condition that a table's new rows must meet.
 
     Attributes:
         name: Its name, unique within the table.
-        severity: What follows when it does not hold.
+        severity: What happens when it fails.
         why: What would go wrong, for people.
-        sql: A query (BigQuery dialect) that gives a row for each thing that is wrong.
+        sql: A query (BigQuery dialect) that returns one row for each violation.
+        columns: For the built-in checks ``unique`` and ``not_null``, the columns they check.
     """
 
     name: str = Field(pattern=r"^[a-z][a-z0-9_]*$")
     severity: Severity
+    why: str
+    sql: str
+    columns: tuple[str, ...] = ()
+
+
+class _CheckDeclaration(_Strict):
+    """An entry of ``checks.yaml``: a built-in check of some columns, or a query of its own with a name."""
+
     why: str = Field(min_length=1)
-    sql: str = Field(min_length=1)
+    severity: Severity = Severity.FAIL
+    name: str | None = None
+    unique: tuple[str, ...] = ()
+    not_null: tuple[str, ...] = ()
+    sql: str | None = None
+
+    @model_validator(mode="after")
+    def _is_one_check(self) -> _CheckDeclaration:
+        if sum(map(bool, (self.unique, self.not_null, self.sql))) != 1:
+            raise ValueError("a check has one of unique, not_null and sql")
+        if self.sql and not self.name:
+            raise ValueError("a check with sql needs a name")
+        return self
+
+    def of(self, table: str) -> Check:
+        """Returns the check of a table, with the SQL of a built-in one."""
+        columns = self.unique or self.not_null
+        if self.unique:
+            name, sql = "unique", f"SELECT {columns[0]} FROM {table} GROUP BY {', '.join(columns)} HAVING COUNT(*) > 1"  # noqa: S608 -- names of ours
+        elif self.not_null:
+            any_null = " OR ".join(f"{column} IS NULL" for column in columns)
+            name, sql = "not_null", f"SELECT {columns[0]} FROM {table} WHERE {any_null}"  # noqa: S608 -- names of ours
+        else:
+            name, sql = "", self.sql or ""
+        return Check(name=self.name or name, severity=self.severity, why=self.why, sql=sql, columns=columns)
 
 
 class Partition(_Strict):
-    """How a table is cut.
+    """How a table is partitioned.
 
     Attributes:
         field: The column, a TIMESTAMP or a DATE.
-        by: The size of a task.
-        require_filter: Whether BigQuery refuses queries that do not say which tasks they want.
-        may_be_hourly: Whether BigQuery may be asked to cut it by the hour instead.
+        by: The size of a partition.
+        require_filter: Whether BigQuery refuses queries without a filter on the column.
+        may_be_hourly: Whether BigQuery may partition it by the hour instead.
     """
 
     field: str
@@ -117,13 +155,13 @@ class Partition(_Strict):
 
 
 class AppendOnlyKey(_Strict):
-    """When a new version of a partition says all that the old one said, and maybe more.
+    """How to tell that a new version of a partition only adds to the old one.
 
-    That is so when every key of the old one is there, with lowest values no higher and highest values no lower. A
-    table of kind ``merge`` may then take in the new version without forgetting the old one.
+    It does if it has every key of the old version, with minimums no higher and maximums no lower. A table of kind
+    ``merge`` can then read the new version without reading all other partitions again.
 
     Attributes:
-        key: Columns that tell rows apart.
+        key: Columns that identify a row.
         lowest: Columns that hold a minimum.
         highest: Columns that hold a maximum.
     """
@@ -142,6 +180,7 @@ class _Metadata(_Strict):
     grows: AppendOnlyKey | None = None
     key: tuple[str, ...] = ()
     cluster: tuple[str, ...] = Field(default=(), max_length=4)
+    broadcast: tuple[str, ...] = ()
     owner: str = Field(min_length=1)
     labels: dict[str, str]
 
@@ -152,19 +191,20 @@ class Model(_Strict):
     Attributes:
         name: Its name.
         title: Its name for people.
-        description: What a row of it is.
-        kind: How it comes about.
-        reads: The tables and sources that its query names.
-        partition: How it is cut; None when it is one task.
-        grows: When a new version of a partition only adds; None when nobody needs to know.
-        key: The columns that tell its rows apart, where that lets BigQuery leave a join out; empty elsewhere.
-        cluster: The columns BigQuery sorts it by, the most often filtered one first.
-        owner: Who answers for it.
+        description: What a row is.
+        kind: How it is built.
+        reads: The tables and sources that its query reads.
+        partition: How it is partitioned; None if it is built as one piece.
+        grows: How to tell that a new version of a partition only adds rows; None where no table needs to know.
+        key: The columns that identify a row, where BigQuery can drop a join because of it; empty elsewhere.
+        cluster: The columns BigQuery clusters it by, the most often filtered one first.
+        broadcast: Subqueries of its query whose result is small, which Spark broadcasts when they are joined.
+        owner: Who is responsible for it.
         labels: BigQuery labels.
-        columns: Its columns, in their order.
+        columns: Its columns, in order.
         query: SQL in BigQuery's dialect; empty for a log. ``@start`` and ``@end`` are the bounds of the partition
             and ``@built_at`` the time of the build, all TIMESTAMP.
-        checks: What must hold of its rows.
+        checks: The conditions that its rows must meet.
     """
 
     name: str
@@ -176,6 +216,7 @@ class Model(_Strict):
     grows: AppendOnlyKey | None
     key: tuple[str, ...]
     cluster: tuple[str, ...]
+    broadcast: tuple[str, ...]
     owner: str
     labels: dict[str, str]
     columns: tuple[Column, ...]
@@ -189,14 +230,15 @@ class Model(_Strict):
 
     @property
     def fingerprint(self) -> str:
-        """Changes whenever the rows that the query gives might change: with the query, the columns or the cut."""
-        parts = [self.kind, self.query, *(f"{column.name} {column.type}" for column in self.columns)]
+        """Changes with the query (less its comments), the columns and the partitioning: with what rows depend on."""
+        query = "\n".join(line for line in self.query.splitlines() if not line.lstrip().startswith("--"))
+        parts = [self.kind, query, *(f"{column.name} {column.type}" for column in self.columns)]
         parts.append("" if self.partition is None else f"{self.partition.field} {self.partition.by}")
         return sha256("\n".join(parts).encode()).hexdigest()[:32]
 
     @property
     def is_stored(self) -> bool:
-        """Whether a build makes files for it from its query."""
+        """Whether a build runs its query and stores the rows."""
         return self.kind in (Kind.TABLE, Kind.MERGE)
 
 
@@ -205,7 +247,7 @@ def models() -> tuple[Model, ...]:
     """Returns all models, each after those it reads.
 
     Raises:
-        UsageError: If a library is missing, or a folder of models is not as it should be.
+        UsageError: If a library is missing, or a model is invalid.
     """
     return read_models(MODELS_FOLDER)
 
@@ -214,69 +256,101 @@ def read_models(folder: Path) -> tuple[Model, ...]:
     """Reads the models of a folder, each after those it reads.
 
     Raises:
-        UsageError: If a library is missing, or one of them is not as it should be.
+        UsageError: If a library is missing, or a model is invalid.
     """
-    found = {path.name: _read(path) for path in sorted(folder.iterdir()) if (path / "metadata.yaml").is_file()}
+    from jinja2 import Environment, FileSystemLoader, StrictUndefined  # noqa: PLC0415 -- loads slowly
+
+    environment = Environment(
+        loader=FileSystemLoader(folder),
+        undefined=StrictUndefined,
+        autoescape=False,  # noqa: S701 -- what is rendered is SQL and YAML
+        trim_blocks=True,
+        keep_trailing_newline=True,
+    )
+    found: dict[str, Model] = {}
+    for path in sorted(folder.iterdir()):
+        if (path / "metadata.yaml").is_file():
+            entries = _yaml(environment, path / "entries.yaml", {}) or {path.name: {}}
+            found |= {name: _read(environment, path, name, values) for name, values in entries.items()}
     for model in found.values():
         unknown = set(model.reads) - SOURCES - set(found)
         if unknown:
-            raise _wrong(model.name, f"it reads {', '.join(sorted(unknown))}, which nobody makes")
+            raise _invalid(model.name, f"it reads {', '.join(sorted(unknown))}, which no model makes")
     graph = {name: [read for read in model.reads if read in found] for name, model in found.items()}
     try:
         return tuple(found[name] for name in TopologicalSorter(graph).static_order())
     except CycleError as error:
-        raise _wrong(str(error.args[1][0]), "it reads itself by way of others") from error
+        raise _invalid(str(error.args[1][0]), "it reads itself, directly or through other models") from error
 
 
-def _read(folder: Path) -> Model:
+def _read(environment: Environment, folder: Path, name: str, values: Mapping[str, str]) -> Model:
     query = folder / "query.sql"
     try:
-        metadata = _Metadata.model_validate(_yaml(folder / "metadata.yaml"))
+        metadata = _Metadata.model_validate(_yaml(environment, folder / "metadata.yaml", values))
+        declared = TypeAdapter(tuple[_CheckDeclaration, ...]).validate_python(
+            _yaml(environment, folder / "checks.yaml", values)
+        )
         model = Model(
-            name=folder.name,
+            name=name,
             **dict(metadata),
-            columns=TypeAdapter(tuple[Column, ...]).validate_python(_yaml(folder / "schema.yaml")),
-            query=query.read_text(encoding="utf-8") if query.is_file() else "",
-            checks=TypeAdapter(tuple[Check, ...]).validate_python(_yaml(folder / "checks.yaml")),
+            columns=TypeAdapter(tuple[Column, ...]).validate_python(_yaml(environment, folder / "schema.yaml", values)),
+            query=_rendered(environment, query, values) if query.is_file() else "",
+            checks=tuple(check.of(name) for check in declared),
         )
     except ValidationError as error:
         problem = error.errors()[0]
         place = ".".join(str(part) for part in problem["loc"])
-        raise _wrong(folder.name, f"{place}: {problem['msg']}") from None
+        raise _invalid(name, f"{place}: {problem['msg']}") from None
     _refuse_contradictions(model)
     return model
 
 
 def _refuse_contradictions(model: Model) -> None:
     names = [column.name for column in model.columns]
+    checks = [check.name for check in model.checks]
     grown = model.grows
     named = [*model.cluster, *model.key, *(() if grown is None else (*grown.key, *grown.lowest, *grown.highest))]
+    named += [column for check in model.checks for column in check.columns]
     if model.partition is not None:
         named.append(model.partition.field)
     for problem, there in (
-        ("two columns have one name", len(set(names)) < len(names)),
-        (f"it names columns it has not got: {sorted(set(named) - set(names))}", not set(named) <= set(names)),
+        ("two columns have the same name", len(set(names)) < len(names)),
+        ("two checks have the same name", len(set(checks)) < len(checks)),
+        (f"it names columns that it does not have: {sorted(set(named) - set(names))}", not set(named) <= set(names)),
         ("a log has no query, and all others have one", (model.kind is Kind.LOG) == bool(model.query)),
-        ("only a table or a log is cut", model.partition is not None and model.kind in (Kind.VIEW, Kind.MERGE)),
+        ("only a table or a log has partitions", model.partition is not None and model.kind in (Kind.VIEW, Kind.MERGE)),
         ("a merge reads one table", model.kind is Kind.MERGE and len(model.reads) != 1),
-        ("only what is stored has checks", bool(model.checks) and not model.is_stored),
+        ("only stored tables have checks", bool(model.checks) and not model.is_stored),
     ):
         if there:
-            raise _wrong(model.name, problem)
+            raise _invalid(model.name, problem)
 
 
-def _yaml(path: Path) -> Any:  # noqa: ANN401 -- what stands in YAML is of any type until it is validated
+def _rendered(environment: Environment, path: Path, values: Mapping[str, str]) -> str:
+    from jinja2 import TemplateError  # noqa: PLC0415 -- loads slowly
+
+    text = path.read_text(encoding="utf-8")
+    # Compiling a template takes ten times as long as reading a file, and most files are plain text.
+    if "{{" not in text and "{%" not in text:
+        return text
+    try:
+        return environment.from_string(text).render(values)
+    except TemplateError as error:
+        raise UsageError(f"{path} cannot be rendered: {error.message}") from error
+
+
+def _yaml(environment: Environment, path: Path, values: Mapping[str, str]) -> Any:  # noqa: ANN401 -- YAML is of any type until it is validated
     if not path.is_file():
         return []
     try:
         # PyYAML's safe loader in C, where it has one: ten times as fast, and there are fifty files.
-        return msgspec.yaml.decode(path.read_bytes())
+        return msgspec.yaml.decode(_rendered(environment, path, values))
     except msgspec.DecodeError as error:
-        raise UsageError(f"{path} is not YAML") from error
+        raise UsageError(f"{path} is not valid YAML") from error
 
 
-def _wrong(name: str, problem: str) -> UsageError:
-    return UsageError(f"the model {name} is not right: {problem}", hint=f"see the folder {MODELS_FOLDER / name}")
+def _invalid(name: str, problem: str) -> UsageError:
+    return UsageError(f"the model {name} is invalid: {problem}", hint=f"its files are in {MODELS_FOLDER}")
 
 
 def by_name(found: Sequence[Model]) -> dict[str, Model]:

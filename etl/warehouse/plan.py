@@ -14,7 +14,7 @@ from hashlib import sha256
 
 from etl.warehouse.lake_inputs import DayInput, Days
 from etl.warehouse.models import LAKE_COVERAGE, LAKE_EVENTS, Kind, Model
-from etl.warehouse.table_state import ALL, TableState
+from etl.warehouse.table_state import ALL, Built, TableState
 
 
 class BuildReason(StrEnum):
@@ -22,6 +22,8 @@ class BuildReason(StrEnum):
 
     NEW = "new"
     CHANGED = "changed"
+    """What it reads changed."""
+    MODEL_CHANGED = "model changed"
     FULL = "full"
     GONE = "gone"
 
@@ -143,12 +145,7 @@ def _wanted(model: Model, inputs: Mapping[str, Input]) -> dict[str, str]:
 def _piece(
     model: Model, partition: str, fingerprint: str, inputs: Mapping[str, Input], state: TableState, *, full: bool
 ) -> PartitionTask:
-    if partition not in state.partitions:
-        reason = BuildReason.NEW
-    else:
-        reason = (
-            BuildReason.FULL if full and state.partitions[partition].fingerprint == fingerprint else BuildReason.CHANGED
-        )
+    reason = _reason(model, fingerprint, state.partitions.get(partition))
     incremental = not full and _can_add(model, inputs, state)
     reads = {
         name: _read_by(model, name, partition, inputs[name], state, incremental=incremental) for name in model.reads
@@ -157,6 +154,14 @@ def _piece(
     if incremental:
         size += state.partitions[ALL].bytes
     return PartitionTask(model, partition, reason, fingerprint, reads, incremental, size)
+
+
+def _reason(model: Model, fingerprint: str, built: Built | None) -> BuildReason:
+    if built is None:
+        return BuildReason.NEW
+    if built.fingerprint == fingerprint:
+        return BuildReason.FULL
+    return BuildReason.CHANGED if built.definition == model.fingerprint else BuildReason.MODEL_CHANGED
 
 
 def _can_add(model: Model, inputs: Mapping[str, Input], state: TableState) -> bool:

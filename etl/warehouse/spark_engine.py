@@ -24,7 +24,7 @@ from etl.warehouse.transpile import Dialect, Parameters, shaped, translate
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
 
-_CONFIGURATION: Final[Mapping[str, str]] = {
+CONFIGURATION: Final[Mapping[str, str]] = {
     "spark.sql.session.timeZone": "UTC",
     "spark.sql.ansi.enabled": "true",
     # What a document holds beside what is asked for must not matter, and texts come out as they stand in it.
@@ -110,7 +110,8 @@ class SparkEngine:
             StoreError: If something cannot be read or written.
         """
         with self._reading(tables, model.name) as session:
-            query = shaped(translate(model.query, Dialect.SPARK, parameters), model.columns, Dialect.SPARK)
+            query = translate(model.query, Dialect.SPARK, parameters, broadcast=model.broadcast)
+            query = shaped(query, model.columns, Dialect.SPARK)
             rows = session.sql(query)
             if model.partition is None:
                 rows.repartition(1).write.parquet(target)
@@ -156,7 +157,7 @@ class SparkEngine:
     def _session(self, *, little: bool = False) -> SparkSession:
         """The session; when it is first asked for it is known whether little is to be done."""
         if self._begun is None:
-            self._begun = self._open.enter_context(session.opened(_CONFIGURATION, self._scratch, little=little))
+            self._begun = self._open.enter_context(session.opened(CONFIGURATION, self._scratch, little=little))
         return self._begun
 
     @property

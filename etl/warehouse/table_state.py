@@ -47,6 +47,7 @@ class Built(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
 
     Attributes:
         fingerprint: What it was made from: the model and its inputs.
+        definition: Fingerprint of the model alone; empty if a version before this field built it.
         generation: Of its file in the store.
         rows: Rows in it.
         bytes: Bytes of its file.
@@ -60,6 +61,7 @@ class Built(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     bytes: int
     lineage: str
     sha256: str = ""
+    definition: str = ""
 
 
 class TableState(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):

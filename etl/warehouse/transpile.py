@@ -21,21 +21,8 @@ if TYPE_CHECKING:
     from sqlglot import exp
 
 DUCKDB_MACROS: Final = (
-    # DuckDB refuses a whole document for half a surrogate pair in one of its texts, which GitHub writes and the other
-    # engines let pass. Only such documents are read a second time, without those halves.
-    (
-        r"CREATE OR REPLACE TEMP MACRO json_without_halves(doc) AS regexp_replace(doc,"
-        r" '(\\[^u]|\\u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2})|\\u[dD][89a-fA-F][0-9a-fA-F]{2}',"
-        r" '\1', 'g')"
-    ),
-    (
-        "CREATE OR REPLACE TEMP MACRO json_texts(doc, paths) AS coalesce("
-        "TRY(json_extract_string(doc, paths)), TRY(json_extract_string(json_without_halves(doc), paths)))"
-    ),
-    (
-        "CREATE OR REPLACE TEMP MACRO json_names(doc) AS"
-        " coalesce(TRY(json_keys(doc)), TRY(json_keys(json_without_halves(doc))))"
-    ),
+    "CREATE OR REPLACE TEMP MACRO json_texts(doc, paths) AS TRY(json_extract_string(doc, paths))",
+    "CREATE OR REPLACE TEMP MACRO json_names(doc) AS TRY(json_keys(doc))",
 )
 """What has to be run on a DuckDB connection before a translated query."""
 
@@ -57,22 +44,23 @@ Parameters = Mapping[str, datetime]
 """Values for ``@name`` in a query: instants, aware."""
 
 
-def translate(sql: str, dialect: Dialect, parameters: Parameters) -> str:
+def translate(sql: str, dialect: Dialect, parameters: Parameters, *, broadcast: tuple[str, ...] = ()) -> str:
     """Returns a query in an engine's dialect, with literals for its parameters.
 
     Args:
         sql: One query in BigQuery's dialect.
         dialect: The engine's.
         parameters: Values of its parameters.
+        broadcast: Subqueries (``WITH``) whose result is small, which Spark broadcasts when they are joined.
 
     Raises:
         UsageError: If sqlglot is not installed, or a parameter has no value.
     """
-    return _PLACE.sub(lambda place: _literal(place[1], parameters), _template(sql, dialect))
+    return _PLACE.sub(lambda place: _literal(place[1], parameters), _template(sql, dialect, broadcast))
 
 
 @cache
-def _template(sql: str, dialect: Dialect) -> str:
+def _template(sql: str, dialect: Dialect, broadcast: tuple[str, ...]) -> str:
     """Returns a query in an engine's dialect with places to put values in: a build asks the same of many days."""
     tree = _with_places(_parsed(sql))
     if dialect is not Dialect.BIGQUERY:
@@ -80,7 +68,7 @@ def _template(sql: str, dialect: Dialect) -> str:
     if dialect is Dialect.DUCKDB:
         tree = _for_duckdb(tree)
     if dialect is Dialect.SPARK:
-        tree = _for_spark(tree)
+        tree = _for_spark(tree, broadcast)
     return tree.sql(dialect=dialect.value, comments=False)
 
 
@@ -191,12 +179,12 @@ def _parse_json_once(select: exp.Select) -> None:
             call.replace(exp.maybe_parse(f"json_texts({document}, {listed})[{position}]", dialect="duckdb"))
 
 
-def _for_spark(tree: exp.Expression) -> exp.Expression:
+def _for_spark(tree: exp.Expression, broadcast: tuple[str, ...]) -> exp.Expression:
     from sqlglot import exp  # noqa: PLC0415
 
     for select in list(tree.find_all(exp.Select)):
         _read_json_once(select)
-    _send_the_few(tree)
+    _broadcast(tree, broadcast)
 
     def renamed(node: exp.Expression) -> exp.Expression:
         if isinstance(node, exp.Anonymous) and node.name == "hex_sha256":
@@ -268,24 +256,14 @@ def _field(column: str, path: list[object]) -> str:
     return f"IF({column}_is_twice, {from_map}, {from_struct})"
 
 
-def _send_the_few(tree: exp.Expression) -> None:
-    """Has Spark send a list of keys that have copies to the rows, and not all rows, with payloads, to the list.
-
-    Spark cannot know before that such a list is short. Were each event of a day there twice, it would take 300 MB.
-    """
+def _broadcast(tree: exp.Expression, subqueries: tuple[str, ...]) -> None:
+    """Adds Spark's hint for small subqueries to each join with one: Spark cannot know before how small it is."""
     from sqlglot import exp  # noqa: PLC0415
 
-    few = {cte.alias for cte in tree.find_all(exp.CTE) if _has_copies(cte.this)}
     for select in tree.find_all(exp.Select):
-        sent = [join.alias_or_name for join in select.args.get("joins") or () if join.alias_or_name in few]
-        if sent:
-            select.set("hint", exp.Hint(expressions=[exp.func("BROADCAST", *map(exp.to_identifier, sent))]))
-
-
-def _has_copies(query: exp.Expression) -> bool:
-    """Whether a query keeps groups of more than one row, and nothing else."""
-    having = query.args.get("having")
-    return having is not None and having.this.sql() == "COUNT(*) > 1"
+        small = [join.alias_or_name for join in select.args.get("joins") or () if join.alias_or_name in subqueries]
+        if small:
+            select.set("hint", exp.Hint(expressions=[exp.func("BROADCAST", *map(exp.to_identifier, small))]))
 
 
 def _ordered_array(order: exp.Order) -> exp.Expression:

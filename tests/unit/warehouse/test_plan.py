@@ -23,7 +23,12 @@ def made(found: list[PartitionTask], state: TableState, *, lineage: str = "line"
             state.partitions.pop(task.partition, None)
         else:
             state.partitions[task.partition] = Built(
-                fingerprint=task.fingerprint, generation="g", rows=1, bytes=10, lineage=lineage
+                fingerprint=task.fingerprint,
+                generation="g",
+                rows=1,
+                bytes=10,
+                lineage=lineage,
+                definition=task.model.fingerprint,
             )
     return state
 
@@ -41,12 +46,12 @@ def test_a_day_is_built_when_it_is_new_or_one_of_its_hours_is() -> None:
     assert reasons(again) == {"2019-01-02": BuildReason.CHANGED}
 
 
-def test_a_changed_model_is_built_anew() -> None:
+def test_a_changed_model_is_built_again_and_the_reason_says_so() -> None:
     inputs = lake(d2019_01_01="a")
     state = made(partition_tasks(EVENTS, inputs, TableState(), [], Days(), full=False), TableState())
     changed = EVENTS.model_copy(update={"query": EVENTS.query.replace("[bot]", "[robot]")})
     assert reasons(partition_tasks(changed, inputs, state, [], Days(), full=False)) == {
-        "2019-01-01": BuildReason.CHANGED
+        "2019-01-01": BuildReason.MODEL_CHANGED
     }
     assert partition_tasks(EVENTS, inputs, state, [], Days(), full=False) == []
     assert reasons(partition_tasks(EVENTS, inputs, state, [], Days(), full=True)) == {"2019-01-01": BuildReason.FULL}
@@ -120,7 +125,7 @@ def test_a_merge_begins_anew_when_something_was_taken_back() -> None:
 def test_a_merge_begins_anew_when_its_model_changed_or_its_file_is_lost() -> None:
     inputs = daily(d2019_01_01=("a", "x"))
     state = merged(inputs)
-    changed = NAMES.model_copy(update={"query": NAMES.query + "-- else"})
+    changed = NAMES.model_copy(update={"query": NAMES.query + "HAVING TRUE"})
     assert not only(partition_tasks(changed, inputs, state, [], Days(), full=False)).incremental
     assert not only(partition_tasks(NAMES, inputs, state, [], Days(), full=True)).incremental
     state.partitions.clear()

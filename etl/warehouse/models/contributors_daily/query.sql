@@ -1,4 +1,4 @@
--- By id where there is one and by login where there is none, so that a rename does not make two of a person.
+-- Grouped by ID, or by login if there is no ID, so that a user who is renamed stays one row.
 SELECT
   DATE(created_at) AS day,
   actor_id,
@@ -9,7 +9,7 @@ SELECT
   SUM(push_commits) AS commits,
   COUNTIF(type = 'PullRequestEvent' AND action = 'opened') AS pull_requests_opened,
   COUNTIF(type = 'IssuesEvent' AND action = 'opened') AS issues_opened,
-  -- A review that is updated or dismissed later is still one.
+  -- A review that is updated or dismissed later is not counted again.
   COUNTIF(type = 'PullRequestReviewEvent' AND COALESCE(action, 'created') = 'created') AS reviews,
   COUNTIF(type IN (
     'IssueCommentEvent', 'CommitCommentEvent', 'PullRequestReviewCommentEvent'

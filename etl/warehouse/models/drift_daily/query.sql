@@ -1,16 +1,9 @@
--- The types of a day, the actions of each, and the keys at the top of their payloads. BigQuery cannot parse a document
--- with half a surrogate pair in any of its texts, which GitHub writes; such halves are left out, as in events_base.
+{% from 'macros.sql' import without_half_surrogates %}
+-- The types of a day, with the actions and the top-level payload keys of each.
 WITH told AS (
   SELECT
     DATE(created_at) AS day, COALESCE(type, '') AS type, action, created_at,
-    CASE
-      WHEN STRPOS(payload, r'\ud') > 0 OR STRPOS(payload, r'\uD') > 0 THEN REGEXP_REPLACE(
-        payload,
-        r'(\\[^u]|\\u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2})|\\u[dD][89a-fA-F][0-9a-fA-F]{2}',
-        r'\1'
-      )
-      ELSE payload
-    END AS document
+    {{ without_half_surrogates('payload') }} AS document
   FROM events_base
   WHERE created_at >= @start AND created_at < @end
 ),
@@ -18,13 +11,13 @@ listed AS (
   SELECT day, type, created_at, JSON_KEYS(SAFE.PARSE_JSON(document, wide_number_mode => 'round'), 1) AS fields
   FROM told
 ),
--- A day has few different lists of keys, and only these are taken apart.
+-- A day has few different lists of keys, so only these are unnested.
 lists AS (
   SELECT day, type, fields, COUNT(*) AS events, MIN(created_at) AS first_seen, MAX(created_at) AS last_seen
   FROM listed
   GROUP BY day, type, fields
 ),
--- A key that a document has twice counts once.
+-- A key that occurs twice in a document counts once.
 named AS (
   SELECT DISTINCT day, type, fields, field, events, first_seen, last_seen
   FROM lists

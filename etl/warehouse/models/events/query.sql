@@ -1,4 +1,4 @@
--- What people chart: every event with the newest name of who acted, of the repository and of its organization.
+-- Every event with the newest names of the user, the repository and its organization.
 SELECT
   base.event_key,
   base.type,

@@ -1,5 +1,6 @@
--- One row an event. Most events have no copy, and payloads are most of the bytes: so ids that come twice are found
--- first, and only rows that have one of these, or that have no id to tell by, are ranked with their payloads.
+{% from 'macros.sql' import without_half_surrogates %}
+-- One row per event. Most events have no copies, and payloads are most of the bytes. So the IDs that occur more than once
+-- are found first, and only rows with such an ID, or without an ID, are ranked together with their payloads.
 WITH named AS (
   SELECT
     id, type, actor_id, actor_login, actor_gravatar_id, actor_avatar_url, actor_url, repo_id, repo_name, repo_url,
@@ -7,8 +8,8 @@ WITH named AS (
     TIMESTAMP_ADD(TIMESTAMP(date), INTERVAL hour HOUR) AS name_time
   FROM lake_events
 ),
--- A record without a readable time happened in the hour that its file is named after. The archive named files in US
--- Pacific time from March 2012 to 2014 (Hour.window in etl/hours.py).
+-- A record without a readable time gets the start of its file's hour. From March 2012 to the end of 2014 files are named
+-- in US Pacific time (see Hour.window in etl/hours.py).
 lake AS (
   SELECT
     id, type, COALESCE(type, '') AS type_key, actor_id, actor_login, actor_gravatar_id, actor_avatar_url, actor_url,
@@ -90,9 +91,9 @@ ranked AS (
     ROW_NUMBER() OVER (PARTITION BY record_key, happened_at ORDER BY date, hour) AS copy
   FROM nameless
 ),
--- The last files of 2014 are named in Pacific time, so they hold the first eight hours of 2015, without ids; the first
--- files of 2015 hold these with ids. Of one type, second, user and repository, as many records without an id are left out
--- as there are ids.
+-- The last files of 2014 are named in Pacific time, so they hold the first eight hours of 2015, without IDs. The first
+-- files of 2015 hold the same events with IDs. For each type, second, user and repository, as many records without an ID
+-- are removed as there are IDs.
 known AS (
   SELECT
     type_key, happened_at, COALESCE(LOWER(actor_login), '') AS who,
@@ -141,18 +142,10 @@ single AS (
   LEFT JOIN known_otherwise ON known_otherwise.record_key = ranked.record_key
   WHERE ranked.copy = 1 AND known_otherwise.record_key IS NULL
 ),
--- Half a surrogate pair is no character, and engines put different ones in its place. It is left out of what is read.
 readable AS (
   SELECT
     *,
-    CASE
-      WHEN STRPOS(payload, r'\ud') > 0 OR STRPOS(payload, r'\uD') > 0 THEN REGEXP_REPLACE(
-        payload,
-        r'(\\[^u]|\\u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2})|\\u[dD][89a-fA-F][0-9a-fA-F]{2}',
-        r'\1'
-      )
-      ELSE payload
-    END AS document
+    {{ without_half_surrogates('payload') }} AS document
   FROM single
 ),
 told AS (
@@ -173,8 +166,9 @@ told AS (
     JSON_VALUE(document, '$.repo') AS payload_repo
   FROM readable
 ),
--- Engines write a JSON number such as 1e2 differently (1e2, 100.0) and read such texts as integers differently. So each is
--- read as a FLOAT64, and counts if it is a whole number of at most 31 bits: no issue, and no push, is larger.
+-- Engines differ in how they write a JSON number such as 1e2 (1e2 or 100.0) and in how they cast such a string to an
+-- integer. So numbers are read as FLOAT64, and used if they are whole numbers of at most 31 bits: no issue number and no
+-- push is larger.
 numbered AS (
   SELECT
     *,
@@ -197,11 +191,11 @@ SELECT
   type,
   happened_at AS created_at,
   CAST(@built_at AS TIMESTAMP) AS built_at,
-  -- A number that is not positive is nobody's, and would give all that have it one name.
+  -- An ID that is not positive is no real ID. Unrelated users would share it, and so one name.
   CASE WHEN actor_id > 0 THEN actor_id END AS actor_id,
   actor_login,
   CASE WHEN repo_id > 0 THEN repo_id END AS repo_id,
-  -- "/" is no repository. The payloads of 2011 name theirs.
+  -- "/" is not a repository. Some payloads of 2011 have the real name.
   CASE
     WHEN repo_name != '/' THEN repo_name
     WHEN repo_name = '/' AND REGEXP_CONTAINS(payload_repo, '^[A-Za-z0-9._-]+/[A-Za-z0-9._-]+$') THEN payload_repo
@@ -223,7 +217,7 @@ SELECT
     WHEN action != 'closed' THEN FALSE
     WHEN pull_merged = 'true' THEN TRUE
     WHEN pull_merged = 'false' THEN FALSE
-    -- The first event known with the action merged. Since then closed is a close without a merge.
+    -- The first known event with the action "merged". Since then "closed" is a close without a merge.
     WHEN happened_at >= TIMESTAMP '2025-12-17 06:23:21+00' THEN FALSE
   END AS is_merged,
   CASE

@@ -1,4 +1,4 @@
--- The names that each id went by on a day: the piece of history from which the newest name is known.
+-- The names of each ID on a day. The newest name of an ID is found from these.
 SELECT
   DATE(created_at) AS day,
   'actor' AS kind,

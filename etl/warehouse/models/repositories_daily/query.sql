@@ -3,7 +3,7 @@ SELECT
   repo_id,
   CASE WHEN repo_id IS NULL THEN repo_name END AS name_without_id,
   COUNT(*) AS events,
-  -- Who takes a star back and gives it again is one user.
+  -- A user who removes a star and adds it again counts once.
   COUNT(DISTINCT CASE
     WHEN type = 'WatchEvent' THEN COALESCE(CAST(actor_id AS STRING), CONCAT('@', actor_login), event_key)
   END) AS stars,

@@ -1,8 +1,8 @@
--- The newest name is the one seen last; of two seen last at one instant, the later in the alphabet.
+-- The newest name is the one seen last. If two were last seen at the same instant, it is the last in the alphabet.
 WITH ranked AS (
   SELECT id, name, first_seen, last_seen, ROW_NUMBER() OVER (PARTITION BY id ORDER BY last_seen DESC, name DESC) AS age
   FROM names
-  WHERE kind = 'org'
+  WHERE kind = '{{ kind }}'
 ),
 newest AS (
   SELECT
@@ -20,10 +20,10 @@ former AS (
   GROUP BY id
 )
 SELECT
-  newest.id AS org_id,
-  newest.name AS login,
+  newest.id AS {{ id }},
+  newest.name AS {{ name }},
   newest.first_seen,
   newest.last_seen,
-  former.names AS former_logins
+  former.names AS {{ names }}
 FROM newest
 LEFT JOIN former ON former.id = newest.id
