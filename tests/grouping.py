@@ -17,6 +17,7 @@ GROUPS: Final = {
     "tests/integration/backfill/test_spark_pool.py": "spark",
     "tests/integration/lake/test_parquet.py": "spark",
     "tests/integration/warehouse/test_engines.py": "spark",
+    "tests/integration/warehouse/test_model_cases.py": "spark",
     "tests/integration/warehouse/test_spark_builder.py": "spark",
     # One run of the analyzer over all statements.
     "tests/integration/warehouse/test_bigquery_sql.py": "sql-analyzer",
