@@ -146,6 +146,9 @@ def build(session: Session, days: Days, *, full: bool, **how: Any) -> None:  # n
 )
 @takes_hours(required=True)
 @click.option("--refresh", is_flag=True, help="Check the source for newer versions of complete hours.")
+@click.option(
+    "--recheck", is_flag=True, help="Ask all sources, and replace complete hours of which one has clearly more."
+)
 @click.option("--force", is_flag=True, help="Process every hour again, and store it even if it now has fewer events.")
 @click.option(
     "--workers", type=click.IntRange(1, MAX_WORKERS), metavar="N", help="Maximum number of hours in parallel."
@@ -158,7 +161,7 @@ def backfill(session: Session, hours: HourRange, **rest: Any) -> None:  # noqa: 
     settings = session.settings
     _refuse_secret(settings)
     words = [str(hours.first), str(hours.last)]
-    words += [f"--{name}" for name in ("refresh", "force") if rest.pop(name)]
+    words += [f"--{name}" for name in ("refresh", "recheck", "force") if rest.pop(name)]
     for flag in ("workers", "max_rate"):
         value = rest.pop(flag)
         words += [] if value is None else [f"--{flag.replace('_', '-')}", str(value)]

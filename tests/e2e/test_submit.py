@@ -90,13 +90,26 @@ def test_a_build_is_sent_followed_and_paid(submit: Callable[..., Done], service:
 
 def test_a_backfill_takes_its_settings_along(submit: Callable[..., Done], service: Dataproc) -> None:
     sources = ("--source", "https://mirror.example", "--source", "gs://b-1/archive")
-    how = ("--refresh", "--workers", "8", "--max-rate", "20MB", "--emails", "drop", "--max-damage", "2%")
+    how = ("--refresh", "--recheck", "--workers", "8", "--max-rate", "20MB", "--emails", "drop", "--max-damage", "2%")
     done = submit("backfill", "2015-01-01", *how, *sources, "--lake", "gs://b-1/lake", *PLACE, *QUICK)
     assert done.code == ExitCode.OK, done.err
     (request,) = service.asked
     assert list(request.batch.pyspark_batch.args) == [
-        *("2015-01-01-0", "2015-01-01-23", "--refresh", "--workers", "8", "--max-rate", "20000000"),
-        *(*sources, "--lake", "gs://b-1/lake", "--emails", "drop", "--max-damage", "0.02", "--log-format", "json"),
+        *("2015-01-01-0", "2015-01-01-23", "--refresh", "--recheck", "--workers", "8"),
+        *("--max-rate", "20000000"),
+        *(
+            *sources,
+            "--completeness",
+            "fullest",
+            "--lake",
+            "gs://b-1/lake",
+            "--emails",
+            "drop",
+            "--max-damage",
+            "0.02",
+            "--log-format",
+            "json",
+        ),
     ]
     assert request.batch.runtime_config.properties["spark.executor.memoryOverhead"] == "4g"
 

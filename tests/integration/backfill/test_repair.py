@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
@@ -18,7 +19,7 @@ from etl.hour_pipeline import RunOptions
 from etl.hours import Hour
 from etl.lake.lake import Lake, store_at
 from etl.lake.layout import events_key, manifest_key
-from etl.lake.manifest import Manifest, Status
+from etl.lake.manifest import MANIFEST_VERSION, Manifest, Status
 from tests.integration.archive.server import Archive, File
 from tests.integration.running import (
     HOUR,
@@ -228,7 +229,7 @@ def test_an_hour_that_another_run_is_at_is_left_to_it(lake: Lake, source: Path) 
 
 
 def test_a_manifest_of_a_newer_program_is_left_alone(lake: Lake, source: Path, made: Manifest) -> None:
-    lake.store.write(MANIFEST, b'{"version": 3, "hour": "what is to come"}')
+    lake.store.write(MANIFEST, json.dumps({"version": MANIFEST_VERSION + 1, "hour": "unknown"}).encode())
     before = objects(lake)
 
     said = repair(lake, source)
