@@ -16,6 +16,6 @@ def test_a_job_that_was_left_in_the_queue_is_done(tmp_path: Path, monkeypatch: p
     monkeypatch.setenv("MAGE_REPO_PATH", str(tmp_path / "project"))
     monkeypatch.setenv("PYTHONPATH", str(ROOT))
     with taking_orders("tests.integration.mage.mage_queue", tmp_path) as orders:
-        # When Mage does it by itself, etl.mage.queue_patch has had its day.
+        # If Mage does it by itself, etl.mage.queue_patch is no longer needed.
         assert orders.give(["as it is"]) == "false"
-        assert orders.give(["mended"]) == "true"
+        assert orders.give(["patched"]) == "true"
