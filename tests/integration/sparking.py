@@ -6,14 +6,12 @@ import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 from tests import tools
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
-
-_GENERATED_CODE: Final = {"spark.sql.codegen.wholeStage": "true", "spark.sql.codegen.factoryMode": "FALLBACK"}
 
 
 def for_emulator(endpoint: str) -> dict[str, str]:
@@ -25,19 +23,6 @@ def for_emulator(endpoint: str) -> dict[str, str]:
         "fs.gs.auth.null.enable": "true",
         "fs.gs.project.id": "test",
     }
-
-
-@contextmanager
-def generated_code(session: SparkSession) -> Iterator[None]:
-    """Has Spark generate and compile code for queries, as it does by default, instead of interpreting them."""
-    interpreted = {name: session.conf.get(name) for name in _GENERATED_CODE}
-    for name, value in _GENERATED_CODE.items():
-        session.conf.set(name, value)
-    try:
-        yield
-    finally:
-        for name, value in interpreted.items():
-            session.conf.set(name, str(value))
 
 
 @contextmanager
@@ -54,6 +39,7 @@ def small_session() -> Iterator[SparkSession]:
         .config("spark.driver.bindAddress", "127.0.0.1")
         .config("spark.sql.shuffle.partitions", "2")
         # The data is so small that compiling takes longer than processing it. These three settings halve the time.
+        # The tests of the jobs (tests/e2e/test_spark_jobs.py) keep Spark's defaults.
         .config("spark.driver.extraJavaOptions", "-XX:TieredStopAtLevel=1 -XX:+UseSerialGC")
         .config("spark.sql.codegen.wholeStage", "false")
         .config("spark.sql.codegen.factoryMode", "NO_CODEGEN")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 import pytest
 
@@ -12,13 +12,9 @@ from etl.lake.lake import Lake
 from etl.warehouse.models import models
 from etl.warehouse.table_state import Warehouse
 from tests.integration.running import ERAS, documents, run
-from tests.integration.sparking import generated_code
 from tests.integration.warehouse.comparing import built, counts, differences, stored
 from tests.integration.warehouse.test_build import event
 from tests.integration.warehouse.test_rules import RULES
-
-if TYPE_CHECKING:
-    from pyspark.sql import SparkSession
 
 pytestmark = [
     # Spark leaves its socket to the garbage collector.
@@ -39,13 +35,12 @@ def both(tmp_path: Path) -> tuple[Warehouse, Warehouse]:
     return Warehouse.at(str(tmp_path / "by-duckdb")), Warehouse.at(str(tmp_path / "by-spark"))
 
 
-def test_the_real_hours(tmp_path: Path, lake: Lake, real_data: Path, spark: SparkSession) -> None:
+def test_the_real_hours(tmp_path: Path, lake: Lake, real_data: Path) -> None:
     for name in REAL:
         run(lake, real_data / "archive", hour=Hour.parse(name))
     by_duckdb, by_spark = both(tmp_path)
     built(by_duckdb, lake)
-    with generated_code(spark):
-        built(by_spark, lake, engine="spark")
+    built(by_spark, lake, engine="spark")
     assert counts(by_duckdb)["events"] == 33_412
     assert differences(by_duckdb, by_spark) == {}
 
