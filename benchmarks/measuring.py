@@ -148,7 +148,7 @@ def _orphans() -> Iterator[resource.struct_rusage]:
 def environment() -> dict[str, str]:
     """This process's environment without settings of ours or of Python, so that everybody measures the defaults.
 
-    One of them matters much: where Python may not keep compiled modules, every start compiles all libraries anew.
+    One matters a lot: where Python may not cache bytecode, every start compiles all libraries again.
     """
     return {name: value for name, value in os.environ.items() if not name.startswith(("GHARCHIVE_", "PYTHON"))}
 

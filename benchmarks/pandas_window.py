@@ -1,4 +1,4 @@
-"""The pandas job that this descends from: all hours in memory, windows over all rows, the whole table written anew.
+"""The pandas job this project replaces: all hours in memory, windows over all rows, the whole table rewritten.
 
 Usage: ``python pandas_window.py OUT_FOLDER LAKE``. One of the peers that ``spark.py`` measures.
 """

@@ -216,7 +216,7 @@ class Stored:
         """Whether this version was read to its end before."""
         source = self._content.source
         if candidate.url == source.address:
-            # What broke off may have been broken on its way; a sidecar would tell.
+            # A truncated file may have been damaged in transit; a sidecar would show it.
             sound = not source.interrupted or source.sidecar
             return sound and _same_version(promise, source.etag, source.sha256)
         known = self._known.get(candidate.url)

@@ -1,5 +1,5 @@
 # ruff: noqa: INP001 -- scripts for spark-submit are no package
-"""Brings hours of the archive into the lake, spread over the executors of Spark.
+"""Loads hours of the archive into the lake, distributed over Spark executors.
 
 Usage: ``spark-submit spark_jobs/backfill.py FROM TO --lake gs://bucket/lake``. It takes what ``python etl backfill``
 takes, and ends with the same exit codes.
@@ -15,7 +15,7 @@ from etl.cli.main import main
 
 
 def run() -> int:
-    """Begins the session that spark-submit describes, and brings the hours; gives the exit code."""
+    """Starts the session that spark-submit describes, processes the hours, and returns the exit code."""
     # A second copy of a slow task would only find its hour locked, and Spark take that for the answer.
     builder = SparkSession.builder.appName("gharchive-backfill").config("spark.speculation", "false")
     session = builder.getOrCreate()

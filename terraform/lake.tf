@@ -17,7 +17,7 @@ module "lake" {
   writers             = toset([for name, member in module.identities.members : member if contains(["fetch", "mage", "spark"], name)])
   readers             = toset([for name, member in module.identities.members : member if name == "build"])
 
-  # Old hours are read again only when tables are made anew. Manifests stay warm: they are looked at all the time.
+  # Old hours are read again only when tables are rebuilt. Manifests stay warm: they are looked at all the time.
   colder = var.cold_after_days == null ? [] : [
     { class = "NEARLINE", days = var.cold_after_days, prefixes = ["events/", "quarantine/"] },
   ]

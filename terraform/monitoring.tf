@@ -1,4 +1,4 @@
-# Who is told of what, and what it may cost.
+# Alerts, their recipients, and the budget.
 
 module "monitoring" {
   source = "./modules/monitoring"
@@ -49,7 +49,7 @@ module "budget" {
 check "somebody_is_told" {
   assert {
     condition     = length(var.alert_emails) > 0
-    error_message = "Nobody is told of alerts: set alert_emails."
+    error_message = "Alerts have no recipients: set alert_emails."
   }
 }
 

@@ -9,7 +9,7 @@ output "warehouse" {
 }
 
 output "settings" {
-  description = "What `python etl` has to be told to work with all this from elsewhere, as variables of its environment."
+  description = "Environment variables for running `python etl` against this deployment from another machine."
   value       = merge({ for name, value in local.env : name => value if name != "GHARCHIVE_LOG_FORMAT" }, local.spark_env)
 }
 

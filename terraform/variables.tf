@@ -1,4 +1,4 @@
-# What has to be said.
+# Required variables.
 
 variable "project_id" {
   description = "The project, which exists and has a billing account."
@@ -152,7 +152,7 @@ variable "paused" {
 }
 
 variable "emails" {
-  description = "What becomes of e-mail addresses in events: hash, keep or drop."
+  description = "How to handle e-mail addresses in events: hash, keep or drop."
   type        = string
   default     = "hash"
 
@@ -218,7 +218,7 @@ variable "budget" {
 }
 
 variable "alerts" {
-  description = "Hours without a new one, incomplete hours of the last days, and TB a day that queries read, above which somebody is told."
+  description = "Alert thresholds: hours without a new one, incomplete hours of the last days, and TB read by queries a day."
   type = object({
     late_after_hours = optional(number, 3)
     incomplete_hours = optional(number, 6)
@@ -246,7 +246,7 @@ variable "soft_delete_days" {
 }
 
 variable "events_by" {
-  description = "How BigQuery cuts events: day, or hour, of which it keeps 10,000 a table (416 days). Chosen once: tables are not cut anew."
+  description = "Partition granularity of events: day, or hour, which is limited to 10,000 partitions (416 days). It cannot be changed later."
   type        = string
   default     = "day"
 }

@@ -41,7 +41,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "needs(*tools): tools of tests/tools.py without which the test is skipped")
     config.addinivalue_line(
-        "markers", "preconditions: a bucket must heed preconditions, as the emulator does since 1.56"
+        "markers", "preconditions: a bucket must honor preconditions, as the emulator does since 1.56"
     )
     tools.need_all = config.getoption("need_all_tools")
     tools.set_proxies_aside()

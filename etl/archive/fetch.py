@@ -220,7 +220,7 @@ class Download:
         return chunk
 
     def _fill(self, size: int) -> None:
-        """Receives until ``size`` bytes are pending or the file ends; attempts are counted anew for every 64 KiB."""
+        """Receives until ``size`` bytes are pending or the file ends; the count of attempts restarts every 64 KiB."""
         while not self._ended and len(self._pending) < size:
             self._retrying(self._receive_until, self.received + _STRETCH_BYTES)
 

@@ -31,7 +31,7 @@ class RepairOutcome(StrEnum):
     """It was in order when the repair came to it."""
     RECOVERED = "recovered"
     """Its manifest was made again from the events file."""
-    REMADE = "made anew"
+    REMADE = "downloaded again"
     """It was fetched again."""
     NOTED = "noted"
     """It has no events, and its manifest says again why."""

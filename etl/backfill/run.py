@@ -31,7 +31,7 @@ _log: structlog.stdlib.BoundLogger = structlog.get_logger()
 
 
 class Executor(Protocol):
-    """Who brings hours: processes of this machine (``WorkerPool``), or Spark's (``etl.backfill.spark_pool``).
+    """Processes hours on this machine (``WorkerPool``) or on Spark (``etl.backfill.spark_pool``).
 
     When its block ends well they are let go after what they do; when it ends in an error they are stopped.
     """

@@ -123,7 +123,7 @@ class SparkExecutor:
             heard = self._events.get()
 
     def _bring(self, hour: Hour) -> None:
-        """Has Spark bring an hour, in a thread of its own."""
+        """Starts a Spark job for an hour, in its own thread."""
         job = self._job
         try:
             self._context.setJobGroup(self._group, str(hour), interruptOnCancel=True)
@@ -138,7 +138,7 @@ class SparkExecutor:
 
 
 def _brought(packed: bytes, hour: Hour) -> HourReport:
-    """Brings an hour; what a task does, in a process of Spark's."""
+    """Processes an hour in a Python process of a Spark executor."""
     return _worker(packed).run(hour)
 
 

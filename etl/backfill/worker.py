@@ -1,6 +1,6 @@
-"""What one of the processes does that bring hours: one hour after another, until nobody gives it any more.
+"""A worker process: runs one hour after another until it receives no more.
 
-A worker shares nothing with others but the lake. Over its own pipe it gets hours and says what becomes of them,
+A worker shares nothing with others but the lake. Over its own pipe it gets hours and reports how each one ended,
 so that one which is killed at any instant takes nobody else along.
 """
 
@@ -148,7 +148,7 @@ def work(pipe: Connection, job: Job) -> None:
 
 
 class Worker:
-    """Runs hours, whatever becomes of them.
+    """Runs hours and reports each outcome; a failed hour raises nothing.
 
     Args:
         job: What to do.
@@ -201,7 +201,7 @@ class Worker:
         try:
             return None if content is None else decode(content, of=hour)
         except StoreError as error:
-            _log.warning("a manifest cannot be read; the hour is run anew", hour=str(hour), cause=error.message)
+            _log.warning("a manifest cannot be read; the hour is processed again", hour=str(hour), cause=error.message)
             return None
 
     def _run_due(self, hour: Hour, now: datetime) -> HourReport:
@@ -243,7 +243,7 @@ class _Watch:
         self._events = 0
 
     def source(self, address: str, size: int | None) -> None:
-        """Begins to count anew: a download begins."""
+        """Resets the count when a download starts."""
         with self._lock:
             self._size, self._received, self._events = size, 0, 0
         _log.debug("download begins", hour=str(self._hour), source=address, size=size)

@@ -1,4 +1,4 @@
-"""The processes that bring hours, as their parent sees them: given hours, listened to, replaced when they die.
+"""The pool of worker processes, seen from the parent: assign hours, read events, replace dead workers.
 
 Each has a pipe of its own and shares no lock with anybody, so that the death of one, at any instant, is the end
 of its pipe and of nothing else.
@@ -141,7 +141,7 @@ class WorkerPool:
 
     def _reap(self, worker: WorkerProcess) -> Iterator[WorkerEvent]:
         self._workers.remove(worker)
-        # Its pipe has ended, so it is dead, or about to be; to be told to stop would change how it ended.
+        # Its pipe has ended, so it is dead, or about to be; a request to stop would change its exit status.
         worker.let_go(at_once=False)
         worker.await_end()
         if not worker.began:

@@ -1,4 +1,4 @@
-"""What becomes of e-mail addresses: hashed, kept or dropped, wherever they stand.
+"""E-mail addresses are hashed, kept or dropped wherever they occur.
 
 Files before 2016-05-26 and again those of 2023 and 2024 hold addresses in clear; in between the archive hashed
 them. So the policy works on the bytes of every document of every era, before anything is made of them.
@@ -73,7 +73,7 @@ _ANY_AT: Final = re.compile(
 )
 _NO_SEPARATOR: Final = bytes(set(range(256)) - set(b" \t\n\r\f\v\"'<>\\:;,()[]{}@"))
 _LOOSE_HOST: Final = re.compile(rb"[^\s\"'<>\\;,()\[\]{}]*+")
-# Each repetition takes what none behind it can, and gives nothing back, so that the search is linear.
+# Each repetition takes what none after it can, and never backtracks, so that the search is linear.
 _CUT_FIELD: Final = re.compile(
     rb'((?:mail"\s*+:\s*+|\[\s*+"[0-9a-f]{40}"\s*+,\s*+)")((?:[^"@\\\r\n\0]++|\\[^\r\n\0])+\\?)(?=[\r\n\0]|\Z)',
     re.DOTALL,
@@ -111,7 +111,7 @@ class EmailPolicy:
     """A policy, ready to be applied.
 
     Attributes:
-        mode: What becomes of an address.
+        mode: How addresses are handled.
         key: Key of the HMAC; None for the official dataset's bare SHA-1.
     """
 

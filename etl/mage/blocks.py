@@ -88,7 +88,7 @@ def check_report(value: object) -> None:
 
 
 def list_touched_days(variables: Variables) -> dict[str, Any]:
-    """Finds what the warehouse has to make anew; see ``tables.find_touched``."""
+    """Finds what the warehouse has to rebuild; see ``tables.find_touched``."""
     read = settings.load().settings
     _configure_logs(read)
     engine = str(variables.get("engine"))

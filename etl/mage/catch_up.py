@@ -115,7 +115,7 @@ def find_due(terms: StepOptions, *, look_back: int) -> Due:
 
 
 def bring_due(due: Due, run: str, terms: StepOptions) -> Brought:
-    """Brings hours, the oldest first; one that fails stops no other.
+    """Processes hours, oldest first. A failed hour does not stop the others.
 
     Raises:
         StoreError: If the lake cannot be read or written; the rest is left.

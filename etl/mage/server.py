@@ -305,7 +305,7 @@ def _environment(plan: ServerOptions, given: Mapping[str, str]) -> dict[str, str
 
 
 def _new_password(environment: dict[str, str]) -> str | None:
-    """Sees to it that Mage never makes an owner with its own password; gives the one it will make him with."""
+    """Prevents Mage from creating an owner with its default password; returns the password it will use."""
     named = environment.get(_PASSWORD)
     if named:
         return None

@@ -50,7 +50,7 @@ class Spool:
         return self.folder(payload) / _LAKE
 
     def made(self, payload: TaskPayload) -> Path:
-        """Makes the folder of one hour of one run, and gives it.
+        """Creates and returns the folder for one hour of one run.
 
         Raises:
             StoreError: If it cannot be made.

@@ -81,7 +81,7 @@ def terms_of(settings: Settings, *, refresh: bool = False, accept_partial: bool 
 
 
 def fetch(hour: Hour, run: str, terms: StepOptions, *, wait_seconds: float = 0.0) -> TaskPayload:
-    """Brings an hour's file into the spool, unless the lake has it or no source does.
+    """Downloads an hour's file to staging, unless the lake has it or no source does.
 
     Args:
         hour: Which hour.
@@ -143,7 +143,7 @@ def shape(payload: TaskPayload, terms: StepOptions) -> TaskPayload:
     lake = Lake.at(str(terms.spool.lake(payload)))
     options = replace(terms.options, force=True, refresh=False, recheck=False)
     try:
-        # Always anew: what lies there already is a killed attempt's.
+        # Always download again: a file that exists is left from a killed attempt.
         run_hour(hour, lake=lake, sources=_spooled_and_others(payload, payload.origin, terms), options=options)
     except DamagedError as error:
         _log.warning("an hour is damaged", hour=payload.hour, cause=error.message)

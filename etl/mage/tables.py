@@ -1,7 +1,7 @@
 """The warehouse in a run of Mage: the commands that build it, each in a process of its own.
 
-A build may take more memory than all that runs beside it, and gives it back only by ending; so it is the command
-itself that runs, and what it prints for programs is what the block hands on.
+A build may need more memory than everything beside it, and frees it only when its process ends; so the command
+itself is run, and the block passes on its machine-readable output.
 """
 
 from __future__ import annotations

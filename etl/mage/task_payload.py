@@ -64,14 +64,14 @@ class Origin(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
 
 
 class TaskPayload(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """One hour on its way.
+    """One hour in progress.
 
     Attributes:
         hour: Its name.
         run: The run that brings it; with the hour the name of its folder in the spool.
         state: How far it has come.
         started_at: When the run began with it (UTC).
-        reason: Why it is not in the lake, or not anew; None when it is.
+        reason: Why the hour is not in the lake, or was not stored again; None if it was stored.
         origin: Where its file came from; None without one.
         sources: What each source said when they were asked; empty if they were not.
         status: The manifest's status; None before there is one.

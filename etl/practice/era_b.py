@@ -94,7 +94,7 @@ def create(scene: Scene) -> Draft:
 
 
 def issue_comment(scene: Scene) -> Draft:
-    """Draws a comment on an issue, of which only numbers are told."""
+    """Draws a comment on an issue, of which the payload holds only numbers."""
     repo = scene.world.draw_known_repo(scene.dice)
     thread = scene.world.thread(repo, scene.dice, pull=scene.dice.bits(1) == 1)
     comment = _comment_number(scene)
@@ -103,7 +103,7 @@ def issue_comment(scene: Scene) -> Draft:
 
 
 def issues(scene: Scene) -> Draft:
-    """Draws an issue being opened, closed or reopened, of which only numbers are told."""
+    """Draws an issue being opened, closed or reopened, of which the payload holds only numbers."""
     repo, action = scene.world.draw_repo(scene.dice), scene.dice.pick(_ACTIONS)
     thread = scene.world.thread(repo, scene.dice, pull=False, opened=scene.now if action == "opened" else None)
     payload = f'{{"action":"{action}","issue":{thread.id},"number":{thread.number}}}'
@@ -158,7 +158,7 @@ def gollum(scene: Scene) -> Draft:
 
 
 def commit_comment(scene: Scene) -> Draft:
-    """Draws a comment on a commit, of which only numbers are told."""
+    """Draws a comment on a commit, of which the payload holds only numbers."""
     repo, sha, comment = scene.world.draw_known_repo(scene.dice), scene.dice.sha(), _comment_number(scene)
     url = f"{_WEB}/{repo.full_name}/commit/{sha}#commitcomment-{comment}"
     return Draft(scene.worker(repo), repo, f'{{"commit":"{sha}","comment_id":{comment}}}', url)

@@ -190,7 +190,7 @@ COMMENT_IDS: Final = _sequence(
 def event_ids(instant: int, *, pushes: bool) -> Sequence:
     """Returns the sequence of event ids at an instant.
 
-    GitHub began anew on 2025-10-08, with one sequence for pushes and branches and another for the rest.
+    GitHub restarted the numbers on 2025-10-08, with one sequence for pushes and branches and another for the rest.
     """
     if instant < ID_RESET:
         return EVENT_IDS

@@ -196,7 +196,7 @@ class BrokenOff(Fault, frozen=True, kw_only=True, tag="reset"):
     """The connection is reset in the middle of the body.
 
     Attributes:
-        after: The part of the body that is sent before; what of it arrives is up to the network.
+        after: The part of the body that is sent before; how much of it arrives depends on the network.
     """
 
     after: _Part = 0.5
@@ -211,7 +211,7 @@ class BrokenOff(Fault, frozen=True, kw_only=True, tag="reset"):
 
 
 class Truncated(Fault, frozen=True, kw_only=True, tag="truncated"):
-    """The file itself ends too early, a version of its own whose length is told truly.
+    """The file itself is truncated: a version of its own whose length is stated correctly.
 
     Attributes:
         keep: The part of the file that is there.
@@ -380,7 +380,7 @@ class Endless(Fault, frozen=True, kw_only=True, tag="endless"):
 
 
 class EndlessHead(Fault, frozen=True, kw_only=True, tag="endless-head"):
-    """The answer goes on and never comes to its point; every read of it finds something.
+    """The response never ends; every read of it returns something.
 
     Attributes:
         what: ``interim``: ``100 Continue`` again and again. ``slow``: one header, byte by byte. ``trailers``: a
@@ -611,7 +611,7 @@ class FaultyServer(PracticeServer):
         )
 
     def _next(self, hour: Hour) -> tuple[int, AnyFault | None]:
-        """Counts a request for an hour, and gives its number (from 0) and the fault that it meets."""
+        """Counts a request for an hour; returns its number (from 0) and its fault."""
         with self._lock:
             number = self._asked_for[hour]
             self._asked_for[hour] += 1

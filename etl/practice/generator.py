@@ -102,7 +102,7 @@ def generate_hour(hour: Hour, *, events: int | None = None, seed: int = 0) -> It
 
 
 def write_hour(hour: Hour, path: Path, *, events: int | None = None, seed: int = 0) -> PracticeManifest:
-    """Writes an hour as a gzip file that appears whole or not at all, and gives its manifest.
+    """Writes an hour as a gzip file, atomically, and returns its manifest.
 
     The gzip header holds neither a time nor a name, so equal arguments give equal files with the same zlib.
 

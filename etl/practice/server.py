@@ -220,7 +220,7 @@ class PracticeServer:
         """Answers one request; overridden by whoever wants faults.
 
         Raises:
-            EtlError: If the hour cannot be made or stored; the client is told 500.
+            EtlError: If the hour cannot be made or stored; the client receives 500.
         """
         asked = self._asked(request.target)
         if asked is None:
@@ -424,7 +424,7 @@ def _lists(field_value: str | None, tag: str) -> bool:
 
 
 def _wanted_range(request: Request, validators: Mapping[str, str]) -> str | None:
-    """Returns the Range field if it is to be heeded: with GET, of one range, and of the file the client began with."""
+    """Returns the Range field if it applies: a GET, a single range, and the version the client started with."""
     wanted = request.headers.get("range")
     if request.method != "GET" or wanted is None or _RANGE.fullmatch(wanted) is None:
         return None

@@ -1,6 +1,6 @@
 """What the dashboard counts: events by hour, type, action, user and repository, small enough for a page.
 
-All figures come from the warehouse: events from the view ``events``, which users and repositories are told apart from
+All figures come from the warehouse: events from the view ``events``, the named users and repositories from
 the marts ``contributors`` and ``repositories``, and how complete it all is from the mart ``coverage``. One table of
 counts serves all charts, so that a filter that is set for one of them holds for all. There is no room in a page for
 millions of users: those that did little are counted together, as many as it takes to stay below ``MAX_ROWS``.
@@ -32,7 +32,7 @@ MAX_ROWS: Final = 250_000
 """Rows of counts in a page: some two megabytes of text, and a tenth of a second for each change of a filter."""
 
 LISTED: Final = 16_000
-"""How many users, and how many repositories, are told apart if there is room."""
+"""Default number of users, and of repositories, that are listed by name."""
 
 FEWEST_LISTED: Final = 30
 """With fewer the charts would show what was left out rather than what is there."""
@@ -129,7 +129,7 @@ _Kind = Literal["actor", "repository"]
 
 @dataclass(frozen=True, slots=True)
 class Listing:
-    """How many users, or repositories, are told apart.
+    """The number of users, or repositories, listed by name.
 
     Attributes:
         of: All that there are in the range.
@@ -150,7 +150,7 @@ class Cube:
         events: A row for each combination that there is: ``hour`` (since 1970), ``type``, ``action``, ``outcome`` (what
             became of a pull request: merged, unmerged or unknown; null for all else), ``is_bot``, ``actor`` and
             ``repository`` (null for those counted together, empty where the record names none), and ``events``.
-        actors: How many users are told apart.
+        actors: Number of users listed by name.
         repositories: How many repositories are.
         coverage: ``hour`` (since 1970) and ``status`` of each hour of the archive, in order.
         set_aside: Events of the whole lake that no chart shows, since their time lies outside of the archive's span.

@@ -18,7 +18,7 @@ LAKE_SCHEMA = pa.schema([*ARROW_SCHEMA, pa.field("date", pa.date32()), pa.field(
 
 
 NO_ROOM: Final = "free some space on that disk, or choose another --warehouse; the tables are as they were, or whole"
-"""What to do when files on their way cannot be written."""
+"""Hint for when temporary files cannot be written."""
 
 
 @dataclass(frozen=True)

@@ -197,7 +197,7 @@ def _counts(store: Store, key: str, hour: Hour) -> dict[str, int]:
             times = pq.ParquetFile(file).read(columns=["created_at"])["created_at"]
     except (pa.ArrowException, KeyError) as error:
         raise StoreError(
-            f"{store.url(key)} cannot be read as parquet", hint="`verify` tells more; `run --force` makes it anew"
+            f"{store.url(key)} cannot be read as parquet", hint="`verify` tells more; `run --force` downloads it again"
         ) from error
     # Whole days are counted as numbers: a date may lie where Python has no calendar.
     start: Any = arrow.int64([int(hour.window[0].timestamp()) * 1_000_000]).cast(times.type)[0]

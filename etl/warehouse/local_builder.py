@@ -32,7 +32,7 @@ class LocalBuilder:
         warehouse: Where to.
         lake: Where from.
         engine: What runs the models.
-        staging: A folder for files on their way.
+        staging: A folder for temporary files.
     """
 
     save_state_every = _SAVE_STATE_EVERY
@@ -105,7 +105,7 @@ class LocalBuilder:
             self.place.save_state(table, state)
 
     def discard_staging(self) -> None:
-        """Removes files on their way."""
+        """Removes temporary files."""
         shutil.rmtree(self._batch, ignore_errors=True)
         self._cache.clear()
 
@@ -139,7 +139,7 @@ class LocalBuilder:
 
     @contextmanager
     def _room(self) -> Iterator[None]:
-        """Explains why files on their way cannot be written."""
+        """Explains why temporary files cannot be written."""
         try:
             yield
         except OSError as error:

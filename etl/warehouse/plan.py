@@ -1,6 +1,6 @@
 """What there is to do: which partitions of which tables are not what their inputs would make of them.
 
-Everything is told by fingerprints. A partition's is made of its model's and of those of what it reads, so a new version
+Changes are detected by fingerprints. A partition's is made of its model's and of those of its inputs, so a new version
 of an hour, an hour that came late, and a changed query are all seen in the same way, however far down the tables they
 matter; and what a crash left half done is simply still to be done.
 """
@@ -115,7 +115,7 @@ def partition_tasks(
 
 
 def predicted_state(task: PartitionTask, there: Input) -> Input:
-    """Returns what a table will be once a task is done, as far as that can be told before."""
+    """Returns the predicted state of a table after a task."""
     fingerprints, sizes, lineages = dict(there.fingerprints), dict(there.sizes), dict(there.lineages)
     if task.reason is BuildReason.GONE:
         for known in (fingerprints, sizes, lineages):

@@ -84,7 +84,7 @@ class SparkBuilder:
         self._store.write(_COVERAGE_KEY, sources.coverage)
 
     def stage(self, batch: Sequence[PartitionTask], parameters: Parameters) -> dict[str, str]:
-        """Has Spark write the partitions of a batch below ``.staging``; gives their keys."""
+        """Writes the partitions of a batch below ``.staging`` with Spark; returns their keys."""
         model = batch[0].model
         partitions = [task.partition for task in batch]
         folder = f"{_STAGING}/{uuid4().hex}"

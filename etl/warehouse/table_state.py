@@ -107,8 +107,8 @@ class Warehouse:
         """Reads what is known of a table.
 
         Returns:
-            The state, less what its files do not bear out, and the partitions that have a file of which it knows
-            nothing.
+            The state without entries that the files contradict, and the partitions with a file that it does not
+            know.
 
         Raises:
             StoreError: If the warehouse cannot be read.
@@ -192,7 +192,7 @@ class Warehouse:
 
     @contextmanager
     def building(self) -> Iterator[Path]:
-        """Holds the warehouse alone during a build, and gives a folder for files on their way.
+        """Locks the warehouse during a build, and yields a folder for temporary files.
 
         Raises:
             StoreError: If another build is running, or the warehouse cannot be written.

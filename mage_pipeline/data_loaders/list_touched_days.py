@@ -1,4 +1,4 @@
-"""Finds which partitions of the warehouse are to be made anew."""
+"""Finds the partitions of the warehouse that have to be rebuilt."""
 
 from typing import Any
 
@@ -10,5 +10,5 @@ if "data_loader" not in globals():
 
 @data_loader
 def list_touched_days(*_: object, **variables: object) -> dict[str, Any]:
-    """Finds which partitions of the warehouse are to be made anew."""
+    """Finds the partitions of the warehouse that have to be rebuilt."""
     return blocks.list_touched_days(variables)

@@ -22,7 +22,7 @@ output "registry" {
 }
 
 output "build" {
-  description = "What Cloud Build is told: its account and its bucket."
+  description = "Cloud Build's settings: its account and its bucket."
   value = {
     service_account = module.registry.build_service_account
     source          = "gs://${module.registry.source_bucket}/source"

@@ -54,7 +54,7 @@ run "a_batch_instead_of_a_job" {
 
   assert {
     condition     = output.settings.GHARCHIVE_SPARK_ACCOUNT == "gharchive-spark@my-project.iam.gserviceaccount.com" && output.settings.GHARCHIVE_DATASET == "my-project.gharchive"
-    error_message = "Who works with this from elsewhere must be told the settings."
+    error_message = "The settings for other machines must be an output."
   }
 
   assert {

@@ -60,7 +60,7 @@ def stages(dockerfile: Path) -> dict[str, Stage]:
 
 
 def context(ignore: Path) -> Iterator[Path]:
-    """Yields what of the checkout goes to the builder, as relative paths: git's files less those that are ignored."""
+    """Yields the relative paths of the files that go to the builder: git's files except ignored ones."""
     listed = subprocess.run(
         ["git", "ls-files", "--cached", "--others", "--exclude-standard"],
         cwd=ROOT,
@@ -106,7 +106,7 @@ class Builder:
     left_out: list[str] = field(default_factory=list)
 
     def build(self, name: str) -> Path:
-        """Runs a stage's steps after those of the stage it starts from, and gives the folder it ends in."""
+        """Runs a stage's steps after those of the stage it starts from, and returns the last working folder."""
         stage = self.stages[name]
         where = self.build(stage.base) if stage.base in self.stages else self.folder
         arguments = dict(self.places)

@@ -35,7 +35,7 @@ def project_copy(folder: Path) -> Path:
 
 
 def until(look: Callable[[], Any], what: str, *, seconds: float = SECONDS) -> Any:
-    """Looks until it sees something, and gives that."""
+    """Polls until there is a value, and returns it."""
     end = time.monotonic() + seconds
     while not (seen := look()):
         assert time.monotonic() < end, f"{what} did not come"

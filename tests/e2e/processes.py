@@ -49,7 +49,7 @@ def kill_group(leader: int) -> None:
 
 
 def await_end(leader: int) -> list[int]:
-    """Waits until nothing of a group is left, and gives what is left all the same."""
+    """Waits until a process group is empty; returns the processes that remain."""
     until = time.monotonic() + _PATIENCE_SECONDS
     while left := group(leader):
         if time.monotonic() > until:

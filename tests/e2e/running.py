@@ -57,7 +57,7 @@ def start(
         folder: Where it works.
         words: What stands behind ``python etl``.
         env: What stands in its environment besides.
-        limit: KiB that no file it writes may exceed, which is how a full disk looks to it.
+        limit: KiB that no file it writes may exceed, which simulates a full disk.
     """
     command = [sys.executable, str(ROOT / "etl"), *map(str, words)]
     if limit is not None:

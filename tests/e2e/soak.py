@@ -83,7 +83,7 @@ _SETTINGS: Final = {
 }
 _GOOD: Final = frozenset({ExitCode.OK, ExitCode.INCOMPLETE})
 _DUE: Final = frozenset({None, Status.PENDING, Status.FAILED})
-"""What a backfill does by itself; a partial hour waits a day, unless it is told to refresh."""
+"""What a backfill does by itself; a partial hour waits a day, unless `--refresh` is set."""
 _VICTIMS: Final = ("all", "all", "worker", "worker", "parent")
 _CALM_ROUNDS: Final = 40
 _PATIENCE_SECONDS: Final = 600
@@ -349,7 +349,7 @@ class Soak:
         return None if manifest is None else manifest.status
 
     def _start(self, hours: HourRange, source: str, lake: Lake, *flags: str) -> subprocess.Popen[bytes]:
-        """Starts a backfill in a process group of its own; what it says goes to a file, lest a full pipe stop it."""
+        """Starts a backfill in a process group of its own; output goes to a file, since a full pipe would block it."""
         words = ["backfill", str(hours.first), str(hours.last), "--workers", str(WORKERS)]
         words += ["--source", source, "--lake", lake.address, "--log-format", "plain", *flags]
         with (self._folder / "said").open("wb") as said:

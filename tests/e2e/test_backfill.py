@@ -71,7 +71,7 @@ def asked(archive: Archive) -> Counter[str]:
     return Counter(ask.target for ask in archive.asked if ask.target.endswith(".json.gz"))
 
 
-def test_a_range_comes_and_the_same_again_does_nothing(tmp_path: Path, practice: Path) -> None:
+def test_a_range_is_stored_and_a_rerun_does_nothing(tmp_path: Path, practice: Path) -> None:
     words = ("backfill", FIRST, FIRST + 5, "--source", practice, "--workers", 2)
     done = etl(tmp_path, *words)
     assert done.code == ExitCode.OK, done.err
@@ -82,7 +82,7 @@ def test_a_range_comes_and_the_same_again_does_nothing(tmp_path: Path, practice:
     assert counts(again) == {"unchanged": 6}
 
 
-def test_days_are_whole_days_and_what_is_not_there_is_told(tmp_path: Path, practice: Path) -> None:
+def test_days_are_whole_days_and_what_is_not_there_is_reported(tmp_path: Path, practice: Path) -> None:
     done = etl(tmp_path, "backfill", "2015-01-01", "2015-01-02", "--source", practice, "--json")
     assert done.code == ExitCode.INCOMPLETE
     assert done.error == "error: 42 of 48 hours are not complete: 42 missing"
@@ -166,7 +166,7 @@ def test_an_outage_ends_it_and_hides_no_hour_that_came(
     assert counts(done).get("stored", 0) == good
 
 
-def test_a_mixed_email_policy_is_told_by_every_command(tmp_path: Path, practice: Path) -> None:
+def test_a_mixed_email_policy_is_reported_by_every_command(tmp_path: Path, practice: Path) -> None:
     def bring(*words: object) -> Done:
         return etl(tmp_path, "backfill", *words, "--source", practice)
 

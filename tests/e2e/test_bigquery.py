@@ -32,7 +32,7 @@ class Cloud:
         google: The server.
         folder: Where the program works.
         lake: The lake.
-        env: What the program is told of them.
+        env: Environment variables that name them.
     """
 
     google: BigQuery

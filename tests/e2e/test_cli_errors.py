@@ -249,7 +249,7 @@ def test_damage_is_stored_and_told(program: Program, archive: Path, tmp_path: Pa
     assert "partial" in shown.stdout
 
 
-def test_a_partial_hour_whose_file_is_the_same_is_told_to_be_unchanged(
+def test_a_partial_hour_whose_file_is_the_same_is_reported_unchanged(
     program: Program, archive: Path, tmp_path: Path
 ) -> None:
     broken = tmp_path / "broken"
@@ -383,7 +383,7 @@ def test_output_that_cannot_be_written_gives_no_traceback(where: str, words: str
 # ---- defects
 
 
-def test_a_defect_is_told_without_a_traceback_unless_asked_for(program: Program) -> None:
+def test_a_defect_is_reported_without_a_traceback_unless_asked_for(program: Program) -> None:
     code = (
         "import sys; from etl.lake.lake import Lake; from etl.cli.main import main\n"
         "def broken(self, hour): raise RuntimeError('of joe.bloggs@example.com')\n"
@@ -568,7 +568,7 @@ def test_a_practice_archive_serves_until_it_is_stopped(number: signal.Signals, p
 
 
 @pytest.mark.parametrize("error", ["MemoryError()", 'RuntimeError("can\'t start new thread")'])
-def test_a_lack_of_memory_is_told_as_one(error: str, program: Program) -> None:
+def test_a_lack_of_memory_is_reported_as_one(error: str, program: Program) -> None:
     code = (
         "import sys; from etl.lake.lake import Lake; from etl.cli.main import main\n"
         f"def broken(self, hour): raise {error}\n"

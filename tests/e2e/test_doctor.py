@@ -82,7 +82,7 @@ def test_the_exit_code_is_that_of_what_failed_first(tmp_path: Path) -> None:
     assert done.code == ExitCode.STORE_FAILED
 
 
-def test_without_credentials_the_first_thing_to_mend_is_told_first(tmp_path: Path) -> None:
+def test_without_credentials_the_first_thing_to_fix_is_listed_first(tmp_path: Path) -> None:
     env = {**NO_GOOGLE, "GCE_METADATA_HOST": f"127.0.0.1:{free_port()}", "CLOUDSDK_CONFIG": str(tmp_path / "none")}
     done = etl(tmp_path, "doctor", "--source", tmp_path, "--lake", "gs://a-bucket/lake", env=env)
     assert done.code == ExitCode.STORE_FAILED

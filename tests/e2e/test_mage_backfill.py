@@ -1,4 +1,4 @@
-"""A real Mage server brings hours by backfills: from its API, from the command line and from its pages."""
+"""A real Mage server processes hours in backfills: from its API, from the command line and from its pages."""
 
 from __future__ import annotations
 
@@ -84,7 +84,7 @@ def told_of(manifest: Manifest | None) -> dict[str, object]:
 
 
 def events_of(server: Server, hour: Hour) -> int:
-    """How many events a stored hour has, all of it held against its manifest."""
+    """How many events a stored hour has, compared in full with its manifest."""
     content = sound(server.lake, hour).content
     assert content is not None
     return content.events
@@ -153,7 +153,7 @@ def test_the_command_asks_for_a_backfill_across_midnight_and_new_year(server: Se
     assert down.code == ExitCode.SOURCE_UNREACHABLE
 
 
-def test_a_bad_hour_fails_at_the_gate_is_told_and_can_be_retried(
+def test_a_bad_hour_fails_at_the_gate_is_reported_and_can_be_retried(
     server: Server, archive: FaultyServer, webhook: Webhook, mailbox: Mailbox
 ) -> None:
     before = {key: value for key, value in objects(server.lake).items() if str(BAD) not in key}

@@ -92,7 +92,7 @@ def test_a_start_fires_nothing_and_a_kill_in_the_middle_of_a_block_costs_nothing
     assert server.spooled() == []
 
 
-def test_the_trigger_fires_by_the_clock_and_brings_the_hour_before_once(server: Server) -> None:
+def test_the_trigger_fires_by_the_clock_and_loads_the_previous_hour_once(server: Server) -> None:
     minute = fired(server)
     (run,) = runs_of_trigger(server)
     fired_at = datetime.fromisoformat(str(run["execution_date"])).replace(tzinfo=UTC)

@@ -36,7 +36,7 @@ _PATIENCE_SECONDS: Final = 200
 
 
 class _Stage:
-    """Servers that come to a point and stay there; ``reached`` says that they have."""
+    """Servers that block at some point; ``reached`` is set when they do."""
 
     def __init__(self) -> None:
         self.reached = threading.Event()

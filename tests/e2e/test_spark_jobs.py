@@ -98,7 +98,7 @@ def packed(tmp_path_factory: pytest.TempPathFactory) -> Packed:
     _run([*uv, "venv", "--python", sys.executable, str(folder / "python")], folder)
     _run([*uv, "pip", "install", "--python", str(python), "--no-deps", "--offline", str(wheel)], folder)
     (place,) = (folder / "python/lib").glob("python3.*/site-packages")
-    # Python looks for libraries where a .pth says, and heeds no .pth in there: one of them names the checkout.
+    # Python looks for libraries where a .pth says, and ignores every .pth in there: one of them names the checkout.
     (place / "libraries.pth").write_text(f"{Path(pyspark.__file__).parents[1]}\n", encoding="utf-8")
     shutil.copytree(ROOT / "spark_jobs", folder / "spark_jobs")
     return Packed(python, folder / "spark_jobs", Path(pyspark.__file__).parent / "bin/spark-submit")
@@ -111,7 +111,7 @@ def _run(command: list[str], folder: Path) -> str:
 
 
 def told(lake: Lake, hour: Hour) -> dict[str, Any]:
-    """What an hour's manifest says, less what tells of the run."""
+    """An hour's manifest without the fields that describe the run."""
     manifest: dict[str, Any] = json.loads(lake.store.read(manifest_key(hour)) or b"{}")
     return {name: value for name, value in manifest.items() if name not in _OF_THE_RUN}
 
@@ -265,7 +265,7 @@ def test_an_executor_that_is_killed_costs_nothing_but_time(packed: Packed, tmp_p
 
 
 def _kill_an_executor(process: subprocess.Popen[str], lake: Path) -> bool:
-    """Kills an executor with SIGKILL once an hour is on its way; gives whether there was one."""
+    """Kills an executor with SIGKILL while an hour is in progress; returns whether there was one."""
     until = time.monotonic() + 120
     while time.monotonic() < until and process.poll() is None:
         if any(lake.rglob("*.parquet*")) or any(lake.rglob("*.lock")):

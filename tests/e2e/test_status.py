@@ -220,7 +220,7 @@ def test_what_was_done_a_moment_ago_is_there(tmp_path: Path) -> None:
     assert "1 hour in lake (1 complete): 2 events" in etl(tmp_path, "status").out
 
 
-def test_where_hours_came_from_is_told(tmp_path: Path) -> None:
+def test_where_hours_came_from_is_reported(tmp_path: Path) -> None:
     lake = Lake.at(str(tmp_path / "lake"))
     for step in range(26):
         publish(lake, 2, FIRST + step)

@@ -24,7 +24,7 @@ QUICK: Final = ("--every", "0.05")
 
 
 class Driver:
-    """What a batch does: says what it is told, and ends as it is told.
+    """Simulates a batch: prints the given lines and ends in the given state.
 
     Attributes:
         said: Pieces of output.

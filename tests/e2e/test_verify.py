@@ -113,7 +113,7 @@ def test_hours_without_events_are_not_called_sound(lake: Lake, verify: Verify, t
     assert f"nothing of {THREE + 1} is in quarantine" in shown.out
 
 
-def test_bad_hours_are_told_one_a_line(lake: Lake, verify: Verify) -> None:
+def test_bad_hours_are_reported_one_a_line(lake: Lake, verify: Verify) -> None:
     flip(lake, ONE)
     lake.store.delete(manifest_key(TWO))
     before = all_files(lake)
@@ -139,7 +139,7 @@ def test_bad_hours_are_told_one_a_line(lake: Lake, verify: Verify) -> None:
     assert (told["checked"], told["sound"], told["repairs"], told["orphans"]) == (3, 1, [], [])
 
 
-def test_a_program_is_told_what_was_repaired_and_removed(lake: Lake, verify: Verify, sources: Path) -> None:
+def test_a_program_can_read_what_was_repaired_and_removed(lake: Lake, verify: Verify, sources: Path) -> None:
     flip(lake, ONE)
     lay(lake, "events/_SUCCESS")
     done = verify("--repair", "--prune", "--source", sources, "--json")
@@ -147,7 +147,7 @@ def test_a_program_is_told_what_was_repaired_and_removed(lake: Lake, verify: Ver
     assert (told["from"], told["to"], told["not_in_lake"]) == (None, None, 0)
     assert [(each["key"], each["removed"]) for each in told["orphans"]] == [("events/_SUCCESS", True)]
     assert (told["repaired"], told["bad"]) == (1, [])
-    assert [(each["hour"], each["outcome"]) for each in told["repairs"]] == [(str(ONE), "made anew")]
+    assert [(each["hour"], each["outcome"]) for each in told["repairs"]] == [(str(ONE), "downloaded again")]
 
 
 def test_repair_puts_all_right_that_can_be(lake: Lake, verify: Verify, sources: Path) -> None:
@@ -158,7 +158,7 @@ def test_repair_puts_all_right_that_can_be(lake: Lake, verify: Verify, sources: 
     done = verify("--repair", "--source", sources, "--max-damage", "100%")
 
     assert done.code == ExitCode.OK, done.error
-    assert done.out.splitlines()[3:6] == [f"{ONE}: made anew", f"{TWO}: recovered", f"{THREE}: made anew"]
+    assert done.out.splitlines()[3:6] == [f"{ONE}: downloaded again", f"{TWO}: recovered", f"{THREE}: downloaded again"]
     assert done.out.splitlines()[6].endswith(": 3 sound (3 of them put right)")
     assert all(lake.verify(hour, ARROW_SCHEMA, deep=True) == [] for hour in HOURS)
     after = objects(lake)
@@ -175,7 +175,7 @@ def test_an_hour_that_cannot_be_read_keeps_nobody_from_the_others(lake: Lake, ve
 
     assert done.code == ExitCode.VERIFY_FAILED
     assert f"{ONE}: left: cannot read " in done.out
-    assert f"{THREE}: made anew\n" in done.out
+    assert f"{THREE}: downloaded again\n" in done.out
     assert done.error == "error: 1 of 3 hours does not match its manifest"
 
 
@@ -281,6 +281,6 @@ def test_a_lake_in_a_bucket(gcs_address: str, sources: Path, tmp_path: Path) -> 
     assert f"{ONE}: {gcs_address}/{events_key(ONE)} is missing\n" in bad.out
     mended = etl(tmp_path, "verify", "--repair", "--prune", "--source", sources, "--max-damage", "100%", *where)
     assert mended.code == ExitCode.OK, mended.err
-    assert f"{ONE}: made anew\n{TWO}: recovered\n" in mended.out
+    assert f"{ONE}: downloaded again\n{TWO}: recovered\n" in mended.out
     assert etl(tmp_path, "verify", "--deep", "2015-01-01-3", "2015-01-01-5", *where).out.endswith(": 3 sound\n")
     assert lake.store.stat("events/young") is not None, "what is new may be somebody's who is at work"

@@ -23,7 +23,7 @@ Reply = tuple[int, dict[str, Any]]
 
 @contextmanager
 def answering(reply: Callable[[str, str, bytes], Reply], headers: dict[str, str] | None = None) -> Iterator[str]:
-    """Runs a server that answers every request with JSON, and gives its address.
+    """Runs a server that answers every request with JSON; yields its address.
 
     Args:
         reply: Makes status and content of method, path and body.
@@ -93,7 +93,7 @@ class Dataset:
     def reply(self, method: str, path: str, body: bytes) -> Reply:
         """Answers as the REST API does; every other project and dataset does not exist.
 
-        What is asked and what is answered are held against Google's own description of the API.
+        Requests and responses are validated against Google's own description of the API.
         """
         asked = urlsplit(path)
         try:

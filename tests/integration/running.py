@@ -74,7 +74,7 @@ def packed(lines: Iterable[bytes]) -> bytes:
 
 
 def put(folder: Path, content: bytes, hour: Hour = HOUR) -> Path:
-    """Makes a folder an archive that has this hour, and gives the folder."""
+    """Makes a folder an archive that has this hour; returns the folder."""
     folder.mkdir(parents=True, exist_ok=True)
     (folder / f"{hour}.json.gz").write_bytes(content)
     return folder

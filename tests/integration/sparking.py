@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 def for_emulator(endpoint: str) -> dict[str, str]:
-    """What the connector has to be told to speak with the emulator, by the names that Hadoop knows."""
+    """The connector's settings for the emulator, by Hadoop's names."""
     return {
         "fs.gs.impl": "com.google.cloud.hadoop.fs.gcs.GoogleHadoopFileSystem",
         "fs.gs.storage.root.url": f"{endpoint}/",

@@ -117,7 +117,7 @@ def test_a_file_cannot_be_a_lake(tmp_path: Path) -> None:
     assert "is a file" in finding.found
 
 
-def test_hours_of_another_policy_are_told_and_nothing_is_written(tmp_path: Path) -> None:
+def test_hours_of_another_policy_are_reported_and_nothing_is_written(tmp_path: Path) -> None:
     lake = Lake.at(str(tmp_path / "lake"))
     publish(lake, 3)
     examined = plan(tmp_path, checks=["lake"], emails="keep", read_only=True)
@@ -137,7 +137,7 @@ def test_hours_of_another_policy_are_told_and_nothing_is_written(tmp_path: Path)
         ("keep", None, State.WARN, "clear text"),
     ],
 )
-def test_what_becomes_of_addresses_is_told(
+def test_the_handling_of_addresses_is_reported(
     tmp_path: Path, emails: str, key: str | None, state: State, says: str
 ) -> None:
     finding = found(plan(tmp_path, emails=emails, email_key=key), "e-mails")
@@ -146,7 +146,7 @@ def test_what_becomes_of_addresses_is_told(
 
 
 # ------------------------------------------------------------------------------------------------------- the archive
-def test_a_source_that_is_late_is_told(tmp_path: Path, archive: Archive) -> None:
+def test_a_source_that_is_late_is_reported(tmp_path: Path, archive: Archive) -> None:
     finding = found(plan(tmp_path, sources=[has_newest(archive, behind=5).url]), "source")
     assert finding.state is State.WARN
     assert "5 hours behind" in finding.found
@@ -178,7 +178,7 @@ def test_a_password_in_an_address_is_never_shown(tmp_path: Path, archive: Archiv
     ("ahead", "state"),
     [(0, State.OK), (20, State.OK), (-40, State.WARN), (40, State.WARN), (100, State.FAIL), (-7200, State.FAIL)],
 )
-def test_a_clock_is_held_against_a_server(tmp_path: Path, archive: Archive, ahead: int, state: State) -> None:
+def test_a_clock_is_compared_with_a_server(tmp_path: Path, archive: Archive, ahead: int, state: State) -> None:
     told = format_datetime(NOW - timedelta(seconds=ahead), usegmt=True)
     finding = found(plan(tmp_path, sources=[has_newest(archive, Date=told).url]), "clock")
     assert finding.state is state
@@ -198,7 +198,7 @@ def test_a_date_that_is_none_is_left_out(tmp_path: Path, archive: Archive) -> No
 
 
 # -------------------------------------------------------------------------------------------------------- credentials
-def test_no_credentials_are_told_with_what_to_run(tmp_path: Path) -> None:
+def test_no_credentials_are_reported_with_what_to_run(tmp_path: Path) -> None:
     findings = {finding.name: finding for finding in examine(plan(tmp_path, lake="gs://a-bucket/lake"))}
     finding = findings["credentials"]
     assert findings["lake"].found == finding.found
@@ -207,7 +207,7 @@ def test_no_credentials_are_told_with_what_to_run(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("content", [None, "", "{}", '{"type": "service_account", "private_key": "a-secret-word"}'])
-def test_a_key_file_that_is_none_is_told_and_not_shown(
+def test_a_key_file_that_is_none_is_reported_and_not_shown(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, content: str | None
 ) -> None:
     file = tmp_path / "key.json"
@@ -273,7 +273,7 @@ def test_a_bucket_is_written_to_and_nothing_stays(tmp_path: Path, emulator: GcsE
 
 
 @pytest.mark.usefixtures("emulator")
-def test_a_bucket_that_is_not_there_is_told(tmp_path: Path) -> None:
+def test_a_bucket_that_is_not_there_is_reported(tmp_path: Path) -> None:
     finding = found(plan(tmp_path, lake="gs://no-such-bucket/lake"), "lake")
     assert (finding.state, finding.code) == (State.FAIL, ExitCode.STORE_FAILED)
     assert "does not exist" in finding.found
@@ -316,14 +316,14 @@ def test_tables_that_are_missing_are_a_warning(tmp_path: Path, dataset: Dataset)
     assert TABLES[0] in finding.found
 
 
-def test_a_dataset_that_is_not_there_is_told(tmp_path: Path, dataset: Dataset) -> None:
+def test_a_dataset_that_is_not_there_is_reported(tmp_path: Path, dataset: Dataset) -> None:
     finding = found(plan(tmp_path, dataset="a-project.nothing"), "BigQuery")
     assert (finding.state, finding.code) == (State.FAIL, ExitCode.STORE_FAILED)
     assert finding.found.startswith("a-project.nothing does not exist in BigQuery")
     assert dataset.jobs == []
 
 
-def test_an_account_that_may_not_query_is_told_which_role_it_needs(tmp_path: Path, dataset: Dataset) -> None:
+def test_an_account_that_may_not_query_learns_which_role_it_needs(tmp_path: Path, dataset: Dataset) -> None:
     dataset.may_query = False
     finding = found(plan(tmp_path, dataset="a-project.gharchive"), "BigQuery")
     assert finding.state is State.FAIL

@@ -1,4 +1,4 @@
-"""An hour of several sources: which one is taken, what of it is kept, and what the manifest says of all of them."""
+"""An hour of several sources: which one is used, what is kept of it, and what the manifest records about all."""
 
 from __future__ import annotations
 
@@ -94,7 +94,7 @@ def nothing_is_left(lake: Lake) -> bool:
 # ---- the choice
 
 
-def test_the_fullest_source_is_taken_and_all_are_told(archive: Archive, mirror: Archive, lake: Lake) -> None:
+def test_the_fullest_source_is_used_and_all_are_recorded(archive: Archive, mirror: Archive, lake: Lake) -> None:
     serve(archive, POOR)
     serve(mirror, WHOLE, events=300)
     manifest = run(lake, archive.url, mirror.url).manifest

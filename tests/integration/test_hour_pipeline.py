@@ -150,7 +150,7 @@ def test_an_hour_of_every_era_comes_out_as_it_went_in(era: str, tmp_path: Path, 
     assert Counter(canonical(rebuild(row)) for row in rows) == Counter(map(canonical, lines))
 
 
-def test_progress_is_told_to_the_last_byte_and_event(served: Archive, lake: Lake) -> None:
+def test_progress_is_reported_to_the_last_byte_and_event(served: Archive, lake: Lake) -> None:
     class Watching:
         def __init__(self) -> None:
             self.sources: list[tuple[str, int | None]] = []
@@ -238,7 +238,7 @@ def test_where_a_redirect_led_is_on_record(served: Archive, lake: Lake) -> None:
 
 @pytest.mark.parametrize("force", [False, True], ids=["refresh", "force"])
 @pytest.mark.parametrize("content", [OTHER, LARGER], ids=["equal", "larger"])
-def test_an_hour_gives_way_to_one_with_no_fewer_events(
+def test_an_hour_is_replaced_by_one_with_no_fewer_events(
     *, force: bool, content: bytes, served: Archive, lake: Lake
 ) -> None:
     run(lake, served.url)
@@ -314,7 +314,7 @@ def test_a_partial_hour_is_asked_for_again_until_it_is_whole(served: Archive, la
 
     with pytest.raises(DamagedError, match="partial"):
         run(lake, served.url)
-    # It may have been broken on its way, so the etag of the sound file does not keep it.
+    # It may have been damaged in transit, so the etag of the sound file does not keep it.
     assert "If-None-Match" not in served.asked[-1].headers
     assert sound(lake).content == half.content
 

@@ -112,7 +112,7 @@ class TestTheNewcomer:
         assert "-var-file=environments/dev.tfvars" in calls[-1]
         assert not list(tmp_path.rglob("evil"))
 
-    def test_is_told_when_the_project_is_not_named(self, tmp_path: Path) -> None:
+    def test_fails_when_the_project_is_not_named(self, tmp_path: Path) -> None:
         done = self.made(tmp_path, "make bootstrap REGION=r")
         assert done.returncode != 0
         assert "PROJECT=my-project" in done.stderr
@@ -172,7 +172,7 @@ class TestNames:
         accounts |= keys_of(TERRAFORM / "bootstrap/modules/ci/main.tf", "purposes")
         page = rows(DOCS / "explanation/threat-model.md", "| who | as | may | may not | enforced by |")
         described = {name for row in page for name in re.findall(r"^`([a-z]+)`$", row[1])}
-        # Who may only start a batch has no row of its own: it is told with the batches.
+        # Who may only start a batch has no row of its own: it is part of the row of batches.
         assert accounts - {"workflow"} == described - {"readers"}
 
 

@@ -119,7 +119,7 @@ def pasted_lines() -> list[str]:
 
 
 def parsed(line: str) -> str:
-    """Parses a command line as the program does, runs nothing, and gives the command's name."""
+    """Parses a command line as the program does, without running it; returns the command's name."""
     words = shlex.split(line.removeprefix("python etl").removeprefix("gharchive-etl"))
     context = click.RichContext(front, info_name="etl")
     group: click.Group = front

@@ -214,7 +214,7 @@ def test_damage_is_a_fraction_or_a_percentage(text: str, share: float, monkeypat
         ("log_level", "loud", "must be 'debug', 'info', 'warning' or 'error'"),
     ],
 )
-def test_a_wrong_value_is_told_with_its_place_and_what_is_allowed(
+def test_a_wrong_value_is_reported_with_its_place_and_what_is_allowed(
     name: str, text: str, allowed: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv(ENV_PREFIX + name.upper(), text)
@@ -227,7 +227,7 @@ def test_a_wrong_value_is_told_with_its_place_and_what_is_allowed(
     assert allowed in caught.value.message
 
 
-def test_all_wrong_values_are_told_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_all_wrong_values_are_reported_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("GHARCHIVE_ATTEMPTS", "0")
     monkeypatch.setenv("GHARCHIVE_LOG_FORMAT", "xml")
 
@@ -374,7 +374,7 @@ def _home() -> Iterator[None]:
     ("mode", "secret", "warned"),
     [(0o600, True, False), (0o644, True, True), (0o640, True, True), (0o644, False, False), (0o666, False, True)],
 )
-def test_a_file_of_settings_that_is_open_to_others_is_told(
+def test_a_file_of_settings_that_is_open_to_others_is_reported(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     name: str,

@@ -181,7 +181,7 @@ def test_each_job_has_its_own_account_and_what_changes_something_asks_first(
     assert environment is None or f'optional(string, "{environment}")' in variables
 
 
-def test_the_key_over_addresses_is_told_to_every_step_that_asks_for_it() -> None:
+def test_every_step_that_needs_the_key_over_addresses_receives_it() -> None:
     found = steps(read(ROOT / ".github/workflows/apply.yml"))
     asking = [step for step in found if re.match(r"terraform (plan|apply)", step.get("run", ""))]
     assert len(asking) == 3

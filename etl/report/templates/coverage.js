@@ -160,7 +160,7 @@
     return LEVELS.map(fits).find(({ months, cell }) => months <= enough && cell >= LEGIBLE * ratio) ?? fits(1);
   }
 
-  /** Makes the rows of squares anew: one canvas for each span of months that has an hour. */
+  /** Rebuilds the rows of squares: one canvas for each span of months that has an hour. */
   function layOut() {
     const scale = measure();
     watcher.disconnect();

@@ -17,7 +17,7 @@
   const ROWS_OF_FIGURES = 500;
   const NO_TYPE = "(no type)";
   const REST = "var(--rest)";
-  const LINE = "\n"; // between the lines of what is told of a mark
+  const LINE = "\n"; // separates the lines of a tooltip
   const IN_LAKE = new Set(["complete", "partial", "suspect"]);
   const OUTCOMES = [
     ["merged", "merged", "var(--shade-4)"],
@@ -59,7 +59,7 @@
     return Int32Array.from(steps, (step) => (sum += step));
   }
 
-  /** Numbers distinct names, and gives each place of a list the number of its name. */
+  /** Numbers distinct names; maps each element of a list to the number of its name. */
   function numbered(names) {
     const numbers = new Map();
     const of = names.map((name) => {
@@ -133,7 +133,7 @@
       const found = list.numbers.get(name) ?? list.names.findIndex((other) => other?.toLowerCase() === name.toLowerCase());
       if (found >= 0) return found;
       const all = listed[0] >= listed[1];
-      complaints.push(`There is no ${what} “${name}” ${all ? "in these days" : `among the ${number(listed[0])} that are told apart`}.`);
+      complaints.push(`There is no ${what} “${name}” ${all ? "in these days" : `among the ${number(listed[0])} listed by name`}.`);
       return -1;
     };
     const from = $("from").value || data.first;
@@ -545,7 +545,7 @@
     const others = sums.get(numbers.get(null)) ?? 0;
     const nobody = sums.get(numbers.get("")) ?? 0;
     const said = [];
-    if (listed < of) said.push(`${number(listed)} of ${number(of)} ${who} are told apart, the largest over all days${others ? `; the others come to ${number(others)} ${what}` : ""}.`);
+    if (listed < of) said.push(`${number(listed)} of ${number(of)} ${who} are listed by name, the largest over all days${others ? `; the others come to ${number(others)} ${what}` : ""}.`);
     if (nobody) said.push(`${number(nobody)} ${what} name none.`);
     return said.join(" ");
   }

@@ -183,7 +183,7 @@ class BigQueryMaker:
             self.place.unstage(self._staged.pop())
 
     def write_log(self, build_id: str, entries: Sequence[Entry]) -> None:
-        """Adds rows to the table ``build_log``, by way of a file in the bucket."""
+        """Appends rows to the table ``build_log`` through a file in the bucket."""
         key = f"log/{build_id}.parquet"
         sink = pa.BufferOutputStream()
         pq.write_table(log_table(entries), sink, compression="zstd")

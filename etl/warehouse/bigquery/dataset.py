@@ -138,7 +138,7 @@ class Dataset:
         return found
 
     def stage(self, model: Model) -> str:
-        """Makes an empty table of a model's columns and cut, and gives its name.
+        """Creates an empty table with a model's columns and partitioning; returns its name.
 
         Raises:
             StoreError: If it cannot be made.

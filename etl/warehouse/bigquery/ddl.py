@@ -178,7 +178,7 @@ def _labels(model: Model) -> dict[str, str]:
 
 
 def _reading(model: Model) -> str:
-    """Returns a query for the rows of a model from the dataset of the tables, by way of no view."""
+    """Returns a query for the rows of a model from the dataset of the tables, without a view."""
     if model.kind is Kind.VIEW:
         views = [name for name in model.reads if by_name(models())[name].kind is Kind.VIEW]
         if views:

@@ -1,7 +1,7 @@
 """Makes BigQuery's tables and views what the models say: created where there are none, never dropped, only added to.
 
 A table may gain columns, and whatever is said about it may change. A column that is gone, of another type or mode, or
-another way of cutting the table is refused: BigQuery would want the table made anew, and that is for a person to do.
+another partitioning is refused: BigQuery would need a new table, and a person has to decide that.
 """
 
 from __future__ import annotations

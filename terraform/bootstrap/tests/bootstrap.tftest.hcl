@@ -15,7 +15,7 @@ run "an_id_and_a_region_are_enough" {
 
   assert {
     condition     = output.build.service_account == "projects/my-project/serviceAccounts/gharchive-images@my-project.iam.gserviceaccount.com" && output.build.source == "gs://my-project-gharchive-source/source"
-    error_message = "Cloud Build must be told its own account and bucket."
+    error_message = "Cloud Build must use its own account and bucket."
   }
 
   assert {
@@ -25,7 +25,7 @@ run "an_id_and_a_region_are_enough" {
 
   assert {
     condition     = strcontains(output.backend, "bucket = \"my-project-gharchive-state\"") && strcontains(output.backend, "backend \"gcs\"")
-    error_message = "The rest must be told where its state is."
+    error_message = "The main configuration must know where its state is."
   }
 }
 

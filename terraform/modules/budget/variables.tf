@@ -35,7 +35,7 @@ variable "currency" {
 }
 
 variable "notification_channels" {
-  description = "Who is told, besides the billing account's administrators; Google allows five."
+  description = "Notification channels, in addition to the billing account's administrators; at most five."
   type        = list(string)
   default     = []
 

@@ -38,7 +38,7 @@ variable "accounts" {
 }
 
 variable "deletion_protection" {
-  description = "Whether the accounts may not be destroyed: an account made anew is another one to all grants of the old."
+  description = "Whether to protect the accounts from being destroyed: a recreated account does not inherit the grants of the old one."
   type        = bool
   default     = true
 }

@@ -78,7 +78,7 @@ resource "google_cloud_run_v2_service" "this" {
         }
       }
 
-      # The user stands beside the address, not in it: it holds an @, which Mage would have to be told in another way.
+      # The user is a separate variable and no part of the address: it contains an @, which Mage would need escaped.
       env {
         name  = "MAGE_DATABASE_CONNECTION_URL"
         value = "postgresql+psycopg2://127.0.0.1:${local.database_port}/${google_sql_database.mage.name}"

@@ -73,7 +73,7 @@ variable "cpu" {
 }
 
 variable "memory" {
-  description = "Memory of the server; files of an hour on its way count too."
+  description = "Memory of the server; the files of an hour in progress count too."
   type        = string
   default     = "4Gi"
 }

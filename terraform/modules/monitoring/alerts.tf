@@ -32,7 +32,7 @@ locals {
       title    = "a run failed"
       severity = "ERROR"
       runbook  = "a-run-failed"
-      meaning  = "A run ended in an error that trying again will not mend by itself. Its last log line says which."
+      meaning  = "A run ended in an error that a retry will not fix. Its last log line says which."
       above    = { filter = "${local.counted.runs_failed} AND ${local.source}" }
     }
     check_failed = {

@@ -13,9 +13,9 @@ locals {
       description = "Checks of the warehouse that must hold and did not."
       filter      = "jsonPayload.message=\"check does not hold\" AND severity=ERROR"
     }
-    # 3 (not published), 9 (hours not complete) and 130 (stopped) are told of by hours_stored and hours_not_complete.
+    # 3 (not published), 9 (hours not complete) and 130 (stopped) are covered by hours_stored and hours_not_complete.
     runs_failed = {
-      description = "Runs that ended in an error which trying again will not mend by itself."
+      description = "Runs that ended in an error that a retry will not fix."
       filter      = "severity>=ERROR AND jsonPayload.exit_code>0 AND NOT jsonPayload.exit_code=(3 OR 9 OR 130)"
     }
     schedules_failed = {

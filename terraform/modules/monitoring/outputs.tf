@@ -1,5 +1,5 @@
 output "channels" {
-  description = "Who is told of alerts."
+  description = "Notification channels of the alerts."
   value       = [for channel in google_monitoring_notification_channel.email : channel.name]
 }
 

@@ -61,7 +61,7 @@ variable "watches" {
 }
 
 variable "late_after_hours" {
-  description = "Hours without a new hour after which somebody is told: 1 to 23."
+  description = "Hours without a new hour before an alert: 1 to 23."
   type        = number
   default     = 3
 

@@ -295,7 +295,7 @@ def test_a_file_that_is_replaced_meanwhile_is_noticed(
         list(download)
 
 
-def test_a_changed_file_can_be_fetched_anew(archive: Archive, source: Source) -> None:
+def test_a_changed_file_can_be_fetched_again(archive: Archive, source: Source) -> None:
     archive.script[PATH] = [cut(300_000), replaced(File(OTHER, etag='"v2"'))]
     with pytest.raises(SourceChangedError):
         fetch(source)

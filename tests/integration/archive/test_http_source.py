@@ -54,7 +54,7 @@ def fetch(url: str, **options: Any) -> tuple[bytes, Download]:
         return b"".join(download), download
 
 
-# ---- answers that never come to their point
+# ---- responses that never end
 
 CHUNKED: Final = head("Transfer-Encoding: chunked")
 _ENDLESS: Final[dict[str, tuple[bytes, bytes]]] = {

@@ -41,7 +41,7 @@ EVENTS: Final = 20
 
 @dataclass
 class Notes:
-    """A watch that notes what it is told, and does what a test wants when an hour ends or begins."""
+    """A callback that records its calls, and runs a test's action when an hour ends or begins."""
 
     begins: list[Hour] = field(default_factory=list)
     ends: list[tuple[HourReport, bool]] = field(default_factory=list)
@@ -179,7 +179,7 @@ def test_an_hour_that_fails_stops_no_other_and_is_tried_again(archive: Archive, 
 
 
 @pytest.mark.parametrize("retries", [0, 2])
-def test_an_hour_that_fails_to_the_end_is_told_with_its_reason(archive: Archive, lake: Lake, retries: int) -> None:
+def test_an_hour_that_fails_to_the_end_is_reported_with_its_reason(archive: Archive, lake: Lake, retries: int) -> None:
     publish(archive, first(3))
     archive.script[f"/{FIRST}.json.gz"] = [status(500)] * 10
     summary = run(job(lake, archive.url), first(3), retries=retries)
@@ -286,7 +286,7 @@ def test_an_hour_that_another_run_has_is_waited_for_and_not_done_twice(archive: 
     assert set(asked(archive).values()) == {1}
 
 
-def test_an_hour_that_another_run_keeps_is_told(archive: Archive, lake: Lake) -> None:
+def test_an_hour_that_another_run_keeps_is_reported(archive: Archive, lake: Lake) -> None:
     publish(archive, first(2))
     with lake.lock(FIRST):
         summary = run(job(lake, archive.url), first(2))
@@ -396,7 +396,7 @@ def test_a_shrunken_hour_is_kept_and_told(archive: Archive, lake: Lake) -> None:
     assert sound(lake, FIRST).content.events == EVENTS - 5  # type: ignore[union-attr]
 
 
-def test_damage_and_youth_are_told_as_they_are(archive: Archive, lake: Lake) -> None:
+def test_damage_and_youth_are_reported(archive: Archive, lake: Lake) -> None:
     whole = packed(documents(400, hour=FIRST))
     archive.files[f"/{FIRST}.json.gz"] = File(whole[: len(whole) // 2])
     archive.files[f"/{FIRST + 1}.json.gz"] = File(packed([]))

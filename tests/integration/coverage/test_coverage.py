@@ -166,7 +166,7 @@ def test_late_are_hours_that_ended_early_enough_and_are_not_there(lake: Lake, fi
     assert len(late(table, ["complete"], before=NOW)) == 1
 
 
-def test_hours_far_apart_are_told_apart(lake: Lake) -> None:
+def test_hours_far_apart_are_distinguished(lake: Lake) -> None:
     for hour in (FIRST_HOUR, HOUR, Hour.of(2024, 2, 29, 23)):
         publish(lake, 1, hour)
     table = coverage(lake, None, now=NOW)
@@ -242,7 +242,7 @@ def test_a_question_about_a_part_of_a_month_keeps_the_rest_in_the_index(lake: La
 @pytest.mark.parametrize(
     "lie", [b"", b"PAR1", b"no parquet at all", None], ids=["empty", "cut", "text", "other schema"]
 )
-def test_an_index_that_cannot_be_used_is_made_anew(lake: Lake, lie: bytes | None) -> None:
+def test_an_index_that_cannot_be_used_is_rebuilt(lake: Lake, lie: bytes | None) -> None:
     publish(lake, 2)
     expected, _ = looked_at(lake)
     lake.store.write(index_key("2015-01"), _parquet_of_nothing() if lie is None else lie)
@@ -289,7 +289,7 @@ def test_a_lake_that_cannot_be_read_is_an_error(tmp_path: Path) -> None:
 # ---- suspects
 
 
-def test_a_suspect_hour_is_told_whatever_part_of_the_lake_is_asked_for(tmp_path: Path) -> None:
+def test_a_suspect_hour_is_reported_whatever_part_of_the_lake_is_asked_for(tmp_path: Path) -> None:
     lake = Lake.at(str(tmp_path / "lake"))
     weeks = [HOUR + 168 * week for week in range(9)]
     for week, hour in enumerate(weeks):

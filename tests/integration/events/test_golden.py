@@ -233,7 +233,7 @@ def _differences(
 
 
 def treat_words(text: str) -> str:
-    """Hashes every address in a text, told apart by other means than the program's."""
+    """Hashes every address in a text, found by other means than the program's."""
     return re.sub(f"({LOCAL})@(?={DOMAIN})", lambda found: f"{sha1(found[1])}@", text)
 
 

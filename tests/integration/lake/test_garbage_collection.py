@@ -284,7 +284,7 @@ class TestLeftovers:
             assert alone
             assert Lake.at(address).store.sweep() == []
 
-    def test_where_one_may_only_read_they_are_told_by_age(self, tmp_path: Path) -> None:
+    def test_without_write_permission_they_are_recognized_by_age(self, tmp_path: Path) -> None:
         temporaries = tmp_path / ".tmp"
         # As little as on a lake that may only be read can the lock be opened here, and that holds for root too.
         (temporaries / "commit.lock").mkdir(parents=True)

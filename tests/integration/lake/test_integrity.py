@@ -191,7 +191,7 @@ class TestBesideWriters:
         assert check_hour(lake.store, HOUR, SCHEMA).problems == ()
         assert writer.is_set()
 
-    def test_a_crash_between_the_two_is_told(self, lake: Lake) -> None:
+    def test_a_crash_between_the_two_is_reported(self, lake: Lake) -> None:
         publish(lake, 4)
         old = lake.store.read(MANIFEST) or b""
         publish(lake, 5)

@@ -72,7 +72,7 @@ class TestPublishing:
         assert lake.store.read(by_path.key) == b"bytes"
         assert by_path.key == quarantine_key(HOUR, by_path.sha256)
 
-    def test_attempts_can_be_told(self, lake: Lake) -> None:
+    def test_attempts_can_be_recorded(self, lake: Lake) -> None:
         with lake.publish(HOUR) as publication:
             made = publication.finish(fill(publication, Sample(3)), started_at=STARTED, attempts=7)
         assert made.attempts == 7
@@ -236,7 +236,7 @@ class TestRecovering:
             publish(lake, 5)
         assert json.loads(lake.store.read(MANIFEST) or b"") == newer
 
-    def test_a_foreign_file_is_no_hour_and_gives_way(self, lake: Lake) -> None:
+    def test_a_foreign_file_is_no_hour_and_is_replaced(self, lake: Lake) -> None:
         lake.store.write(EVENTS, b"PAR1 not ours PAR1")
         assert lake.recover(HOUR) is None
         publish(lake, 4)
@@ -247,7 +247,7 @@ class TestRecovering:
         lake.store.write(EVENTS, lake.store.read(events_key(HOUR + 1)) or b"")
         assert lake.recover(HOUR) is None
 
-    def test_files_that_only_differ_in_bytes_are_told_apart(self, address: str) -> None:
+    def test_files_that_only_differ_in_bytes_are_distinguished(self, address: str) -> None:
         store = _Interrupted(store_at(address))
         lake = store.lake
         publish(lake, 3)

@@ -29,7 +29,7 @@ with FolderStore(Path(sys.argv[1])).lock(sys.argv[2]) as held:
 """
 
 
-def test_one_holds_it_and_others_are_told_at_once(store: Store, address: str) -> None:
+def test_one_holds_it_and_others_learn_it_immediately(store: Store, address: str) -> None:
     with store.lock(NAME) as held:
         assert held
         for other in (store, store_at(address)):
@@ -114,7 +114,7 @@ def test_a_dead_owner_blocks_nobody(tmp_path: Path) -> None:
     assert not list((tmp_path / ".tmp" / "locks").iterdir())
 
 
-def test_a_folder_that_cannot_be_written_is_told(tmp_path: Path) -> None:
+def test_a_folder_that_cannot_be_written_is_reported(tmp_path: Path) -> None:
     (tmp_path / "lake").touch()
     with pytest.raises(StoreError, match="cannot lock"), FolderStore(tmp_path / "lake").lock(NAME):
         pytest.fail("nobody can hold this")

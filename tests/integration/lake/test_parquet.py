@@ -297,7 +297,7 @@ def test_row_groups_are_written_as_they_were_given(cuts: list[int], era: str) ->
         assert parquet.read_row_group(number).replace_schema_metadata(None).equals(table)
 
 
-def test_entities_that_share_a_name_are_told_apart_in_the_file() -> None:
+def test_entities_that_share_a_name_are_distinguished_in_the_file() -> None:
     lines = [json.loads(line) for line in documents(40, hour=ERAS["C"])]
     for number, line in enumerate(lines):
         line["repo"] |= {"id": number, "name": f"shared/{number % 3}"}

@@ -55,7 +55,7 @@ def test_it_brings_what_is_due_and_tells_the_lake_as_a_page(tmp_path: Path) -> N
     assert str(terms.lake.address) in page
 
 
-def test_an_hour_that_fails_stops_no_other_and_is_told(tmp_path: Path) -> None:
+def test_a_failed_hour_is_reported_and_does_not_stop_the_others(tmp_path: Path) -> None:
     hours = newest(3)
     write_archive(hours, tmp_path / "files", events=300)
     plan = FaultPlan(faults=(Truncated(hours=(str(hours[1]),), keep=0.5),))
@@ -101,7 +101,7 @@ def test_nothing_is_due_where_all_is_complete(tmp_path: Path) -> None:
     }
 
 
-def test_an_archive_that_shows_nothing_new_is_told_at_once(tmp_path: Path) -> None:
+def test_an_archive_that_shows_nothing_new_is_reported_at_once(tmp_path: Path) -> None:
     put(tmp_path / "files", packed(documents(5)))
     with pytest.raises(NotPublishedError):
         catch_up.find_due(terms_at(tmp_path, str(tmp_path / "files")), look_back=3)

@@ -355,7 +355,7 @@ def test_the_fullest_source_is_taken_and_its_manifest_tells_of_all(
     assert left_in(terms.spool) == []
 
 
-def test_a_damaged_file_in_the_spool_gives_way_to_a_sound_one(
+def test_a_damaged_file_in_the_spool_is_replaced_by_a_sound_one(
     place: Callable[..., StepOptions], tmp_path: Path
 ) -> None:
     lines = documents(200)

@@ -167,7 +167,7 @@ def test_a_truncated_file_tells_its_length_truly_and_is_a_version_of_its_own(mad
         assert content.startswith(answer.content)
         assert len(answer.content) == int(answer.headers["Content-Length"]) == len(content) // 2
         assert answer.headers["ETag"] == tag(answer.content) != tag(content)
-        # Who goes on reading the old version is told that there is another.
+        # A client that continues to read the old version learns that there is another.
         again = get(server, Range="bytes=10-", If_Range=answer.headers["ETag"])
     assert (again.status_code, again.content) == (HTTPStatus.OK, content)
 
@@ -250,7 +250,7 @@ def test_an_etag_that_lies_joins_two_versions(made: Path, content: bytes) -> Non
         gzip.decompress(joined)
 
 
-def test_an_etag_that_is_new_each_time_is_told_of_the_same_bytes(made: Path, content: bytes) -> None:
+def test_an_etag_that_is_new_each_time_is_detected_by_the_same_bytes(made: Path, content: bytes) -> None:
     with serving(made, one("lying-etag", lie="new", times=2)) as server:
         answers = [get(server, If_None_Match=tag(content)) for _ in range(2)]
     assert [answer.content for answer in answers] == [content] * 2

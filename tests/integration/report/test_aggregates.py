@@ -123,7 +123,7 @@ def test_days_without_events_are_refused(warehouse: Warehouse) -> None:
     assert raised.value.hint == "it holds days from 2019-01-02 to 2019-01-04"
 
 
-def test_a_warehouse_that_was_not_built_is_told(tmp_path: Path) -> None:
+def test_a_warehouse_that_was_not_built_is_reported(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="no events in the warehouse") as raised:
         read(Warehouse.at(str(tmp_path)))
     assert raised.value.hint == "run `python etl build` first"

@@ -107,7 +107,7 @@ MUTATIONS: Final = (
     breaking("Spark's workflow may do all of Dataproc", "modules/spark/main.tf", '["dataproc.batches.create", "dataproc.batches.get"]', '["dataproc.*"]'),
     breaking("nobody hears of a failed batch", "modules/spark/main.tf", 'in [\\"FAILED\\", \\"CANCELLED\\"]', '== \\"NEVER\\"'),
     breaking("batches run anywhere", "modules/spark/main.tf", "subnetworkUri  = var.subnet", 'subnetworkUri  = "default"'),
-    # Who is told.
+    # Alert recipients.
     breaking("alerts reach nobody", "modules/monitoring/alerts.tf", "[for channel in google_monitoring_notification_channel.email : channel.name]", "[]"),
     breaking("a silent Mage is a good one", "modules/monitoring/alerts.tf", '"EVALUATION_MISSING_DATA_ACTIVE"', '"EVALUATION_MISSING_DATA_INACTIVE"'),
     breaking("late hours are not counted", "modules/monitoring/metrics.tf", '=\\"hour stored\\"', '=\\"progress\\"'),

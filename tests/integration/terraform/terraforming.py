@@ -48,7 +48,7 @@ def name_of(module: Path) -> str:
 
 
 def copied(module: Path, folder: Path) -> Path:
-    """Copies a module without what Terraform left in it, and gives the copy."""
+    """Copies a module without Terraform's own files; returns the copy."""
     shutil.copytree(module, folder, ignore=_LEFT_BEHIND)
     return folder
 
@@ -67,7 +67,7 @@ def run(folder: Path, *words: str) -> Done:
 
 
 def prepared(folder: Path) -> Path:
-    """Gets the folder's modules and provider, and gives the folder."""
+    """Gets the folder's modules and provider; returns the folder."""
     if tools.TERRAFORM_STAND_IN not in os.environ:
         words: tuple[str, ...] = ("init", "-backend=false", "-input=false")
     elif any('module "' in file.read_text(encoding="utf-8") for file in folder.glob("*.tf")):
@@ -80,7 +80,7 @@ def prepared(folder: Path) -> Path:
 
 
 def planned(folder: Path, variables: Mapping[str, object], *, var_file: str | None = None) -> dict[str, Any]:
-    """Plans a root that nothing of exists yet, with a token that opens nothing, and gives the plan."""
+    """Plans a root that nothing of exists yet, with a token that grants nothing; returns the plan."""
     prepared(folder)
     words = [f"-var-file={var_file}"] if var_file else []
     words += [f"-var={name}={_hcl(value)}" for name, value in variables.items()]

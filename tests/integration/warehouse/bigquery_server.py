@@ -1,8 +1,8 @@
 """A server that stands where BigQuery does, so that Google's own client can be seen at work.
 
-Every request is held against Google's description of the API, and every answer too. Tables, partitions and jobs are
+Every request and response is validated against Google's description of the API. Tables, partitions and jobs are
 kept, and queries are answered by DuckDB in our own translation: so this shows what is sent, in which order, and that
-doing it again mends a broken run. What BigQuery itself makes of the SQL it does not show; for that there is Google's
+a rerun repairs a broken run. What BigQuery itself makes of the SQL it does not show; for that there is Google's
 analyzer (``test_bigquery_sql.py``).
 """
 
@@ -135,7 +135,7 @@ class BigQuery:
         }
 
     def jobs(self, kind: str) -> list[dict[str, Any]]:
-        """Returns what all jobs of a kind (query, copy, load) were told that were no dry runs."""
+        """Returns the configuration of all jobs of a kind (query, copy, load) except dry runs."""
         sent = [seen.body["configuration"] for seen in self.seen if seen.method == "bigquery.jobs.insert"]
         return [told[kind] for told in sent if kind in told and not told.get("dryRun")]
 

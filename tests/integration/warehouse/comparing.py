@@ -27,20 +27,20 @@ _OF_THE_BUILD: Final = {"built_at"}
 def stored(
     lake: Lake, folder: Path, hour: Hour, lines: Iterable[bytes] | None = None, *, events: int = 40, seed: int = 0
 ) -> None:
-    """Brings an hour into the lake: of these documents, or a practice hour."""
+    """Stores an hour in the lake: of these documents, or a practice hour."""
     put(folder, packed(documents(events, hour=hour, seed=seed) if lines is None else lines), hour)
     run(lake, folder, hour=hour, force=True)
 
 
 def built(warehouse: Warehouse, lake: Lake, days: Days | None = None, **options: Any) -> list[Entry]:
-    """Builds, and gives what was done."""
+    """Builds; returns what was done."""
     return build(warehouse, lake, BuildOptions(days=days or Days(), **options))
 
 
 def differences(one: Warehouse, other: Warehouse, *, skip: Iterable[str] = ()) -> dict[str, list[tuple[int, int]]]:
     """Rows that only the one or only the other has, by table or view; a table the same in both is not named.
 
-    Rows are told apart by a hash, never shown: they may hold addresses.
+    Rows are identified by a hash, never shown: they may hold addresses.
     """
     skipped = set(skip)
     with opened(one) as left, opened(other) as right:

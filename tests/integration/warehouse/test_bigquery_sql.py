@@ -1,4 +1,4 @@
-"""Every statement in BigQuery's dialect, held against Google's own SQL analyzer."""
+"""Every statement in BigQuery's dialect, checked by Google's own SQL analyzer."""
 
 from __future__ import annotations
 

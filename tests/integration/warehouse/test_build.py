@@ -1,4 +1,4 @@
-"""A build by DuckDB: what it makes, what it leaves alone, and what becomes of it when something goes wrong."""
+"""A build by DuckDB: what it builds, what it skips, and how it recovers from errors."""
 
 from __future__ import annotations
 
@@ -305,7 +305,7 @@ def test_only_the_days_asked_for_are_touched(tmp_path: Path, lake: Lake, warehou
     assert differences(warehouse, other(tmp_path, lake)) == {}
 
 
-def test_full_makes_everything_anew(tmp_path: Path, lake: Lake, warehouse: Warehouse) -> None:
+def test_full_rebuilds_everything(tmp_path: Path, lake: Lake, warehouse: Warehouse) -> None:
     stored(lake, tmp_path / "archive", FIRST)
     first = built(warehouse, lake)
     again = built(warehouse, lake, full=True)
@@ -333,7 +333,7 @@ def test_half_a_surrogate_pair_does_not_hide_an_event(tmp_path: Path, lake: Lake
         ({}, None),
     ],
 )
-def test_a_merge_is_told_by_the_rule_of_its_time(
+def test_a_merge_is_recognized_by_the_rule_of_its_era(
     tmp_path: Path, lake: Lake, warehouse: Warehouse, payload: dict[str, Any], *, merged: bool | None
 ) -> None:
     stored(lake, tmp_path / "archive", FIRST, [event(1, type="PullRequestEvent", payload=payload)])

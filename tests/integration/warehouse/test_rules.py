@@ -195,7 +195,7 @@ RULES: Final[Mapping[str, Rule]] = {
             ],
         },
     ),
-    "comments on pull requests are told from those on issues": Rule(
+    "comments on pull requests are distinguished from those on issues": Rule(
         {
             "2019-01-02-3": [
                 _comment(1, "IssueCommentEvent", {"issue": {"html_url": "i", "pull_request": {"html_url": "p"}}}),

@@ -242,7 +242,7 @@ def test_the_rest_of_a_document_behind_a_whole_one_is_no_second_loss() -> None:
     "bad",
     [b"\xff", b"\xc3", b"\xe2\x82", b"\xed\xa0\x80", b"\xed\xa0\xbd\xed\xb8\x80", b"\xf5\x80\x80\x80", b"\xc0\xaf"],
 )
-def test_bytes_that_are_not_utf8_are_mended_and_kept_as_they_stood(bad: bytes) -> None:
+def test_bytes_that_are_not_utf8_are_replaced_and_the_original_is_kept(bad: bytes) -> None:
     line = EVENT[:-1] + b',"actor":{"login":"a' + bad + b'z"}}'
     documents, damage = salvaged(line)
     assert damage == [Damage(DamageReason.INVALID_UTF8, OffsetBase.TEXT, OFFSET, line, kept=True)]
@@ -269,7 +269,7 @@ def test_keys_that_come_twice_are_kept_and_told() -> None:
 
 
 @pytest.mark.parametrize("line", [b"{}", b'{"a":1}', b"[1]", b"5", b'"id"', b"null", b'{"ID":"1"}'])
-def test_sound_json_that_is_no_event_is_told(line: bytes) -> None:
+def test_sound_json_that_is_no_event_is_reported(line: bytes) -> None:
     assert salvaged(line) == ([], [Damage(DamageReason.NOT_AN_EVENT, OffsetBase.TEXT, OFFSET, line, lost=1)])
 
 
@@ -282,7 +282,7 @@ def test_what_json_does_not_know_is_no_document(value: bytes) -> None:
 
 @pytest.mark.parametrize("opening", [b'{"id":', b"[", b'{"id":[1,'])
 @pytest.mark.parametrize("depth", [5_000, 200_000])
-def test_documents_nested_too_deeply_are_told(opening: bytes, depth: int) -> None:
+def test_documents_nested_too_deeply_are_reported(opening: bytes, depth: int) -> None:
     line = opening * depth
     documents, damage = salvaged(line)
     assert documents == []

@@ -154,7 +154,7 @@ def test_a_file_that_ends_early_gives_what_had_come(file: bytes, cut: int, place
     check_damage(damage, file)
 
 
-def test_every_cut_of_a_member_is_told() -> None:
+def test_every_cut_of_a_member_is_reported() -> None:
     file = member(b"".join(LINES[:3]), name=b"name", header_checksum=True)
     for cut in range(1, len(file)):
         for text, damage in (read([file[:cut]]), read_carefully([file[:cut]])):

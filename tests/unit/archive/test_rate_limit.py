@@ -10,7 +10,7 @@ from etl.archive.rate_limit import RateLimiter
 
 
 class Time:
-    """A clock that only moves when somebody sleeps or it is told to."""
+    """A clock that only moves when somebody sleeps or a test moves it."""
 
     def __init__(self) -> None:
         self.now = 1000.0

@@ -137,7 +137,7 @@ def test_a_known_hole_is_no_missing_hour(lake: Lake) -> None:
     assert [report.outcome for report in settled] == [HourOutcome.HOLE, HourOutcome.MISSING]
 
 
-def test_a_manifest_that_cannot_be_read_is_made_anew(lake: Lake) -> None:
+def test_a_manifest_that_cannot_be_read_is_processed_again(lake: Lake) -> None:
     put(lake, FIRST, Status.COMPLETE)
     lake.store.write(manifest_key(FIRST + 1), b"{")
     assert due(lake, HourRange(FIRST, FIRST + 1)) == [FIRST + 1]

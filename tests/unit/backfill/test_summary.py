@@ -84,7 +84,7 @@ def test_another_status_of_a_server_is_another_cause(one: int, other: int) -> No
     assert (failed(reasons[0]) == failed(reasons[1])) is (one == other)
 
 
-def test_digests_and_exit_codes_are_told_apart_as_they_should() -> None:
+def test_digests_and_exit_codes_are_distinguished() -> None:
     assert failed(f"received SHA-256 {'a1' * 32}") == failed(f"received SHA-256 {'b2' * 32}")
     assert failed("no answer") != failed("no answer", ExitCode.STORE_FAILED)
     assert HourReport(hour=FIRST, outcome=HourOutcome.MISSING, reason="404 at every source").cause is None

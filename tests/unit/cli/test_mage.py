@@ -37,7 +37,7 @@ def test_a_range_that_cannot_be_is_refused(
     assert said in capsys.readouterr().err
 
 
-def test_a_server_that_is_not_there_is_told_with_what_to_do(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_server_that_is_not_there_is_reported_with_what_to_do(capsys: pytest.CaptureFixture[str]) -> None:
     code = main(["mage", "backfill", "2015-01-01", "2015-01-01", *NOBODY], prog_name="etl")
     assert code == ExitCode.SOURCE_UNREACHABLE
     said = capsys.readouterr().err

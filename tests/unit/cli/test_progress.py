@@ -98,7 +98,7 @@ def test_rates_and_the_time_left_follow_from_the_counts() -> None:
     }
 
 
-def test_another_source_begins_anew() -> None:
+def test_another_source_restarts_the_count() -> None:
     clock = Clock()
     with capture_logs() as logged:
         watch = LogWatch("2015-01-01-15", clock=clock, every=10.0)

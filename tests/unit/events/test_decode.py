@@ -118,7 +118,7 @@ def test_what_is_no_event_is_reported_with_its_place() -> None:
     ]
 
 
-def test_bytes_that_are_not_utf8_are_mended_and_reported() -> None:
+def test_bytes_that_are_not_utf8_are_replaced_and_reported() -> None:
     reading = Reading([LINE.replace(b"started", b"st\xffrted") + LINE])
     assert sorted(row["payload"] for row in reading.rows) == ['{"action":"started"}', '{"action":"st\ufffdrted"}']
     (damage,) = reading.damages

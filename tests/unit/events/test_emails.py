@@ -1,4 +1,4 @@
-"""What becomes of addresses, wherever and however they stand. Every address here is made up."""
+"""Addresses are handled wherever and however they occur. Every address here is made up."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The nineteen columns, and that all engines are told the same of them."""
+"""The nineteen columns, which are the same for all engines."""
 
 from __future__ import annotations
 

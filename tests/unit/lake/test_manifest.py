@@ -153,7 +153,7 @@ def manifests() -> _Manifests:
     )
 
 
-def test_a_later_version_is_told(manifests: _Manifests) -> None:
+def test_a_later_version_is_reported(manifests: _Manifests) -> None:
     for later in (
         manifests.but(version=MANIFEST_VERSION + 1),
         manifests.but(version=MANIFEST_VERSION + 1, new_field=1),
@@ -188,7 +188,7 @@ def test_a_manifest_of_version_1_is_read(manifest: Manifest) -> None:
     assert read.content is None or read.content.source.redirected_to is None
 
 
-def test_the_manifest_of_another_hour_is_told(manifests: _Manifests) -> None:
+def test_the_manifest_of_another_hour_is_reported(manifests: _Manifests) -> None:
     with pytest.raises(StoreError, match="has hour 2015-01-01-16"):
         decode(manifests.but(hour="2015-01-01-16"), of=HOUR)
 
@@ -207,7 +207,7 @@ def test_which_statuses_have_events() -> None:
 
 
 @given(manifest=_MANIFEST, place=st.floats(0, 1, exclude_max=True), bit=st.integers(0, 7))
-def test_a_flipped_bit_is_told_or_is_another_manifest(manifest: Manifest, place: float, bit: int) -> None:
+def test_a_flipped_bit_is_reported_or_is_another_manifest(manifest: Manifest, place: float, bit: int) -> None:
     content = bytearray(encode(manifest))
     content[int(place * len(content))] ^= 1 << bit
     is_of_later_version(bytes(content))
@@ -217,7 +217,7 @@ def test_a_flipped_bit_is_told_or_is_another_manifest(manifest: Manifest, place:
 
 
 @pytest.mark.parametrize("other", [b'{"v\xe5rsion": 1}', b'{"version": 1, "x": ' + b"[" * 200_000])
-def test_what_the_library_stumbles_over_is_told_too(other: bytes) -> None:
+def test_what_the_library_fails_on_is_reported_too(other: bytes) -> None:
     with pytest.raises(StoreError, match="cannot read the manifest"):
         decode(other, of=HOUR)
     assert decode_content(other) is None

@@ -48,7 +48,7 @@ def test_the_hour_lies_so_many_hours_before_the_one_that_the_run_began_in(at: da
 
 
 @given(STARTS)
-def test_the_zone_that_the_date_is_told_in_does_not_matter(at: datetime) -> None:
+def test_the_zone_of_the_date_does_not_matter(at: datetime) -> None:
     zones = (ZoneInfo("America/Los_Angeles"), ZoneInfo("Asia/Kathmandu"), timezone(timedelta(hours=-11)))
     hours = {hour_of_run({"execution_date": at.astimezone(zone), "lag_hours": 0}) for zone in zones}
     assert hours == {Hour.containing(at)}

@@ -161,7 +161,7 @@ def test_a_variable_that_is_set_to_nothing_is_not_set(plan: ServerOptions) -> No
     assert ready.environment["MAGE_SLACK_WEBHOOK_URL"] == ""
 
 
-def test_a_folder_that_cannot_be_is_told(plan: ServerOptions, tmp_path: Path) -> None:
+def test_a_folder_that_cannot_be_is_reported(plan: ServerOptions, tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with (
         pytest.raises(StoreError, match="cannot be written"),
@@ -170,7 +170,7 @@ def test_a_folder_that_cannot_be_is_told(plan: ServerOptions, tmp_path: Path) ->
         pytest.fail("it was not refused")
 
 
-def test_the_log_keeps_the_noise_and_its_end_is_told(plan: ServerOptions, tmp_path: Path) -> None:
+def test_the_log_keeps_the_noise_and_its_end_is_reported(plan: ServerOptions, tmp_path: Path) -> None:
     program = tmp_path / "bin" / "python"
     program.write_text("#!/bin/sh\nseq 1000\necho the reason >&2\nexit 3\n")
     program.chmod(0o755)
@@ -187,7 +187,7 @@ def test_the_log_keeps_the_noise_and_its_end_is_told(plan: ServerOptions, tmp_pa
     assert (plan.folder / "server.log.before").exists()
 
 
-def test_a_folder_that_is_no_project_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_folder_that_is_no_project_is_reported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     assert find_project() == Path(server.__file__).parents[2] / "mage_pipeline"
 

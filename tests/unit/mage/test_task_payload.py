@@ -1,4 +1,4 @@
-"""What comes back from Mage's store is held against its form, since it names folders that are removed."""
+"""What comes back from Mage's store is validated, since it names folders that are removed."""
 
 from __future__ import annotations
 

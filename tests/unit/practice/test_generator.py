@@ -204,7 +204,7 @@ def test_late_events_come_after_may_2025_only() -> None:
     assert 500 < late("2025-05-24-12") < 1000
 
 
-def test_ids_grow_and_begin_anew_in_october_2025() -> None:
+def test_ids_grow_and_restart_in_october_2025() -> None:
     for hour in ("2011-02-15-0", "2015-01-01-15", "2024-05-21-15"):
         ids = [int(line["id"]) for line in _events(hour)]
         fresh = sorted(set(ids))
@@ -405,7 +405,7 @@ def test_a_real_hour_is_never_replaced(tmp_path: Path, manifest: bytes | None) -
     assert (tmp_path / "2015-01-01-15.json.gz").read_bytes() == b"a real"
 
 
-def test_a_crash_between_manifest_and_file_is_mended(tmp_path: Path) -> None:
+def test_a_crash_between_manifest_and_file_is_repaired(tmp_path: Path) -> None:
     path = provide_hour(Hour.parse("2015-01-01-15"), tmp_path, events=5)
     sound = path.read_bytes()
     path.unlink()

@@ -1,4 +1,4 @@
-"""Links to Looker Studio: what its Linking API is told."""
+"""Links to Looker Studio: the parameters of its Linking API."""
 
 from __future__ import annotations
 

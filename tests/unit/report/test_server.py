@@ -46,7 +46,7 @@ def server(subject: Subject) -> Iterator[PageServer]:
     thread.join()
 
 
-def test_a_page_is_made_anew_when_it_has_changed(server: PageServer, subject: Subject) -> None:
+def test_a_page_is_rendered_again_when_it_has_changed(server: PageServer, subject: Subject) -> None:
     texts = [requests.get(server.address, timeout=10).text for _ in range(2)]
     subject.version = 2
     texts.append(requests.get(server.address, timeout=10).text)
@@ -143,7 +143,7 @@ def test_a_client_that_hangs_up_leaves_no_traceback(server: PageServer, capfd: p
     assert "Traceback" not in capfd.readouterr().err
 
 
-def test_a_port_that_is_taken_is_told(server: PageServer) -> None:
+def test_a_port_that_is_taken_is_reported(server: PageServer) -> None:
     port = int(server.address.rstrip("/").rpartition(":")[2])
 
     with pytest.raises(UsageError, match="cannot listen"):

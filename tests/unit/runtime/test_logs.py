@@ -231,7 +231,7 @@ class _Collector:
 
 
 @pytest.mark.parametrize(("form", "told"), [("json", 1), ("plain", 0)])
-def test_what_is_counted_is_told_to_machines_only(form: Format, told: int, capsys: pytest.CaptureFixture[str]) -> None:
+def test_counts_are_logged_to_machines_only(form: Format, told: int, capsys: pytest.CaptureFixture[str]) -> None:
     configure(form)
     logs.count("hours looked at", hours=72, not_complete=2)
     said = capsys.readouterr().err.splitlines()
@@ -252,7 +252,7 @@ def test_what_is_counted_is_told_to_machines_only(form: Format, told: int, capsy
         ("etl.lake.lake", "info", True),
     ],
 )
-def test_the_future_of_libraries_is_told_to_developers_only(
+def test_the_future_of_libraries_is_shown_to_developers_only(
     module: str,
     level: Level,
     shown: bool,  # noqa: FBT001

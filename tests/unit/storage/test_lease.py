@@ -1,4 +1,4 @@
-"""A lease: who has it, until when, and what becomes of it when its owner does not come back."""
+"""A lease: who has it, until when, and how it ends when its owner does not return."""
 
 from __future__ import annotations
 
@@ -97,7 +97,7 @@ def test_it_is_given_back_after_an_error(store: FolderStore) -> None:
     assert store.stat(KEY) is None
 
 
-def test_a_place_that_cannot_be_written_is_told(tmp_path: Path) -> None:
+def test_a_place_that_cannot_be_written_is_reported(tmp_path: Path) -> None:
     (tmp_path / "lake").touch()
     with pytest.raises(StoreError, match="cannot write"), leased(FolderStore(tmp_path / "lake"), NAME):
         pytest.fail("nobody can hold this")

@@ -111,7 +111,7 @@ def test_a_merge_takes_in_what_is_new_alone() -> None:
     )
 
 
-def test_a_merge_begins_anew_when_something_was_taken_back() -> None:
+def test_a_merge_starts_over_when_something_was_taken_back() -> None:
     state = merged(daily(d2019_01_01=("a", "x"), d2019_01_02=("b", "y")))
     for inputs in (
         daily(d2019_01_01=("a", "x"), d2019_01_02=("c", "other line")),
@@ -122,7 +122,7 @@ def test_a_merge_begins_anew_when_something_was_taken_back() -> None:
         assert task.reads == {"names_daily": tuple(inputs["names_daily"].fingerprints)}
 
 
-def test_a_merge_begins_anew_when_its_model_changed_or_its_file_is_lost() -> None:
+def test_a_merge_starts_over_when_its_model_changed_or_its_file_is_lost() -> None:
     inputs = daily(d2019_01_01=("a", "x"))
     state = merged(inputs)
     changed = NAMES.model_copy(update={"query": NAMES.query + "HAVING TRUE"})

@@ -29,7 +29,7 @@ run "somebody_is_told_in_time" {
 
   assert {
     condition     = google_billing_budget.this.all_updates_rule[0].monitoring_notification_channels == tolist(["projects/my-project/notificationChannels/1"])
-    error_message = "Those who get the alerts must be told."
+    error_message = "The alert recipients must be notified."
   }
 }
 

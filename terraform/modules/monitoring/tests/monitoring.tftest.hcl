@@ -64,12 +64,12 @@ run "coverage_and_cost_have_limits" {
 
   assert {
     condition     = google_monitoring_alert_policy.this["coverage_falls"].conditions[0].condition_threshold[0].threshold_value == 4 && google_monitoring_alert_policy.this["coverage_falls"].conditions[0].condition_threshold[0].comparison == "COMPARISON_GT"
-    error_message = "More incomplete hours than allowed must be told of."
+    error_message = "More incomplete hours than allowed must raise an alert."
   }
 
   assert {
     condition     = google_monitoring_alert_policy.this["bytes_read"].conditions[0].condition_threshold[0].threshold_value == 2000000000000 && google_monitoring_alert_policy.this["bytes_read"].conditions[0].condition_threshold[0].aggregations[0].alignment_period == "86400s"
-    error_message = "More bytes a day than allowed must be told of."
+    error_message = "More bytes a day than allowed must raise an alert."
   }
 }
 
@@ -83,12 +83,12 @@ run "failures_and_silence" {
 
   assert {
     condition     = google_monitoring_alert_policy.this["mage_down"].conditions[0].condition_threshold[0].evaluation_missing_data == "EVALUATION_MISSING_DATA_ACTIVE" && google_monitoring_alert_policy.this["mage_down"].conditions[0].condition_threshold[0].comparison == "COMPARISON_LT"
-    error_message = "A Mage of which nothing is heard must be told of."
+    error_message = "A Mage server that sends no logs must raise an alert."
   }
 
   assert {
     condition     = strcontains(google_monitoring_alert_policy.this["spark_failed"].conditions[0].condition_threshold[0].filter, "metric.labels.status=\"FAILED\"")
-    error_message = "A failed workflow must be told of."
+    error_message = "A failed workflow must raise an alert."
   }
 }
 
@@ -101,7 +101,7 @@ run "only_what_is_there_is_watched" {
 
   assert {
     condition     = toset(keys(google_monitoring_alert_policy.this)) == toset(["hour_late", "coverage_falls", "run_failed", "check_failed", "bytes_read"])
-    error_message = "What does not exist must not be watched: it would be told of as silent."
+    error_message = "A component that does not exist must not be monitored: its absence would raise an alert."
   }
 }
 

@@ -1,4 +1,4 @@
-"""What becomes of BigQuery's tables and views when the models are made so (see ``bigquery_server``)."""
+"""How BigQuery's tables and views follow the models (see ``bigquery_server``)."""
 
 from __future__ import annotations
 

@@ -68,7 +68,7 @@ def read_entities(code: ctypes.CDLL, texts: list[bytes]) -> int:
 
 
 def main() -> None:
-    """Reads as many texts as it was told."""
+    """Reads the requested number of texts."""
     library, rounds, seed = sys.argv[1], int(sys.argv[2]), int(sys.argv[3])
     code = ctypes.CDLL(library)
     code.scan.restype = code.scan_entities.restype = ctypes.c_int64

@@ -224,7 +224,7 @@ def test_another_source_has_another_library(monkeypatch: pytest.MonkeyPatch, tmp
 
 @pytest.fixture
 def watch(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[[Path, int], subprocess.CompletedProcess[str]]:
-    """Compiles a source so that every access is checked, and gives it changed texts to read."""
+    """Compiles a source so that every access is checked, and lets it read mutated texts."""
     compiler = str(tools.get("sanitizers"))
     runtime = subprocess.run([compiler, "-print-file-name=libasan.so"], check=True, capture_output=True, text=True)
     # Python lets go of little when it ends, which is no error here.
