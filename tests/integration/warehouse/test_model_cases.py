@@ -40,9 +40,7 @@ SCHEMAS: Final[Mapping[str, pa.Schema]] = {
     **{name: model.arrow_schema for name, model in MODELS.items()},
 }
 QUICK: Final[Mapping[str, str]] = {
-    # To generate and compile Java for a query takes much longer than to interpret it for a few rows.
-    "spark.sql.codegen.wholeStage": "false",
-    "spark.sql.codegen.factoryMode": "NO_CODEGEN",
+    # A few rows need one task, and no second plan after the first stage.
     "spark.sql.adaptive.enabled": "false",
     "spark.sql.shuffle.partitions": "1",
     "spark.sql.leafNodeDefaultParallelism": "1",
