@@ -29,7 +29,7 @@ class Completeness(StrEnum):
     """The first that has it."""
 
 
-def asks_before_reading(sources: Sequence[Source], completeness: Completeness) -> bool:
+def asks_before_reading(sources: Sequence[object], completeness: Completeness) -> bool:
     """Returns whether sources are asked what they have before one is read: only where there is a choice to make."""
     return completeness is not Completeness.FIRST and len(sources) > 1
 

@@ -58,7 +58,7 @@ class Estimate:
     """What a plan will cost.
 
     Attributes:
-        hours: Hours to run.
+        hours: Hours to fetch.
         source_bytes: Compressed bytes to fetch.
         parquet_bytes: Bytes to store.
         free_bytes: Bytes that are free where the lake is; None in a bucket.
@@ -117,7 +117,8 @@ def estimate(
         StoreError: If the lake cannot be read.
     """
     known = list(_known_around(lake, todo.hours)) if todo.due else []
-    costs = [_cost(hour, _neighbours(known, hour)) for hour in todo.due]
+    # A recheck downloads nothing as a rule.
+    costs = [_cost(hour, _neighbours(known, hour)) for hour in todo.due if hour not in todo.rechecks]
     measured = [cost for cost in costs if cost.measured]
     others = [cost for cost in costs if not cost.measured]
     workers = max(1, min(workers, len(costs)))

@@ -12,9 +12,10 @@ import structlog
 
 from etl.backfill.summary import HourReport, report_for_status
 from etl.coverage import arrays
+from etl.coverage.coverage import suspect_hours
 from etl.coverage.index import facts
 from etl.coverage.policies import REPROCESS_HINT, describe
-from etl.coverage.retry_schedule import RetrySchedule, next_try_for_status
+from etl.coverage.retry_schedule import RetrySchedule, next_recheck, next_try_for_status
 from etl.hours import Hour, HourRange
 from etl.lake.lake import Lake
 from etl.lake.manifest import Status
@@ -42,6 +43,7 @@ class KnownHours:
         source_bytes: Compressed bytes of its file at the source; None without events.
         parquet_bytes: Bytes of its events in the lake; None without events.
         seconds: How long the last attempt took.
+        asked_at: When the sources were last asked; None where the manifest cannot be read.
         emails: The e-mail policy it went through; None without events.
     """
 
@@ -51,6 +53,7 @@ class KnownHours:
     source_bytes: int | None
     parquet_bytes: int | None
     seconds: float | None
+    asked_at: datetime | None
     emails: str | None
 
 
@@ -61,6 +64,7 @@ class Plan:
     Attributes:
         hours: The range.
         due: The hours to run, in order.
+        rechecks: Those of them that are stored, and whose sources are only asked whether one has clearly more.
         settled: A report of each other hour: it is complete, or its next try is not due.
         emails: How many of those are stored under which e-mail policy.
     """
@@ -69,10 +73,17 @@ class Plan:
     due: Sequence[Hour]
     settled: Sequence[HourReport]
     emails: Counter[str] = field(default_factory=Counter)
+    rechecks: frozenset[Hour] = frozenset()
 
 
 def plan(
-    lake: Lake, hours: HourRange, *, policy: RetrySchedule, now: datetime, redo: ReprocessMode = ReprocessMode.NONE
+    lake: Lake,
+    hours: HourRange,
+    *,
+    policy: RetrySchedule,
+    now: datetime,
+    redo: ReprocessMode = ReprocessMode.NONE,
+    recheck: bool = False,
 ) -> Plan:
     """Plans what is due; changes no hour.
 
@@ -82,20 +93,32 @@ def plan(
         policy: When an hour is worth another try.
         now: The time (aware).
         redo: Whether hours that the lake has are done again.
+        recheck: Whether stored hours are due when the schedule says to ask all sources about them again.
 
     Raises:
         StoreError: If the lake cannot be read.
     """
-    due, settled, emails = [], [], Counter[str]()
+    due, settled, emails, rechecks = [], [], Counter[str](), set()
+    suspect = suspect_hours(lake, hours) if recheck else frozenset()
     for hour, known in with_known(lake, hours):
         status, finished_at = (None, None) if known is None else (known.status, known.finished_at)
         if is_due(hour, status, finished_at, policy=policy, now=now, redo=redo):
             due.append(hour)
+        elif recheck and known is not None and _is_recheck_due(hour, known, policy, now, suspect=hour in suspect):
+            due.append(hour)
+            rechecks.add(hour)
         else:
             settled.append(report_for_status(hour, status, None if known is None else known.reason))
             if known is not None and known.emails is not None:
                 emails[known.emails] += 1
-    return Plan(hours, due, settled, emails)
+    return Plan(hours, due, settled, emails, frozenset(rechecks))
+
+
+def _is_recheck_due(hour: Hour, known: KnownHours, policy: RetrySchedule, now: datetime, *, suspect: bool) -> bool:
+    if known.asked_at is None or not known.status.has_events:
+        return False
+    due_at = next_recheck(hour, min(known.asked_at, now), policy, suspect=suspect or known.status is Status.SUSPECT)
+    return due_at is not None and due_at <= now
 
 
 def warn_of_other_policies(todo: Plan, policy: str) -> None:

@@ -82,6 +82,7 @@ class Job:
         options: How to run an hour.
         tries: When an hour is worth another try.
         redo: Whether hours that the lake has are done again.
+        rechecks: Stored hours whose sources are asked whether one of them has clearly more.
         max_rate: Bytes a second that one worker may fetch; None for any number.
         log: How to log; None to leave that as it is.
     """
@@ -91,6 +92,7 @@ class Job:
     options: RunOptions
     tries: RetrySchedule
     redo: ReprocessMode = ReprocessMode.NONE
+    rechecks: frozenset[Hour] = frozenset()
     max_rate: float | None = None
     log: LogSettings | None = None
 
@@ -191,9 +193,11 @@ class Worker:
             manifest = self._readable_manifest(hour)
             status, finished_at = (None, None) if manifest is None else (manifest.status, manifest.finished_at)
             now = datetime.now(UTC)
-            if not is_due(hour, status, finished_at, policy=self._job.tries, now=now, redo=self._job.redo):
+            recheck = hour in self._job.rechecks
+            redo = ReprocessMode.STORED if recheck else self._job.redo
+            if not is_due(hour, status, finished_at, policy=self._job.tries, now=now, redo=redo):
                 return report_for_status(hour, status, None if manifest is None else manifest.reason)
-            return self._run_due(hour, now)
+            return self._run_due(hour, now, replace(self._options, recheck=recheck or self._options.recheck))
 
     def _readable_manifest(self, hour: Hour) -> Manifest | None:
         """Reads what is known of the hour; an unreadable manifest counts as none, since a run fixes it."""
@@ -204,10 +208,10 @@ class Worker:
             _log.warning("a manifest cannot be read; the hour is processed again", hour=str(hour), cause=error.message)
             return None
 
-    def _run_due(self, hour: Hour, now: datetime) -> HourReport:
+    def _run_due(self, hour: Hour, now: datetime, options: RunOptions) -> HourReport:
         watch = _Watch(hour, self._say)
         try:
-            result = run_hour(hour, lake=self._lake, sources=self._sources, options=self._options, progress=watch)
+            result = run_hour(hour, lake=self._lake, sources=self._sources, options=options, progress=watch)
         except StoreError:
             raise
         except EtlError as error:

@@ -203,8 +203,11 @@ def _run(
 ) -> None:
     from etl.backfill.plan import plan, warn_of_other_policies
     from etl.runtime import logs
+    from etl.source_selection import asks_before_reading
 
-    todo = plan(session.lake(), hours, policy=job.tries, now=datetime.now(UTC), redo=job.redo)
+    recheck = asks_before_reading(job.sources, job.options.completeness)
+    todo = plan(session.lake(), hours, policy=job.tries, now=datetime.now(UTC), redo=job.redo, recheck=recheck)
+    job = replace(job, rechecks=todo.rechecks)
     warn_of_other_policies(todo, job.options.emails.name)
     if dry_run:
         at_once = max(1, min(how["workers"] or _processors(), len(todo.due)))
@@ -294,6 +297,7 @@ def _print_plan(
                 "to": str(todo.hours.last),
                 "hours": len(todo.hours),
                 "due": cost.hours,
+                "rechecks": len(todo.rechecks),
                 "estimate": {
                     "source_bytes": cost.source_bytes,
                     "parquet_bytes": cost.parquet_bytes,
@@ -311,6 +315,8 @@ def _print_plan(
     from etl.cli.formatting import listing, size_text
 
     rows = [("to fetch", f"{cost.hours:,}", size_text(cost.source_bytes), size_text(cost.parquet_bytes))]
+    if todo.rechecks:
+        rows.append(("to ask all sources about", f"{len(todo.rechecks):,}", "", ""))
     rows += [(f"skipped: {outcome}", f"{share.hours:,}", "", "") for outcome, share in rest.shares().items()]
     columns = ("what", "hours", "download", "parquet")
     session.out.print(f"{todo.hours}: {plural(len(todo.hours), 'hour')}")

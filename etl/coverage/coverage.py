@@ -35,6 +35,9 @@ _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _NEVER: Final = -1
 """Represents a missing time in arrays of microseconds since the epoch."""
 
+_INTERNAL_COLUMNS: Final = frozenset({"type_names", "type_counts", "asked_at"})
+"""Columns of the index that are not part of the table."""
+
 COVERAGE_SCHEMA: Final = pa.schema(
     [
         FACTS_SCHEMA.field("hour"),
@@ -55,7 +58,7 @@ COVERAGE_SCHEMA: Final = pa.schema(
         FACTS_SCHEMA.field("reason"),
         described("hole", pa.string(), "Where it is documented that the archive does not have this hour (known gap)."),
         described("next_try", _UTC, "When to try the hour next; null if there is nothing left to do."),
-        *(FACTS_SCHEMA.field(name) for name in FACTS_SCHEMA.names[4:] if name not in {"type_names", "type_counts"}),
+        *(FACTS_SCHEMA.field(name) for name in FACTS_SCHEMA.names[4:] if name not in _INTERNAL_COLUMNS),
     ]
 )
 """Columns of ``coverage``; each field's metadata has its description."""
@@ -136,6 +139,20 @@ def extent(lake: Lake, *, now: datetime) -> Extent | None:
     if not len(names):
         return None
     return Extent(len(names), HourRange(*(Hour.parse(names[end].as_py()) for end in (0, -1))))
+
+
+def suspect_hours(lake: Lake, hours: HourRange) -> frozenset[Hour]:
+    """Returns the hours of a range whose volume is far from that of their neighbours.
+
+    Raises:
+        StoreError: If the lake cannot be read.
+    """
+    thresholds = Thresholds()
+    found = facts(lake.store, _with_baseline_hours(hours, thresholds), columns=_INPUT_COLUMNS)
+    suspicious = find_anomalies(found, thresholds)
+    names = found["hour"].take(arrays.integers(np.array(sorted(suspicious), dtype=np.int64))).to_pylist()
+    found_hours = (Hour.parse(str(name)) for name in names)
+    return frozenset(hour for hour in found_hours if hours.first <= hour <= hours.last)
 
 
 def late(table: pa.Table, statuses: Collection[str], *, before: datetime) -> pa.Table:

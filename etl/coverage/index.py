@@ -28,7 +28,7 @@ from etl.lake.layout import MANIFESTS, index_key, manifest_key, manifest_keys
 from etl.lake.manifest import Manifest, Status, decode
 from etl.storage.store import Store
 
-INDEX_VERSION: Final = b"2"
+INDEX_VERSION: Final = b"3"
 """Increase it when ``FACTS_SCHEMA`` changes; an index of another version is rebuilt."""
 
 _VERSION_KEY: Final = b"gharchive.index"
@@ -68,6 +68,7 @@ FACTS_SCHEMA: Final = pa.schema(
         described("attempts", pa.int32(), "Attempts at the hour so far."),
         described("finished_at", _UTC, "When the last attempt ended."),
         described("seconds", pa.float64(), "Duration of the last attempt in seconds."),
+        described("asked_at", _UTC, "When the sources of the hour were last asked."),
     ]
 )
 """Columns of the index that describe an hour, taken from its manifest."""
@@ -235,6 +236,7 @@ def _manifest_columns(manifest: Manifest) -> dict[str, Any]:
         "attempts": manifest.attempts,
         "finished_at": manifest.finished_at,
         "seconds": manifest.seconds,
+        "asked_at": manifest.asked_at or manifest.finished_at,
     }
     if manifest.events_file is not None:
         columns["parquet_bytes"] = manifest.events_file.bytes

@@ -25,12 +25,15 @@ class RetrySchedule:
         daily_for: Time after the end of a missing hour during which it is tried daily; some were uploaded days late.
         daily_wait: Wait during that time.
         weekly_wait: Wait after that time.
+        recheck_ages: Ages of a stored hour at which all sources are asked whether one has more of it by now. A suspect
+            hour is asked about again after the last of these times, for as long as it is suspect.
     """
 
     partial_wait: timedelta = _DAY
     daily_for: timedelta = timedelta(days=30)
     daily_wait: timedelta = _DAY
     weekly_wait: timedelta = timedelta(days=7)
+    recheck_ages: tuple[timedelta, ...] = (timedelta(hours=1), timedelta(hours=6), _DAY, 7 * _DAY, 30 * _DAY)
 
 
 DEFAULT_POLICY: Final = RetrySchedule()
@@ -67,6 +70,25 @@ def next_try_for_status(
     # If the last attempt ended in the future, some clock was wrong; the next attempt is not delayed.
     wait = timedelta(0) if finished_at > now else _wait(status, finished_at - end, policy)
     return max(end, min(finished_at, now) + wait)
+
+
+def next_recheck(hour: Hour, asked_at: datetime, policy: RetrySchedule, *, suspect: bool) -> datetime | None:
+    """Returns when all sources should be asked again whether one of them has more of a stored hour.
+
+    The times depend on the age of the hour. So an hour of the past, which was stored long after its end, is not asked
+    about again unless it is suspect.
+
+    Args:
+        hour: The hour.
+        asked_at: When its sources were last asked (aware).
+        policy: The retry schedule.
+        suspect: Whether its volume is far from that of its neighbours.
+    """
+    _, end = hour.window
+    for age in policy.recheck_ages:
+        if end + age > asked_at:
+            return end + age
+    return asked_at + policy.recheck_ages[-1] if suspect and policy.recheck_ages else None
 
 
 def _wait(status: Status, age: timedelta, policy: RetrySchedule) -> timedelta:

@@ -7,6 +7,7 @@ So every hour a run looks back over the last days and brings what is not complet
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
@@ -25,6 +26,7 @@ from etl.mage.steps import StepOptions, bring
 from etl.plural import plural
 from etl.report.coverage_page import render
 from etl.runtime import logs
+from etl.source_selection import asks_before_reading
 
 PAGE_KEY: Final = "pages/coverage.html"
 """Where the coverage page lies, beside the warehouse's tables: what lies in the lake belongs to an hour."""
@@ -42,11 +44,13 @@ class Due(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
         first: The oldest hour that was looked at.
         last: The newest that is published.
         hours: Those that are due, in order.
+        rechecks: Those of them that are stored, and whose sources are only asked whether one has clearly more.
     """
 
     first: str
     last: str
     hours: list[str]
+    rechecks: list[str] = []
 
 
 class Brought(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -109,9 +113,15 @@ def find_due(terms: StepOptions, *, look_back: int) -> Due:
     """
     newest = newest_published(terms.sources, terms.options.fetch)
     hours = HourRange(Hour(max(newest.start - timedelta(hours=look_back - 1), FIRST_HOUR.start)), newest)
-    todo = plan(terms.lake, hours, policy=DEFAULT_POLICY, now=datetime.now(UTC))
+    recheck = asks_before_reading(terms.sources, terms.options.completeness)
+    todo = plan(terms.lake, hours, policy=DEFAULT_POLICY, now=datetime.now(UTC), recheck=recheck)
     warn_of_other_policies(todo, terms.options.emails.name)
-    return Due(first=str(hours.first), last=str(hours.last), hours=[str(hour) for hour in todo.due])
+    return Due(
+        first=str(hours.first),
+        last=str(hours.last),
+        hours=[str(hour) for hour in todo.due],
+        rechecks=[str(hour) for hour in sorted(todo.rechecks)],
+    )
 
 
 def bring_due(due: Due, run: str, terms: StepOptions) -> Brought:
@@ -124,7 +134,8 @@ def bring_due(due: Due, run: str, terms: StepOptions) -> Brought:
     failures: dict[str, str] = {}
     for name in due.hours:
         try:
-            payload = bring(Hour.parse(name), run, terms)
+            options = replace(terms.options, recheck=terms.options.recheck or name in due.rechecks)
+            payload = bring(Hour.parse(name), run, replace(terms, options=options))
         except StoreError:
             raise
         except EtlError as error:

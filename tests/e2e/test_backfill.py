@@ -28,7 +28,7 @@ from etl.practice.server import Generated
 from tests.e2e import processes
 from tests.e2e.running import ROOT, Done, clean_environment, etl
 from tests.integration.archive.server import Archive, File, Handler, serving_archive, status
-from tests.integration.running import documents, packed
+from tests.integration.running import backdate, documents, packed
 
 FIRST: Final = Hour.of(2015, 1, 1, 0)
 EVENTS: Final = 30
@@ -356,6 +356,29 @@ def test_a_recheck_replaces_poor_hours_from_a_fuller_source(tmp_path: Path) -> N
     again = etl(tmp_path, "run", "--at", hours[0], "--source", "poor", "--source", "full", "--recheck")
     assert again.code == ExitCode.OK
     assert "nothing was done" in again.out
+
+
+def test_catching_up_replaces_a_poor_hour_when_another_source_has_more(tmp_path: Path) -> None:
+    newest = newest_finished_hour() - 1
+    hours = [newest - 1, newest]
+    write_archive(HourRange(*hours), tmp_path / "poor", events=20)
+    (tmp_path / "late").mkdir()
+    words = ("catch-up", "--hours", 2, "--source", "poor", "--source", "late", "--json")
+    assert etl(tmp_path, *words).code == ExitCode.OK
+    assert _events(tmp_path, hours) == [20, 20]
+    write_archive(HourRange(*hours), tmp_path / "late", events=200)
+    assert etl(tmp_path, *words).code == ExitCode.OK
+    assert _events(tmp_path, hours) == [20, 20], "asked before the schedule says so"
+
+    for hour in hours:
+        backdate(lake_of(tmp_path), hour)
+    plan = said(etl(tmp_path, *words, "--dry-run"))
+    assert (plan["due"], plan["rechecks"]) == (0, 2)
+    done = etl(tmp_path, *words)
+    assert done.code == ExitCode.OK, done.err
+    assert counts(done) == {"replaced": 2}
+    assert _events(tmp_path, hours) == [200, 200]
+    assert counts(etl(tmp_path, *words)) == {"unchanged": 2}
 
 
 def _events(folder: Path, hours: list[Hour]) -> list[int]:

@@ -18,13 +18,13 @@ from etl.mage.steps import StepOptions
 from etl.practice.faults import FaultPlan, FaultyServer, Truncated
 from etl.practice.generator import write_archive
 from etl.practice.server import PracticeServer
-from tests.integration.running import QUICK, documents, objects, packed, put, run
+from tests.integration.running import QUICK, backdate, documents, objects, packed, put, run, stored_rows
 
 
-def terms_at(tmp_path: Path, source: str) -> StepOptions:
+def terms_at(tmp_path: Path, *sources: str) -> StepOptions:
     return StepOptions(
         lake=Lake.at(str(tmp_path / "lake")),
-        sources=[source_at(source, connect_timeout=5, read_timeout=5)],
+        sources=[source_at(source, connect_timeout=5, read_timeout=5) for source in sources],
         options=RunOptions(emails=EmailPolicy.of("hash"), fetch=QUICK),
         spool=Spool(tmp_path / "spool"),
     )
@@ -53,6 +53,24 @@ def test_it_brings_what_is_due_and_tells_the_lake_as_a_page(tmp_path: Path) -> N
     page = Path(told.page).read_text(encoding="utf-8")
     assert page.startswith("<!doctype html>")
     assert str(terms.lake.address) in page
+
+
+def test_a_poor_hour_is_replaced_when_another_source_has_more(tmp_path: Path) -> None:
+    hours = newest(3)[:2]
+    poor, late = tmp_path / "poor", tmp_path / "late"
+    write_archive(hours, poor, events=20)
+    late.mkdir()
+    terms = terms_at(tmp_path, str(poor), str(late))
+    assert catch_up.bring_due(catch_up.find_due(terms, look_back=2), "1", terms).states == {"stored": 2}
+    write_archive(hours[:1], late, events=200)
+    assert catch_up.find_due(terms, look_back=2).hours == []
+    for hour in hours:
+        backdate(terms.lake, hour)
+    due = catch_up.find_due(terms, look_back=2)
+    assert due.hours == due.rechecks == [str(hour) for hour in hours]
+    assert catch_up.bring_due(due, "2", terms).states == {"replaced": 1, "unchanged": 1}
+    assert [len(stored_rows(terms.lake, hour)) for hour in hours] == [200, 20]
+    assert catch_up.find_due(terms, look_back=2).hours == []
 
 
 def test_a_failed_hour_is_reported_and_does_not_stop_the_others(tmp_path: Path) -> None:

@@ -30,9 +30,17 @@ def lake(tmp_path: Path) -> Lake:
     return Lake.at(str(tmp_path))
 
 
-def put(lake: Lake, hour: Hour, status: Status, *, source_bytes: int = 1000, ago: timedelta = SECONDS_BEFORE) -> None:
+def put(
+    lake: Lake,
+    hour: Hour,
+    status: Status,
+    *,
+    source_bytes: int = 1000,
+    ago: timedelta = SECONDS_BEFORE,
+    events: int = 1,
+) -> None:
     """Writes a manifest as a run that ended some time ago would have left it."""
-    content = _content(hour, status, source_bytes) if status.has_events else None
+    content = _content(hour, status, source_bytes, events) if status.has_events else None
     file = FileFacts(key="k", bytes=500, rows=1, sha256="0" * 64) if status.has_events else None
     manifest = Manifest(
         hour=str(hour),
@@ -47,7 +55,7 @@ def put(lake: Lake, hour: Hour, status: Status, *, source_bytes: int = 1000, ago
     lake.store.write(manifest_key(hour), encode(manifest))
 
 
-def _content(hour: Hour, status: Status, source_bytes: int) -> Content:
+def _content(hour: Hour, status: Status, source_bytes: int, events: int) -> Content:
     source = SourceFacts(
         address="a",
         etag=None,
@@ -63,12 +71,12 @@ def _content(hour: Hour, status: Status, source_bytes: int) -> Content:
         reason=None,
         era="C",
         source=source,
-        documents=1,
-        events=1,
+        documents=events,
+        events=events,
         unreadable=0,
         repaired=0,
         duplicates=0,
-        types={"PushEvent": 1},
+        types={"PushEvent": events},
         first_created_at=None,
         last_created_at=None,
         damage=[],
@@ -111,6 +119,28 @@ def test_what_is_missing_is_asked_for_again_in_time(lake: Lake) -> None:
     put(lake, FIRST + 2, Status.PARTIAL, ago=timedelta(hours=23))
     put(lake, FIRST + 3, Status.PARTIAL, ago=timedelta(hours=25))
     assert due(lake, HourRange(FIRST, FIRST + 3)) == [FIRST + 1, FIRST + 3]
+
+
+def test_sources_are_asked_again_about_young_hours_and_suspect_ones(lake: Lake) -> None:
+    young = Hour(NOW - timedelta(hours=9))
+    put(lake, young, Status.COMPLETE, ago=timedelta(hours=7))
+    put(lake, young + 1, Status.COMPLETE, ago=timedelta(hours=1))
+    for week in range(-8, 9):
+        put(lake, FIRST + 24 * 7 * (10 + week), Status.COMPLETE, events=10_000, ago=timedelta(days=40))
+    poor, old = FIRST + 24 * 7 * 10, FIRST + 24 * 7 * 9
+    put(lake, poor, Status.COMPLETE, events=100, ago=timedelta(days=40))
+
+    def found(first: Hour, last: Hour) -> Plan:
+        return plan(lake, HourRange(first, last), policy=DEFAULT_POLICY, now=NOW, recheck=True)
+
+    assert found(young, young + 1).due == [young]
+    assert found(young, young + 1).rechecks == {young}
+    assert poor in found(old, poor).due
+    assert old not in found(old, poor).due
+    assert found(poor, poor).rechecks == {poor}
+    put(lake, poor, Status.COMPLETE, events=100, ago=timedelta(days=20))
+    assert found(poor, poor).due == []
+    assert due(lake, HourRange(young, young + 1)) == []
 
 
 def test_an_hour_that_is_not_over_is_never_due(lake: Lake) -> None:

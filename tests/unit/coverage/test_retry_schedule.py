@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from etl.coverage.retry_schedule import DEFAULT_POLICY, RetrySchedule, next_try
+from etl.coverage.retry_schedule import DEFAULT_POLICY, RetrySchedule, next_recheck, next_try
 from etl.hours import FIRST_HOUR, Hour
 from etl.lake.manifest import Manifest, Status
 
@@ -53,6 +53,28 @@ def test_a_partial_hour_waits_a_day() -> None:
 )
 def test_a_missing_hour_is_asked_for_daily_then_weekly(age: timedelta, wait: timedelta) -> None:
     assert next_try(HOUR, noted(Status.MISSING, END + age), DEFAULT_POLICY, NOW) == END + age + wait
+
+
+@pytest.mark.parametrize(
+    ("asked", "due"),
+    [
+        (timedelta(minutes=5), timedelta(hours=1)),
+        (timedelta(hours=1), timedelta(hours=6)),
+        (timedelta(hours=7), DAY),
+        (2 * DAY, 7 * DAY),
+        (29 * DAY, 30 * DAY),
+        (30 * DAY, None),
+        (400 * DAY, None),
+    ],
+)
+@pytest.mark.parametrize("suspect", [False, True])
+def test_sources_are_asked_about_a_stored_hour_as_it_ages(
+    *, asked: timedelta, due: timedelta | None, suspect: bool
+) -> None:
+    if suspect and due is None:
+        due = asked + 30 * DAY
+    expected = None if due is None else END + due
+    assert next_recheck(HOUR, END + asked, DEFAULT_POLICY, suspect=suspect) == expected
 
 
 def test_an_hour_that_never_was_is_asked_for_once() -> None:
