@@ -162,7 +162,7 @@ lint: $(STAMP)  ## Check style, spelling, wording, the import rule, the CI scrip
 	@git ls-files -z | xargs -0 $(BIN)/codespell
 	@$(PY) -m pytest -q -n0 tests/unit/test_prose.py
 	@$(BIN)/shellcheck .ci/run
-	@$(BIN)/hadolint Dockerfile $(wildcard mage_pipeline/Dockerfile)
+	@$(BIN)/hadolint Dockerfile
 	@$(BIN)/zizmor --offline --quiet .github
 	@if [ -x "$(ACTIONLINT)" ]; then "$(ACTIONLINT)" -shellcheck $(BIN)/shellcheck; \
 	else echo "note: no actionlint, so only zizmor looked at the workflows (make tools installs it)"; fi

@@ -98,16 +98,22 @@ class Builder:
         stages: The Dockerfile.
         places: The build arguments that name places, each now a path below the folder.
         left_out: Commands that only a container can run.
+        built: Stages that are built, each with its working directory.
     """
 
     folder: Path
     stages: Mapping[str, Stage]
     places: Mapping[str, str]
     left_out: list[str] = field(default_factory=list)
+    built: dict[str, Path] = field(default_factory=dict)
 
     def build(self, name: str) -> Path:
-        """Runs a stage's steps after those of the stage it starts from, and returns the last working folder."""
-        stage = self.stages[name]
+        """Runs a stage's steps after those of the stage it starts from, once, and returns its working directory."""
+        if name not in self.built:
+            self.built[name] = self._build(self.stages[name])
+        return self.built[name]
+
+    def _build(self, stage: Stage) -> Path:
         where = self.build(stage.base) if stage.base in self.stages else self.folder
         arguments = dict(self.places)
         for step in stage.steps:
@@ -126,8 +132,9 @@ class Builder:
     def _copy(self, value: str, where: Path) -> None:
         *words, target = shlex.split(value)
         if words[0].startswith("--from="):
-            # A place of one stage is the same place in the next one: all of them lie in one folder here.
+            # A path of one stage is the same path in the next: here all of them are in one folder.
             assert words[1:] == [target], value
+            self.build(words[0].removeprefix("--from="))
             return
         goal = where / target
         for word in words:

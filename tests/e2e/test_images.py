@@ -13,13 +13,12 @@ import pytest
 import etl
 from etl.practice.generator import generate_hour
 from etl.spark import dataproc
-from tests.e2e.images import Builder, Stage, context, is_sent, stages
+from tests.e2e.images import Builder, Stage, Step, context, is_sent, stages
 from tests.e2e.running import ROOT, clean_environment
 from tests.integration.running import HOUR, packed, put
 from tests.unit.test_packaging import locked
 
-DOCKERFILES: Final = [path for path in (ROOT / "Dockerfile", ROOT / "mage_pipeline/Dockerfile") if path.exists()]
-IMAGES: Final = ["job", "spark"]
+IMAGES: Final = ["job", "spark", "mage"]
 BY_DIGEST: Final = re.compile(r"[a-z0-9./-]+:[\w.-]+@sha256:[0-9a-f]{64}")
 EVENTS: Final = 200
 
@@ -35,7 +34,6 @@ def built(tmp_path_factory: pytest.TempPathFactory, parsed: dict[str, Stage]) ->
     folder = tmp_path_factory.mktemp("image")
     places = {name: str(folder / name.lower()) for name in ("TOOLS", "SOURCE", "WHEELS", "VENV")}
     builder = Builder(folder, parsed, places)
-    builder.build("job-install")
     builder.build("job")
     return builder
 
@@ -117,11 +115,9 @@ def test_the_spark_image_gets_no_spark(tmp_path: Path) -> None:
     )
 
 
-@pytest.mark.parametrize("dockerfile", DOCKERFILES, ids=lambda path: str(path.relative_to(ROOT)))
-def test_every_base_is_named_by_its_digest(dockerfile: Path) -> None:
-    found = stages(dockerfile)
-    outside = [stage.base for stage in found.values() if stage.base not in found]
-    assert outside
+def test_every_base_is_named_by_its_digest_once(parsed: dict[str, Stage]) -> None:
+    outside = [stage.base for stage in parsed.values() if stage.base not in parsed]
+    assert len(outside) == 2
     assert [base for base in outside if not BY_DIGEST.fullmatch(base)] == []
 
 
@@ -137,7 +133,7 @@ def test_an_image_does_not_run_as_root_and_installs_nothing_itself(parsed: dict[
     assert not any("ADD" in step.instruction for step in stage.steps)
 
 
-@pytest.mark.parametrize("image", IMAGES)
+@pytest.mark.parametrize("image", ["service", *IMAGES])
 def test_no_secret_can_stand_in_an_image(parsed: dict[str, Stage], image: str) -> None:
     kept = [*parsed[image].values("ENV"), *parsed[image].values("ARG"), *parsed[image].values("LABEL")]
     assert not re.search(r"key|secret|token|password", " ".join(kept), re.IGNORECASE)
@@ -145,6 +141,18 @@ def test_no_secret_can_stand_in_an_image(parsed: dict[str, Stage], image: str) -
 
 def test_the_entry_point_is_the_console_script(parsed: dict[str, Stage]) -> None:
     assert parsed["job"].values("ENTRYPOINT") == ['["gharchive-etl"]']
+
+
+@pytest.mark.parametrize("image", IMAGES)
+def test_a_change_of_code_or_version_keeps_the_layers_with_packages(parsed: dict[str, Stage], image: str) -> None:
+    steps = parsed[f"{image}-install"].steps
+    packages, wheel = (
+        next(i for i, step in enumerate(steps) if word in step.value) for word in ("pip sync", "--from=wheel")
+    )
+    assert packages < wheel
+    assert all("COPY etl" not in f"{step.instruction} {step.value}" for step in parsed["tools"].steps)
+    steps = parsed[image].steps
+    assert {step.instruction for step in steps[steps.index(Step("ARG", "VERSION=0")) :]} == {"ARG", "LABEL"}
 
 
 def test_a_batch_is_started_with_a_file_that_the_image_has(parsed: dict[str, Stage]) -> None:
@@ -167,7 +175,7 @@ def test_the_builder_is_sent_what_it_copies_and_no_more(parsed: dict[str, Stage]
         for word in value.split()[:-1]
     }
     assert copied <= sent
-    assert sent <= {*copied, "mage_pipeline", "spark_jobs"}
+    assert sent == copied
 
 
 @pytest.mark.parametrize(

@@ -18,14 +18,13 @@ from etl.settings import ENV_PREFIX, Settings
 from tests.e2e.images import Stage, stages
 
 ROOT: Final = Path(__file__).parents[3]
-DOCKERFILE: Final = ROOT / "mage_pipeline/Dockerfile"
 BY_DIGEST: Final = re.compile(r"[a-z0-9./-]+:[\w.-]+@sha256:[0-9a-f]{64}")
 SECRETS: Final = {"PGPASSWORD", "POSTGRES_PASSWORD", "DEFAULT_OWNER_PASSWORD", "JWT_SECRET"}
 
 
 @pytest.fixture(scope="module")
 def image() -> dict[str, Stage]:
-    return stages(DOCKERFILE)
+    return stages(ROOT / "Dockerfile")
 
 
 @pytest.fixture(scope="module")
@@ -35,9 +34,6 @@ def composed() -> dict[str, Any]:
 
 
 def test_what_it_is_made_of_is_pinned(image: dict[str, Stage]) -> None:
-    bases = {stage.base for stage in image.values()} - set(image)
-    assert all(BY_DIGEST.fullmatch(base) for base in bases)
-    assert bases == {base for base in (each.base for each in stages(ROOT / "Dockerfile").values()) if "3.11" in base}
     installs = " ".join(image["mage-install"].values("RUN"))
     assert installs.count("--require-hashes --only-binary :all:") == 1
     assert "requirements/mage.txt" in installs
@@ -45,6 +41,7 @@ def test_what_it_is_made_of_is_pinned(image: dict[str, Stage]) -> None:
 
 def test_the_server_is_not_root_and_holds_no_installer_and_no_secret(image: dict[str, Stage]) -> None:
     last = image["mage"]
+    assert last.base == "service"
     assert last.values("USER") == ["10001"]
     assert not any("pip" in command or "uv" in command for command in last.values("RUN"))
     kept = " ".join((*last.values("ENV"), *last.values("ARG"), *last.values("LABEL")))
