@@ -154,6 +154,10 @@ terraform:  ## Build Terraform from source where its download cannot be reached 
 terraform-tables: $(STAMP)  ## Generate the table definitions that terraform/ uses
 	@$(PY) etl schema --tables > terraform/modules/warehouse/tables.json
 
+.PHONY: terraform-docs
+terraform-docs: $(STAMP)  ## Generate the tables of variables and outputs in the READMEs of terraform/
+	@$(PY) -m tests.integration.terraform.tables
+
 .PHONY: lint
 lint: $(STAMP)  ## Check style, spelling, wording, the import rule, the CI script, the images and the workflows
 	@$(PY) -m ruff check .

@@ -5,6 +5,9 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+import pytest
+
+from tests.integration.terraform import tables
 from tests.integration.terraform.policy import violations
 from tests.integration.terraform.terraforming import MODULES, ROOT, copied, name_of, planned, run
 
@@ -21,6 +24,24 @@ def examples() -> dict[str, str]:
         if name not in ASIDE:
             (found[name],) = EXAMPLE.findall((module / "README.md").read_text(encoding="utf-8"))
     return found
+
+
+@pytest.mark.parametrize("module", MODULES, ids=name_of)
+def test_the_tables_are_current(module: Path) -> None:
+    current = (module / "README.md").read_text(encoding="utf-8")
+    assert current == tables.updated(module), "make terraform-docs writes them"
+
+
+def test_a_table_has_every_type_and_default() -> None:
+    """Compares the parsed blocks with Terraform's files by other means: counts of their attributes."""
+    for module in MODULES:
+        source = (module / "variables.tf").read_text(encoding="utf-8")
+        found = tables.blocks(module, "variable")
+        assert len(found) == len(re.findall(r"^variable ", source, re.MULTILINE))
+        assert sum("default" in block.attributes for block in found) == len(
+            re.findall(r"^  default +=", source, re.MULTILINE)
+        )
+        assert all(block.attributes["type"].count("(") == block.attributes["type"].count(")") for block in found)
 
 
 def test_examples_are_in_the_usual_form(tmp_path: Path) -> None:
