@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
@@ -18,9 +19,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 from uuid import uuid4
 
+from etl.archive.availability import survey
 from etl.archive.fetch import newest_published
 from etl.archive.retry import FetchPolicy
-from etl.archive.source import Source, file_name, mask_credentials
+from etl.archive.source import Promise, Source, file_name, mask_credentials
 from etl.archive.sources import source_at
 from etl.coverage.index import facts
 from etl.coverage.policies import REPROCESS_HINT, describe, other_policies
@@ -28,6 +30,7 @@ from etl.errors import EtlError, ExitCode, NotPublishedError, StoreError, missin
 from etl.events.emails import EmailPolicy
 from etl.events.native.scanner import load_scanner
 from etl.hours import FIRST_HOUR, HourRange, newest_finished_hour
+from etl.plural import plural
 from etl.settings import Settings
 from etl.storage import gcs
 from etl.storage.gcs_store import GcsStore
@@ -54,6 +57,7 @@ _ROOM: Final = 5 << 30
 """Bytes free below which a disk is called short: some thirty modern hours, or the temporaries of a few."""
 _ATTEMPTS: Final = 2
 _LOOK_BACK: Final = 24
+_HOURS_AT_ONCE: Final = 4
 _LATE: Final = timedelta(hours=3)
 _SKEW_TOLD: Final = timedelta(seconds=30)
 _SKEW_ALLOWED: Final = timedelta(seconds=90)
@@ -364,6 +368,31 @@ def _archive(plan: DoctorOptions) -> Iterator[Finding]:
             yield replace(finding, state=State.WARN, code=ExitCode.OK)
         else:
             yield finding
+    if len(findings) > 1 and works:
+        yield from _last_day(plan)
+
+
+def _last_day(plan: DoctorOptions) -> Iterator[Finding]:
+    """One finding per source: how much of the last day it has, compared with the fullest source of each hour."""
+    last = newest_finished_hour(plan.clock())
+    hours = HourRange(max(FIRST_HOUR, last - (_LOOK_BACK - 1)), last)
+    sources = [_opened(address, plan.policy) for address in plan.settings.sources]
+    with ThreadPoolExecutor(_HOURS_AT_ONCE) as threads:
+        answers = list(threads.map(lambda hour: survey(sources, hour, timeout=plan.policy.ask_timeout), hours))
+    sizes = [_sizes([answer.promise for answer in each]) for each in answers]
+    fullest = sum(max(each) for each in sizes)
+    for place, source in enumerate(sources):
+        present = sum(each[place].promise is not None for each in answers)
+        share = f"; {sum(each[place] for each in sizes) / fullest:.0%} of the fullest hours" if fullest else ""
+        name = f"last day of {mask_credentials(source.address)}"
+        yield Finding(name, State.OK, f"{present} of {plural(len(hours), 'hour')}{share}")
+
+
+def _sizes(promises: Sequence[Promise | None]) -> list[int]:
+    """Returns the sizes of one hour at all sources, in events if all say so, otherwise in bytes; 0 if not known."""
+    amounts = [None if promise is None else promise.amount for promise in promises]
+    counted = all(amount.events is not None for amount in amounts if amount is not None)
+    return [(0 if amount is None else amount.events if counted else amount.bytes) or 0 for amount in amounts]
 
 
 def _source(address: str, plan: DoctorOptions) -> Finding:

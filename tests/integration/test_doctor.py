@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Collection, Iterator
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
@@ -15,9 +16,10 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 
 from etl.doctor import CHECKS, DoctorOptions, Finding, State, examine, worst
 from etl.errors import ExitCode
-from etl.hours import newest_finished_hour
+from etl.hours import HourRange, newest_finished_hour
 from etl.lake.lake import Lake
 from etl.lake.layout import INDEX
+from etl.practice.generator import write_archive
 from etl.settings import Settings
 from etl.warehouse.models import Kind, models
 from tests.integration.archive.server import Answer, Archive, File, Handler
@@ -158,6 +160,20 @@ def test_a_source_that_is_down_fails_only_when_no_other_is_up(tmp_path: Path, ar
     assert (alone.state, alone.code) == (State.FAIL, ExitCode.SOURCE_UNREACHABLE)
     beside = found(plan(tmp_path, sources=[down, has_newest(archive).url]), f"source {down}")
     assert (beside.state, beside.code) == (State.WARN, ExitCode.OK)
+
+
+def test_sources_are_compared_over_the_last_day(tmp_path: Path) -> None:
+    newest = newest_finished_hour(NOW)
+    for name, hours, events in (("poor", 4, 10), ("full", 2, 1000)):
+        write_archive(HourRange(newest - (hours - 1), newest), tmp_path / name, events=events)
+    poor, full = (
+        found(
+            plan(tmp_path, sources=[str(tmp_path / "poor"), str(tmp_path / "full")]), f"last day of {tmp_path / name}"
+        )
+        for name in ("poor", "full")
+    )
+    assert re.fullmatch(r"4 of 24 hours; \d% of the fullest hours", poor.found)
+    assert re.fullmatch(r"2 of 24 hours; 9\d% of the fullest hours", full.found)
 
 
 def test_a_source_that_answers_without_a_new_hour_is_a_warning(tmp_path: Path, archive: Archive) -> None:
