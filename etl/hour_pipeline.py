@@ -213,6 +213,62 @@ def choose_sources(
     return SourceChoice(worth, asked, surveyed=True)
 
 
+def record_absence(
+    hour: Hour,
+    asked: Sequence[Candidate],
+    errors: Sequence[SourceUnreachableError],
+    *,
+    lake: Lake,
+    options: RunOptions,
+    started_at: datetime,
+    clock: Callable[[], datetime] = lambda: datetime.now(UTC),
+) -> NotPublishedError | SourceUnreachableError:
+    """Records in the lake why no source delivered an hour, and returns the error to raise.
+
+    An hour that has events in the lake stays as it is.
+
+    Args:
+        hour: The hour.
+        asked: All sources, in the configured order.
+        errors: The errors of the sources that did not answer 404.
+        lake: The lake to write to.
+        options: Options of the run; ``pending_period`` separates ``pending`` from ``missing``.
+        started_at: When the run started (aware, UTC).
+        clock: Returns the current time (aware, UTC).
+
+    Raises:
+        StoreError: If the lake cannot be read or written.
+    """
+    error: NotPublishedError | SourceUnreachableError
+    status, reason = Status.MISSING, "404 at every source"
+    where = ", ".join(candidate.url for candidate in asked)
+    if errors:
+        status, reason = Status.FAILED, "; ".join(each.message for each in errors)
+        error = SourceUnreachableError(
+            f"{hour} could not be fetched: {reason}",
+            hint=errors[-1].hint or "try again later, or use another --source",
+        )
+    elif (gap := known_gap(hour)) is not None:
+        reason = gap.reason
+        error = NotPublishedError(
+            f"{hour} is missing: {reason} (404 at {where})",
+            hint="another --source may have it" if gap.kind is not GapKind.NEVER else None,
+        )
+    elif clock() < hour.window[1] + options.pending_period:
+        status = Status.PENDING
+        error = NotPublishedError(
+            f"{hour} is not published yet (404 at {where})",
+            hint="hours are published a few minutes after they end, sometimes days later; try again then",
+        )
+    else:
+        error = NotPublishedError(
+            f"{hour} is missing from the archive (404 at {where})",
+            hint="it is too old to be published later; another --source may have it",
+        )
+    lake.record(hour, status, reason, started_at=started_at, finished_at=clock(), sources=records(asked))
+    return error
+
+
 @dataclass(frozen=True, kw_only=True)
 class _Reading:
     """An hour as read from one source: completely staged, not published."""
@@ -342,13 +398,14 @@ class _HourRun:
 
     def _not_stored(self, asked: Sequence[Candidate]) -> SourceUnreachableError | NotPublishedError:
         """Records that no source delivered the hour, and returns the error to raise."""
-        if not self._errors:
-            return self._not_published(asked)
-        reason = "; ".join(error.message for error in self._errors)
-        self._record(Status.FAILED, reason, asked)
-        return SourceUnreachableError(
-            f"{self._hour} could not be fetched: {reason}",
-            hint=self._errors[-1].hint or "try again later, or use another --source",
+        return record_absence(
+            self._hour,
+            asked,
+            self._errors,
+            lake=self._lake,
+            options=self._options,
+            started_at=self._started_at,
+            clock=self._clock,
         )
 
     def _read_from(self, candidate: Candidate) -> _Reading | None:
@@ -525,38 +582,6 @@ class _HourRun:
         if documents == 0:
             return Status.SUSPECT, "the file contains no events"
         return Status.COMPLETE, None
-
-    def _not_published(self, asked: Sequence[Candidate]) -> NotPublishedError:
-        """Records that every source answered 404, and returns the error for the hour's age."""
-        _, end = self._hour.window
-        where = ", ".join(candidate.url for candidate in asked)
-        if (gap := known_gap(self._hour)) is not None:
-            self._record(Status.MISSING, gap.reason, asked)
-            return NotPublishedError(
-                f"{self._hour} is missing: {gap.reason} (404 at {where})",
-                hint="another --source may have it" if gap.kind is not GapKind.NEVER else None,
-            )
-        if self._clock() < end + self._options.pending_period:
-            self._record(Status.PENDING, "404 at every source", asked)
-            return NotPublishedError(
-                f"{self._hour} is not published yet (404 at {where})",
-                hint="hours are published a few minutes after they end, sometimes days later; try again then",
-            )
-        self._record(Status.MISSING, "404 at every source", asked)
-        return NotPublishedError(
-            f"{self._hour} is missing from the archive (404 at {where})",
-            hint="it is too old to be published later; another --source may have it",
-        )
-
-    def _record(self, status: Status, reason: str, asked: Sequence[Candidate]) -> None:
-        self._lake.record(
-            self._hour,
-            status,
-            reason,
-            started_at=self._started_at,
-            finished_at=self._clock(),
-            sources=records(asked),
-        )
 
 
 def _is_processed_alike(content: Content, options: RunOptions) -> bool:

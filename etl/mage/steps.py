@@ -15,7 +15,7 @@ import shutil
 import time
 from collections.abc import Sequence
 from contextlib import closing
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final, NoReturn
@@ -24,10 +24,10 @@ import msgspec
 import structlog
 
 from etl.archive.fetch import Download, open_download, open_sources
-from etl.archive.source import Body, HourNotFound, Promise, Source
-from etl.errors import ConflictError, DamagedError, NotPublishedError, SourceUnreachableError, StoreError
+from etl.archive.source import HourNotFound, Source
+from etl.errors import ConflictError, DamagedError, SourceUnreachableError, StoreError
 from etl.events.schema import SCHEMA_VERSION
-from etl.hour_pipeline import RunOptions, choose_sources, run_hour
+from etl.hour_pipeline import RunOptions, choose_sources, record_absence, run_hour
 from etl.hours import Hour
 from etl.lake.lake import Lake
 from etl.lake.manifest import Content, Manifest, SourceAnswer, SourceReply, Status
@@ -36,7 +36,7 @@ from etl.mage.staging import RememberedSource, Spool, SpooledSource
 from etl.mage.task_payload import Origin, State, TaskPayload
 from etl.run_options import run_options
 from etl.settings import Settings
-from etl.source_selection import Candidate, asks_before_reading, records
+from etl.source_selection import Candidate, SourceChoice, asks_before_reading, records
 
 _LOOK_EVERY_SECONDS: Final = 30.0
 _COPY_BYTES: Final = 8 << 20
@@ -110,7 +110,7 @@ def fetch(hour: Hour, run: str, terms: StepOptions, *, wait_seconds: float = 0.0
         if answer.origin is None:
             if _keeps_what_it_has(present, answer, terms.options):
                 return _unchanged(payload, present, answer.sources, terms)
-            return _note_absent(payload, answer, terms)
+            return _record_absence(payload, answer, terms)
     except BaseException:
         terms.spool.discard(payload)
         raise
@@ -226,68 +226,43 @@ def check_shaped(payload: TaskPayload, terms: StepOptions) -> None:
 
 @dataclass(frozen=True)
 class _Answer:
-    """What asking the sources came to: the file that is in the spool now, or what each of them said."""
+    """The answers of the sources.
+
+    Attributes:
+        origin: The file that is in the spool now; None if no source delivered the hour.
+        choice: The sources: those worth reading, and all.
+        errors: The errors of the sources that did not answer 404.
+    """
 
     origin: Origin | None
-    refusals: Sequence[_Refusal] = ()
-    sources: list[SourceAnswer] = field(default_factory=list)
+    choice: SourceChoice
+    errors: Sequence[SourceUnreachableError]
 
     @property
     def is_absent(self) -> bool:
-        refused = all(isinstance(each.error, HourNotFound) for each in self.refusals)
-        return self.origin is None and bool(self.refusals) and refused
+        return self.origin is None and bool(self.choice.order) and not self.errors
 
-
-class _Refusal:
-    """A source that did not have the hour: it repeats its answer."""
-
-    def __init__(self, source: Source, error: HourNotFound | SourceUnreachableError) -> None:
-        self.address: Final = source.address
-        self.error: Final = error
-        self._source = source
-
-    def url(self, hour: Hour) -> str:
-        return self._source.url(hour)
-
-    def open(
-        self,
-        hour: Hour,  # noqa: ARG002
-        *,
-        start: int = 0,  # noqa: ARG002
-        etag: str | None = None,  # noqa: ARG002
-        last_modified: str | None = None,  # noqa: ARG002
-        unless_etag: str | None = None,  # noqa: ARG002
-    ) -> Body:
-        raise self.error
-
-    def sidecar(self, hour: Hour) -> bytes | None:  # noqa: ARG002
-        return None
-
-    def exists(self, hour: Hour) -> bool:  # noqa: ARG002
-        return False
-
-    def describe(self, hour: Hour, *, timeout: float) -> Promise | None:  # noqa: ARG002
-        return None
+    @property
+    def sources(self) -> list[SourceAnswer]:
+        return records(self.choice.asked) if self.choice.surveyed else []
 
 
 def _from_best_of(payload: TaskPayload, present: Manifest | None, terms: StepOptions) -> _Answer:
     """Downloads the hour from the first in order of choice that sends it whole."""
     hour = payload.the_hour
     choice = choose_sources(hour, terms.sources, terms.options, present)
-    refusals, origin = [], None
+    errors, origin = [], None
     for candidate in choice.order:
-        source = candidate.source
         try:
             origin = _download(payload, candidate, terms)
             break
-        except HourNotFound as error:
+        except HourNotFound:
             candidate.failed(SourceReply.ABSENT, "it does not have the hour")
-            refusals.append(_Refusal(source, error))
         except SourceUnreachableError as error:
-            _log.warning("source given up", hour=payload.hour, source=source.address, cause=error.message)
+            _log.warning("source given up", hour=payload.hour, source=candidate.source.address, cause=error.message)
             candidate.failed(SourceReply.DOWN, "it could not be read", error.message)
-            refusals.append(_Refusal(source, SourceUnreachableError(error.message, hint=error.hint)))
-    return _Answer(origin, refusals, records(choice.asked) if choice.surveyed else [])
+            errors.append(error)
+    return _Answer(origin, choice, errors)
 
 
 def _spooled_and_others(payload: TaskPayload, origin: Origin, terms: StepOptions) -> list[Source]:
@@ -343,18 +318,27 @@ def _origin(source: Source, download: Download) -> Origin:
     )
 
 
-def _note_absent(payload: TaskPayload, answer: _Answer, terms: StepOptions) -> TaskPayload:
-    """Has the pipeline say what it means that no source gave the hour, and note it in the lake."""
+def _record_absence(payload: TaskPayload, answer: _Answer, terms: StepOptions) -> TaskPayload:
+    """Records in the lake that no source delivered the hour.
+
+    Raises:
+        SourceUnreachableError: If not all sources answered 404.
+    """
     hour = payload.the_hour
-    reason = None
-    try:
-        run_hour(hour, lake=terms.lake, sources=answer.refusals, options=terms.options)
-    except NotPublishedError as error:
-        reason = error.message
+    error = record_absence(
+        hour,
+        answer.choice.asked,
+        answer.errors,
+        lake=terms.lake,
+        options=terms.options,
+        started_at=payload.started_at,
+    )
+    if isinstance(error, SourceUnreachableError):
+        raise error
     manifest = terms.lake.manifest(hour)
     states = {Status.MISSING: State.MISSING, Status.PENDING: State.PENDING}
     state = State.KEPT if manifest is None else states.get(manifest.status, State.KEPT)
-    return _with_facts(payload, manifest, state=state, reason=reason)
+    return _with_facts(payload, manifest, state=state, reason=error.message)
 
 
 def _is_settled(present: Manifest | None, terms: StepOptions) -> bool:
@@ -371,7 +355,7 @@ def _is_settled(present: Manifest | None, terms: StepOptions) -> bool:
 
 def _keeps_what_it_has(present: Manifest | None, answer: _Answer, options: RunOptions) -> bool:
     """Whether nothing was fetched for an hour with events because no source has more of it."""
-    return present is not None and present.status.has_events and (options.recheck or not answer.refusals)
+    return present is not None and present.status.has_events and (options.recheck or not answer.choice.order)
 
 
 def _unchanged(
