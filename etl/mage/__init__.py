@@ -1,5 +1,5 @@
-"""What the blocks of the Mage project call, the client that asks a Mage server for a backfill, and the server's start.
+"""Mage: the functions behind the project's blocks, a client for backfills, and the start of a server.
 
-Nothing here imports Mage: a block is a few lines around one of these functions, so that all of it is tested without
-a server, and a server is needed only to see that Mage calls it as it should.
+Only ``queue_patch`` imports Mage: a block is a few lines around one of these functions, so they are tested without a
+server. A server is needed only to test that Mage calls them correctly.
 """

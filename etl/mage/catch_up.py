@@ -1,7 +1,7 @@
-"""What is due beside the hour of the clock: found by asking the lake, brought one after the other, told as a page.
+"""Catch-up: finds the hours that are due, processes them one after the other, and writes the coverage page.
 
-Mage fires the slot that is current when it starts and forgets those before it, and an hour may be published days late.
-So every hour a run looks back over the last days and brings what is not complete.
+Mage runs only the current slot when it starts, not the earlier ones, and an hour may be published days late. So every
+hour a run checks the last days and processes each hour that is not complete.
 """
 
 from __future__ import annotations
@@ -22,14 +22,14 @@ from etl.errors import EtlError, GateError, StoreError, UsageError
 from etl.hours import FIRST_HOUR, Hour, HourRange
 from etl.lake.lake import store_at
 from etl.lake.manifest import Status
-from etl.mage.steps import StepOptions, bring
+from etl.mage.steps import StepOptions, process
 from etl.plural import plural
 from etl.report.coverage_page import render
 from etl.runtime import logs
 from etl.source_selection import asks_before_reading
 
 PAGE_KEY: Final = "pages/coverage.html"
-"""Where the coverage page lies, beside the warehouse's tables: what lies in the lake belongs to an hour."""
+"""Key of the coverage page, beside the warehouse's tables: every object in the lake belongs to an hour."""
 
 _NOT_HERE: Final = frozenset({Status.PENDING.value, Status.FAILED.value, ABSENT})
 _NAMED: Final = 5
@@ -38,10 +38,10 @@ _log: structlog.stdlib.BoundLogger = structlog.get_logger()
 
 
 class Due(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """The hours that a run is to bring.
+    """The hours that a run has to process.
 
     Attributes:
-        first: The oldest hour that was looked at.
+        first: The oldest hour that was checked.
         last: The newest that is published.
         hours: Those that are due, in order.
         rechecks: Those of them that are stored, and whose sources are only asked whether one has clearly more.
@@ -54,12 +54,12 @@ class Due(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
 
 
 class Brought(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """What became of them.
+    """The result of processing them.
 
     Attributes:
-        due: What was to be brought.
-        states: How many hours came to which state; ``failed`` for those that ended in an error.
-        failures: The hours that did, each with the reason.
+        due: The hours that were due.
+        states: Number of hours by state; ``failed`` for those that ended in an error.
+        failures: Failed hours, each with the reason.
     """
 
     due: Due
@@ -68,15 +68,15 @@ class Brought(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
 
 
 class CatchUpReport(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """The state of the lake after that.
+    """The state of the lake after a catch-up.
 
     Attributes:
         page: Address of the coverage page, which shows all hours of the lake.
-        first: The oldest hour that was looked at.
+        first: The oldest hour that was checked.
         last: The newest.
-        statuses: How many of them have which status.
-        late: Those that are not there although they ended long ago, each with the reason.
-        brought: What the run brought.
+        statuses: Number of hours by status.
+        late: Late hours, each with the reason.
+        brought: The result of the run.
     """
 
     page: str
@@ -88,7 +88,7 @@ class CatchUpReport(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
 
 
 def read(value: object, kind: type[Any]) -> Any:  # noqa: ANN401 -- an instance of ``kind``
-    """Reads what a block before gave.
+    """Reads the output of the previous block.
 
     Raises:
         UsageError: If it is something else.
@@ -99,11 +99,11 @@ def read(value: object, kind: type[Any]) -> Any:  # noqa: ANN401 -- an instance 
         raise UsageError(f"the block before gave no {kind.__name__}: {error}") from None
 
 
-def find_due(terms: StepOptions, *, look_back: int) -> Due:
+def find_due(options: StepOptions, *, look_back: int) -> Due:
     """Asks the lake which of the newest hours are due.
 
     Args:
-        terms: On what terms hours are brought.
+        options: Options of the steps.
         look_back: How many hours to look at.
 
     Raises:
@@ -111,11 +111,11 @@ def find_due(terms: StepOptions, *, look_back: int) -> Due:
         SourceUnreachableError: If none could be asked.
         StoreError: If the lake cannot be read.
     """
-    newest = newest_published(terms.sources, terms.options.fetch)
+    newest = newest_published(options.sources, options.run_options.fetch)
     hours = HourRange(Hour(max(newest.start - timedelta(hours=look_back - 1), FIRST_HOUR.start)), newest)
-    recheck = asks_before_reading(terms.sources, terms.options.completeness)
-    todo = plan(terms.lake, hours, policy=DEFAULT_POLICY, now=datetime.now(UTC), recheck=recheck)
-    warn_of_other_policies(todo, terms.options.emails.name)
+    recheck = asks_before_reading(options.sources, options.run_options.completeness)
+    todo = plan(options.lake, hours, policy=DEFAULT_POLICY, now=datetime.now(UTC), recheck=recheck)
+    warn_of_other_policies(todo, options.run_options.emails.name)
     return Due(
         first=str(hours.first),
         last=str(hours.last),
@@ -124,7 +124,7 @@ def find_due(terms: StepOptions, *, look_back: int) -> Due:
     )
 
 
-def bring_due(due: Due, run: str, terms: StepOptions) -> Brought:
+def bring_due(due: Due, run: str, options: StepOptions) -> Brought:
     """Processes hours, oldest first. A failed hour does not stop the others.
 
     Raises:
@@ -134,8 +134,8 @@ def bring_due(due: Due, run: str, terms: StepOptions) -> Brought:
     failures: dict[str, str] = {}
     for name in due.hours:
         try:
-            options = replace(terms.options, recheck=terms.options.recheck or name in due.rechecks)
-            payload = bring(Hour.parse(name), run, replace(terms, options=options))
+            run_options = replace(options.run_options, recheck=options.run_options.recheck or name in due.rechecks)
+            payload = process(Hour.parse(name), run, replace(options, run_options=run_options))
         except StoreError:
             raise
         except EtlError as error:
@@ -149,12 +149,12 @@ def bring_due(due: Due, run: str, terms: StepOptions) -> Brought:
     return Brought(due=due, states=dict(sorted(states.items())), failures=failures)
 
 
-def report(brought: Brought, terms: StepOptions, *, warehouse: str, late_hours: int) -> CatchUpReport:
-    """Tells the state of the lake: as a page of all hours, and in figures of those that were looked at.
+def report(brought: Brought, options: StepOptions, *, warehouse: str, late_hours: int) -> CatchUpReport:
+    """Reports the state of the lake: a page of all hours, and counts of the hours that were checked.
 
     Args:
-        brought: What was brought.
-        terms: On what terms.
+        brought: The result of ``bring_due``.
+        options: Options of the steps.
         warehouse: Address of the warehouse, beside whose tables the page is put.
         late_hours: How long after its end an hour that is not there is late.
 
@@ -163,7 +163,7 @@ def report(brought: Brought, terms: StepOptions, *, warehouse: str, late_hours: 
     """
     now = datetime.now(UTC)
     looked_at = HourRange(Hour.parse(brought.due.first), Hour.parse(brought.due.last))
-    rows = coverage(terms.lake, looked_at, now=now).to_pylist()
+    rows = coverage(options.lake, looked_at, now=now).to_pylist()
     due_before = now - timedelta(hours=late_hours)
     late = {
         row["hour"]: str(row["reason"] or row["status"])
@@ -172,9 +172,9 @@ def report(brought: Brought, terms: StepOptions, *, warehouse: str, late_hours: 
     }
     left = [row for row in rows if row["status"] != Status.COMPLETE.value and row["hole"] is None]
     logs.count("hours looked at", range=str(looked_at), hours=len(rows), not_complete=len(left))
-    everything = coverage(terms.lake, None, now=now)
+    everything = coverage(options.lake, None, now=now)
     store = store_at(warehouse)
-    store.write(PAGE_KEY, render(everything, lake=terms.lake.address, now=now).encode())
+    store.write(PAGE_KEY, render(everything, lake=options.lake.address, now=now).encode())
     return CatchUpReport(
         page=store.url(PAGE_KEY),
         first=brought.due.first,
@@ -186,10 +186,10 @@ def report(brought: Brought, terms: StepOptions, *, warehouse: str, late_hours: 
 
 
 def check_report(told: CatchUpReport) -> None:
-    """The gate of the catch-up: no hour is late.
+    """The quality check of the catch-up: no hour is late.
 
     Raises:
-        GateError: If one is; the message names the first ones.
+        GateError: If an hour is late; the message names the first ones.
     """
     if not told.late:
         return

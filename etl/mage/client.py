@@ -18,7 +18,7 @@ from etl.errors import SourceUnreachableError, UsageError
 from etl.hours import Hour, HourRange
 
 API_KEY: Final = "zkWlN0PkIKSN0C11CfUHUj84OT5XOJ6tDZ6bDRO2"
-"""Names Mage's own page as the client; it is the same in every installation and opens nothing by itself."""
+"""Names Mage's own page as the client; it is the same in every installation and grants no access by itself."""
 PIPELINE: Final = "gharchive_hour"
 
 _TIMEOUT_SECONDS: Final = 60.0
@@ -27,7 +27,7 @@ _DONE: Final = frozenset({"completed", "failed", "cancelled"})
 
 
 class RunCounts(msgspec.Struct, frozen=True, kw_only=True):
-    """How far a backfill is.
+    """The progress of a backfill.
 
     Attributes:
         backfill: Its number.
@@ -46,12 +46,12 @@ class RunCounts(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def not_completed(self) -> int:
-        """Hours whose run ended, and not well."""
+        """Hours whose run failed."""
         return sum(count for status, count in self.statuses.items() if status in _DONE - {"completed"})
 
 
 class MageClient:
-    """One who is signed in at a server.
+    """A client that is signed in to a server.
 
     Args:
         address: ``http://host:port``.
@@ -72,7 +72,7 @@ class MageClient:
         self._session.cookies.set("oauth_token", self._ask("POST", "sessions", {"session": given})["session"]["token"])
 
     def start_backfill(self, hours: HourRange, *, variables: Mapping[str, Any] | None = None) -> int:
-        """Makes a backfill with a run for each hour of a range, both ends included, and starts it.
+        """Creates and starts a backfill with a run for each hour of a range, both ends included.
 
         Args:
             hours: Which hours.
@@ -87,7 +87,7 @@ class MageClient:
         """
         made = self._ask("POST", f"pipelines/{PIPELINE}/backfills", {"backfill": {"name": f"{hours}"}})["backfill"]
         number = int(made["id"])
-        terms = {
+        values = {
             "name": str(hours),
             "start_datetime": _instant(hours.first),
             "end_datetime": _instant(hours.last),
@@ -95,12 +95,12 @@ class MageClient:
             "interval_units": 1,
             "variables": {"lag_hours": 0, "wait_minutes": 0} | dict(variables or {}),
         }
-        self._ask("PUT", f"backfills/{number}", {"backfill": terms})
+        self._ask("PUT", f"backfills/{number}", {"backfill": values})
         self._ask("PUT", f"backfills/{number}", {"backfill": {"status": "initial"}})
         return number
 
     def counts(self, backfill: int) -> RunCounts:
-        """Asks how far a backfill is."""
+        """Returns the progress of a backfill."""
         told = self._ask("GET", f"backfills/{backfill}", include_run_count="true")["backfill"]
         return RunCounts(
             backfill=backfill,
@@ -109,13 +109,13 @@ class MageClient:
         )
 
     def runs(self, backfill: int) -> list[dict[str, Any]]:
-        """The runs of a backfill, the newest first, as the API gives them; a retried hour has several."""
+        """Returns the runs of a backfill as in the API, newest first; a retried hour has several."""
         told = self._ask("GET", "pipeline_runs", backfill_id=backfill, _limit=_MOST_RUNS)
         found: list[dict[str, Any]] = told["pipeline_runs"]
         return sorted(found, key=lambda run: int(run["id"]), reverse=True)
 
     def not_completed(self, backfill: int) -> list[Hour]:
-        """The hours of a backfill whose last run has not ended well, in order."""
+        """Returns the hours of a backfill whose last run did not succeed, in order."""
         last: dict[Hour, str] = {}
         for run in self.runs(backfill):
             last.setdefault(hour_of(run), str(run["status"]))
@@ -166,13 +166,13 @@ class MageClient:
 
 
 def _reason(problem: Mapping[str, Any]) -> str:
-    """Returns what an error says in one line: some of Mage's have a whole traceback for a message."""
+    """Returns an error's message on one line: some of Mage's contain a traceback."""
     said = str(problem.get("exception") or problem.get("message") or "no reason given")
     return said.strip().splitlines()[-1][:200]
 
 
 def _instant(hour: Hour) -> str:
-    """An hour as the API takes it: UTC, without saying so."""
+    """Returns an hour in the API's form: UTC without a zone."""
     return f"{hour.start.astimezone(UTC):%Y-%m-%d %H:%M:%S}"
 
 

@@ -1,4 +1,4 @@
-"""Which hour a run of Mage is for: its execution date, less a lag that is always given.
+"""The hour of a Mage run: its execution date minus a lag that is always set.
 
 Mage names a run by the time it fires at. A trigger at minute 20 fires in the hour after the one it is for, which is the
 newest that is published; a backfill's run is named by the very hour it is for. Nothing in a run tells the two apart
@@ -22,8 +22,8 @@ def hour_of_run(variables: Mapping[str, Any]) -> Hour:
     """Returns the hour that a run is for.
 
     Args:
-        variables: What Mage hands to a block: ``execution_date`` (an aware ``datetime``, or a naive one or a text,
-            which are UTC, as Mage stores them), ``lag_hours``, and in a backfill of more than one run
+        variables: The variables that Mage passes to a block: ``execution_date`` (an aware ``datetime``, or a naive
+            one or a text, which are UTC, as Mage stores them), ``lag_hours``, and in a backfill of more than one run
             ``interval_seconds``.
 
     Raises:
@@ -35,7 +35,7 @@ def hour_of_run(variables: Mapping[str, Any]) -> Hour:
 
 
 def whole_number(variables: Mapping[str, Any], name: str, *, least: int, most: int) -> int:
-    """Reads a variable that is a whole number, which the web page may hand on as a text.
+    """Reads an integer variable, which the web page may pass as text.
 
     Raises:
         UsageError: If it is absent, no whole number, or out of bounds.
@@ -55,7 +55,7 @@ def whole_number(variables: Mapping[str, Any], name: str, *, least: int, most: i
 
 
 def yes_or_no(variables: Mapping[str, Any], name: str) -> bool:
-    """Reads a variable that is true or false, which the web page may hand on as a text.
+    """Reads a boolean variable, which the web page may pass as text.
 
     Raises:
         UsageError: If it is absent or neither.
@@ -67,7 +67,7 @@ def yes_or_no(variables: Mapping[str, Any], name: str) -> bool:
 
 
 def _refuse_other_intervals(variables: Mapping[str, Any], lag: int) -> None:
-    """Refuses a backfill by the day or the minute, which would bring one hour a day, or one sixty times."""
+    """Rejects a daily backfill (one hour a day) or one by the minute (each hour sixty times)."""
     seconds = variables.get("interval_seconds")
     if lag == 0 and seconds is not None and int(seconds) != _HOUR_SECONDS:
         raise UsageError(

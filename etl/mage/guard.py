@@ -1,4 +1,4 @@
-"""Decides who may ask a Mage server for what, before Mage itself sees a request.
+"""Authorizes requests to a Mage server before Mage itself sees them.
 
 Mage 0.9.80 asks for a login in most of its API, but not on all routes: a WebSocket to ``/websocket/terminal`` starts a
 shell for each connection; ``/api/statuses``, ``/api/events`` and ``/api/event_matchers`` answer anybody; any ``Host``
@@ -30,7 +30,7 @@ ALLOWED_HOSTS: Final = "MAGE_ALLOWED_HOSTS"
 """The variable that lists further names of the server, separated by commas."""
 PUBLIC_HOST: Final = "MAGE_PUBLIC_HOST"
 MOST_FAILURES: Final = 5
-"""Failed logins of one address within ``WINDOW_SECONDS``; further ones are refused unseen."""
+"""Failed logins of one address within ``WINDOW_SECONDS``; further ones are rejected without a check."""
 WINDOW_SECONDS: Final = 60.0
 
 _CLOUD_RUN: Final = "K_SERVICE"
@@ -47,28 +47,28 @@ _MOST_ADDRESSES: Final = 10_000
 
 
 class Asked(Protocol):
-    """What is looked at of a request; Tornado's own requests have it."""
+    """The parts of a request that are checked; Tornado's requests have them."""
 
     @property
     def method(self) -> str | None:
-        """Such as ``GET``."""
+        """The method, such as ``GET``."""
 
     @property
     def path(self) -> str:
-        """Without the query."""
+        """The path without the query."""
 
     @property
     def headers(self) -> Mapping[str, str]:
-        """By name, whatever its case."""
+        """The headers; names are case-insensitive."""
 
     @property
     def remote_ip(self) -> str | None:
-        """Where the connection comes from."""
+        """The address of the client."""
 
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What is answered in Mage's place.
+    """A response sent instead of Mage's.
 
     Attributes:
         status: Of HTTP.
@@ -82,7 +82,7 @@ class Answer:
 
 
 class Attempts:
-    """Limits failed logins, by the address they come from.
+    """Limits failed logins per client address.
 
     Args:
         clock: Seconds of a clock that never goes back.
@@ -93,7 +93,7 @@ class Attempts:
         self._failed: dict[str, deque[float]] = {}
 
     def begin(self, address: str) -> float:
-        """Counts an attempt as failed, unless there were too many; ``succeeded`` takes it back.
+        """Counts an attempt as failed, unless there were too many; ``succeeded`` resets it.
 
         Returns:
             Seconds to wait before the next attempt; 0 if this one may go on.
@@ -121,7 +121,7 @@ class Guard:
         hosts: Names under which it answers, without ports; any if None.
         is_signed_in: Whether a request carries a valid login.
         is_ready: Whether the owner can sign in.
-        prefix: What stands before all paths, such as ``/mage``; empty for nothing.
+        prefix: Prefix of all paths, such as ``/mage``; empty for nothing.
         attempts: What limits failed logins.
     """
 
@@ -141,7 +141,7 @@ class Guard:
         self._attempts = attempts or Attempts()
 
     def check(self, request: Asked) -> Answer | None:
-        """Returns what to answer in Mage's place; None if Mage may answer."""
+        """Returns the response to send instead of Mage's; None if Mage may answer."""
         path = self._path(request)
         is_read = request.method in _READS
         if is_read and path == _HEALTH and not self._is_signed_in(request):
@@ -157,19 +157,19 @@ class Guard:
         return self._without_login(path, is_read=is_read)
 
     def is_login(self, request: Asked) -> bool:
-        """Whether a request is an attempt to sign in."""
+        """Returns whether a request is an attempt to sign in."""
         return request.method == "POST" and self._path(request) == _SESSIONS
 
     def note_success(self, request: Asked) -> None:
-        """Notes that an attempt to sign in succeeded."""
+        """Records a successful login."""
         self._attempts.succeeded(request.remote_ip or "")
 
     def _path(self, request: Asked) -> str:
-        """The path as Mage's routes have it."""
+        """Returns the path as in Mage's routes."""
         return request.path.removeprefix(self._prefix) if self._prefix else request.path
 
     def _foreign(self, request: Asked) -> str | None:
-        """Says why a request was not meant for this server, or comes from another site; None if neither."""
+        """Returns why a request is not for this server or comes from another site; None if neither."""
         host = request.headers.get("Host", "")
         if self._hosts is not None and _name(host) not in self._hosts:
             return f"this is no name of the server: set {PUBLIC_HOST} or {ALLOWED_HOSTS}"
@@ -183,7 +183,7 @@ class Guard:
         return _refusal(HTTPStatus.UNAUTHORIZED, "sign in first")
 
     def _is_own(self, origin: str | None, host: str) -> bool:
-        """Whether an origin is this server: under the name it was asked by, or under a public name of it."""
+        """Returns whether an origin is this server: by the requested name or a public name."""
         if origin is None:
             return True
         place = urlsplit(origin).netloc.lower()
@@ -212,7 +212,7 @@ def hosts_of(environment: Mapping[str, str]) -> frozenset[str] | None:
 
 
 def is_success(body: bytes) -> bool:
-    """Whether Mage's answer to a login is a session: it answers refusals with status 200 too."""
+    """Returns whether Mage's response to a login is a session: refusals have status 200 too."""
     try:
         answer = json.loads(body)
     except ValueError:

@@ -31,7 +31,7 @@ _log: structlog.stdlib.BoundLogger = structlog.get_logger()
 
 
 def with_recovery(queue: type[Any]) -> type[Any]:
-    """Makes of Mage's class of queues one that looks after jobs that nobody takes.
+    """Returns a subclass of Mage's queue that recovers jobs that no process takes.
 
     Args:
         queue: ``ProcessQueue``.
@@ -39,17 +39,17 @@ def with_recovery(queue: type[Any]) -> type[Any]:
 
     class AttentiveQueue(queue):  # type: ignore[misc]  # what Mage has, which is untyped
         def clean_up_jobs(self) -> None:
-            """What the scheduler calls at the end of each of its looks."""
+            """Called by the scheduler at the end of each pass."""
             super().clean_up_jobs()
             if not self.queue.empty() and not self.is_worker_pool_alive():
-                _log.warning("a job was left in Mage's queue; it is taken up now")
+                _log.warning("a job was left in Mage's queue; it is started now")
                 self.start_worker_pool()
 
     return AttentiveQueue
 
 
 def patch_queue() -> None:
-    """Has Mage make its queue of that class; the module of its own is not loaded before Mage does it itself."""
+    """Makes Mage use that class; Mage's own module is not imported before Mage imports it."""
     get_queue = QueueFactory.get_queue
 
     def get_patched_queue() -> Any:  # noqa: ANN401 -- as Mage's own
@@ -70,7 +70,7 @@ _CROSS_ORIGIN: Final = (
 
 
 class GuardedApplication(tornado.web.Application):
-    """Tornado's application, as Mage makes one, that asks the guard before it looks for a handler."""
+    """Tornado's application as Mage creates it; it asks the guard before it finds a handler."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:  # noqa: ANN401 -- as Tornado's own
         super().__init__(*args, **kwargs)
@@ -95,7 +95,7 @@ class GuardedApplication(tornado.web.Application):
 
 
 class _Refused(tornado.web.RequestHandler):
-    """Answers in Mage's place, whatever the method."""
+    """Responds instead of Mage, for any method."""
 
     def initialize(self, answer: Answer) -> None:
         self._answer = answer
@@ -110,7 +110,7 @@ class _Refused(tornado.web.RequestHandler):
 
 
 class _Transform(tornado.web.OutputTransform):
-    """Takes from answers what lets other sites read them, and notes who signed in."""
+    """Removes CORS headers from responses, and records successful logins."""
 
     def __init__(self, request: HTTPServerRequest, guard: Guard) -> None:
         super().__init__(request)
@@ -130,7 +130,7 @@ class _Transform(tornado.web.OutputTransform):
 
 
 def _is_signed_in(request: Asked) -> bool:
-    """Whether a request has a login of Mage's that is still valid."""
+    """Returns whether a request has a valid Mage login."""
     from mage_ai.api.utils import authenticate_client_and_token  # noqa: PLC0415 -- needs the server's environment
 
     tokens = list(_tokens(request))
@@ -145,7 +145,7 @@ def _is_signed_in(request: Asked) -> bool:
 
 
 def _tokens(request: Asked) -> Iterator[str]:
-    """The tokens of a request, from the places that Mage takes them from."""
+    """Yields the tokens of a request, from the places where Mage reads them."""
     from mage_ai.api.utils import parse_cookie_header  # noqa: PLC0415 -- as above
     from mage_ai.authentication.oauth2 import decode_token  # noqa: PLC0415
 
@@ -164,7 +164,7 @@ def _tokens(request: Asked) -> Iterator[str]:
 
 
 def _is_ready() -> bool:
-    """Whether the server knows its own page as a client, which it does some seconds after it begins to answer."""
+    """Returns whether the server knows its own page as a client; this takes some seconds after it starts to answer."""
     from mage_ai.orchestration.db import db_connection  # noqa: PLC0415 -- as above
 
     try:

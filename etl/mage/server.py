@@ -1,4 +1,4 @@
-"""Starts a Mage server on this project the way it has to be started to be safe, and ends all of it.
+"""Starts a Mage server on this project with safe settings, and stops all its processes.
 
 Mage reads its security from the environment and has defaults that open it: a known signing key, an owner ``admin``
 whose password is ``admin``, and with the host ``localhost`` it listens on every address of the machine (0.9.80,
@@ -31,12 +31,12 @@ import structlog
 from filelock import FileLock, Timeout
 
 from etl.errors import StoreError, UsageError, missing_extra
-from etl.mage.staging import Spool, touched
+from etl.mage.staging import StagingFolder, touched
 
 DEFAULT_FOLDER: Final = ".mage_data"
 DEFAULT_PORT: Final = 6789
 OWNER: Final = "owner@localhost"
-"""The pages of Mage sign people in by their e-mail address; this one can get no mail."""
+"""Mage's pages sign users in by e-mail address; this one receives no mail."""
 
 _PROJECT: Final = "mage_pipeline"
 _PROGRAM: Final = "etl.mage.queue_patch"
@@ -51,14 +51,14 @@ _DATA: Final = "data"
 _TAIL_LINES: Final = 20
 _TAIL_BYTES: Final = 8192
 RETENTION_SECONDS: Final = 30 * _DAY_SECONDS
-"""How long logs and outputs of a run are kept; the same stands in the project's metadata."""
+"""How long logs and outputs of a run are kept; the project's metadata has the same value."""
 
 _log: structlog.stdlib.BoundLogger = structlog.get_logger()
 
 
 @dataclass(frozen=True, kw_only=True)
 class ServerOptions:
-    """How to start a server.
+    """Options of a server.
 
     Attributes:
         project: The folder with the Mage project.
@@ -66,7 +66,7 @@ class ServerOptions:
         host: The address to listen on.
         port: The port to listen on.
         schedules: Whether triggers fire and nothing can be edited.
-        spool: The spool of the settings, which is emptied.
+        spool: The staging folder in the settings, which is emptied.
         log: Where the server writes what it has to say; where this process does when None.
     """
 
@@ -80,14 +80,14 @@ class ServerOptions:
 
     @property
     def address(self) -> str:
-        """Where a browser of this machine finds it."""
+        """Returns the server's address for a browser on this machine."""
         host = "127.0.0.1" if self.host in {"0.0.0.0", "::"} else self.host  # noqa: S104 -- compared, not bound
         return f"http://{host}:{self.port}"
 
 
 @dataclass(frozen=True)
 class Ready:
-    """What is needed to start it.
+    """The command line and environment of a server.
 
     Attributes:
         command: The program and its arguments.
@@ -115,7 +115,7 @@ def find_project() -> Path:
 
 
 def prepare(plan: ServerOptions, given: Mapping[str, str]) -> Ready:
-    """Makes the server's folder, empties the spool, and decides on the environment; no server may work with them.
+    """Creates the server's folder, empties staging, and sets the environment; no server may be using them.
 
     Args:
         plan: How to start it.
@@ -131,7 +131,7 @@ def prepare(plan: ServerOptions, given: Mapping[str, str]) -> Ready:
     try:
         plan.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         project = _copied(plan) if plan.schedules else plan.project
-        Spool(plan.spool).sweep(older_than=0)
+        StagingFolder(plan.spool).sweep(older_than=0)
         environment = _environment(plan, given)
         new_password = _new_password(environment)
     except OSError as error:
@@ -142,7 +142,7 @@ def prepare(plan: ServerOptions, given: Mapping[str, str]) -> Ready:
 
 @contextmanager
 def serving(plan: ServerOptions, given: Mapping[str, str]) -> Iterator[tuple[Ready, subprocess.Popen[bytes]]]:
-    """Runs a server while the block does, and ends all its processes with it.
+    """Runs a server during the ``with`` block, and stops all its processes after it.
 
     Args:
         plan: How to start it.
@@ -199,7 +199,7 @@ def await_health(plan: ServerOptions, process: subprocess.Popen[bytes]) -> None:
 
 
 def log_hint(plan: ServerOptions) -> str:
-    """Says where a server's log is, and how it ends."""
+    """Describes a server's log: its path and its last lines."""
     if plan.log is None:
         return "what it wrote before says why"
     with plan.log.open("rb") as file:
@@ -210,7 +210,7 @@ def log_hint(plan: ServerOptions) -> str:
 
 @contextmanager
 def _opened_log(plan: ServerOptions) -> Iterator[IO[bytes] | None]:
-    """Opens the log for this user only; that of the start before is kept beside it."""
+    """Opens the log for this user only; the previous start's log is kept beside it."""
     if plan.log is None:
         yield None
         return
@@ -225,7 +225,7 @@ def _opened_log(plan: ServerOptions) -> Iterator[IO[bytes] | None]:
 
 
 def supervise(plan: ServerOptions, process: subprocess.Popen[bytes], *, every: float = _DAY_SECONDS) -> int:
-    """Stays with a server to its end, and once a day removes what its runs left behind long ago.
+    """Waits for a server to end, and once a day removes old leftovers of its runs.
 
     Args:
         plan: How it was started.
@@ -243,7 +243,7 @@ def supervise(plan: ServerOptions, process: subprocess.Popen[bytes], *, every: f
 
 
 def clean(plan: ServerOptions, *, older_than: float = RETENTION_SECONDS) -> int:
-    """Removes logs and outputs of runs that nothing was written to for long.
+    """Removes logs and outputs of runs that have not changed for a long time.
 
     Mage's own commands go by the hour a run is for, so that to them a backfill of old hours is old while it runs.
 
@@ -332,7 +332,7 @@ def _has_owner(database: Path) -> bool:
 
 
 def _kept_secret(path: Path) -> str:
-    """Reads a secret that only this user may read; makes it the first time."""
+    """Reads a secret that only this user may read; creates it the first time."""
     if not path.exists():
         unfinished = path.with_name(f".{path.name}.part")
         unfinished.unlink(missing_ok=True)
@@ -350,7 +350,7 @@ def _unwritable(plan: ServerOptions, error: OSError) -> StoreError:
 
 
 def _copied(plan: ServerOptions) -> Path:
-    """Copies the project, as it is now, to where Mage may write."""
+    """Copies the current project to a folder that Mage may write to."""
     copy = plan.folder / _PROJECT
     shutil.rmtree(copy, ignore_errors=True)
     shutil.copytree(plan.project, copy, ignore=shutil.ignore_patterns("__pycache__", ".*"))
@@ -358,7 +358,7 @@ def _copied(plan: ServerOptions) -> Path:
 
 
 def _refuse_taken_port(plan: ServerOptions) -> None:
-    """Refuses a port that is taken: Mage would quietly take the next one."""
+    """Rejects a port in use: Mage would silently use the next one."""
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
@@ -370,7 +370,7 @@ def _refuse_taken_port(plan: ServerOptions) -> None:
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:
-    """Ends the server and all it started; first politely, then not."""
+    """Stops the server and its processes: first with SIGTERM, then with SIGKILL."""
     for kind in (signal.SIGTERM, signal.SIGKILL):
         with suppress(ProcessLookupError):
             os.killpg(process.pid, kind)

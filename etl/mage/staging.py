@@ -1,7 +1,7 @@
-"""The spool: a folder of this machine where an hour lies between two blocks, and nothing stays.
+"""The staging folder: a local folder that holds an hour between two blocks; nothing stays in it.
 
-Each hour of each run has a folder of its own. Who ends with an hour, well or badly, removes it; what a killed run left
-is removed by the next one that fetches, once it is older than any run may last, and by the start of the server.
+Each hour of each run has its own folder. The step that finishes an hour, or fails, removes it. The rest of a killed run
+is removed by the next fetch, once it is older than any run may last, and when the server starts.
 """
 
 from __future__ import annotations
@@ -22,31 +22,31 @@ from etl.lake.manifest import SourceAnswer, SourceReply
 from etl.mage.task_payload import Origin, TaskPayload
 
 STALE_SECONDS: Final = 12 * 3600.0
-"""What was not touched for so long is a killed run's: no trigger's timeout is longer."""
+"""Age of a folder that belongs to a killed run: no trigger's timeout is longer."""
 
 _LAKE: Final = "lake"
 
 
-class Spool:
-    """The folder.
+class StagingFolder:
+    """A staging folder.
 
     Args:
-        root: Where it is; made when it is needed.
+        root: Its path; created when needed.
     """
 
     def __init__(self, root: Path) -> None:
         self.root: Final = root
 
     def folder(self, payload: TaskPayload) -> Path:
-        """The folder of one hour of one run."""
+        """Returns the folder of one hour of one run."""
         return self.root / payload.run / payload.hour
 
     def file(self, payload: TaskPayload) -> Path:
-        """The source's file of it."""
+        """Returns the path of the source's file."""
         return self.folder(payload) / file_name(payload.the_hour)
 
     def lake(self, payload: TaskPayload) -> Path:
-        """The folder that is a lake of this one hour, where it gets its schema before it is shown to anybody."""
+        """Returns the folder of the temporary lake that holds this hour alone."""
         return self.folder(payload) / _LAKE
 
     def made(self, payload: TaskPayload) -> Path:
@@ -60,13 +60,13 @@ class Spool:
             folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise StoreError(
-                f"the spool {self.root} cannot be written: {error.strerror or type(error).__name__}",
-                hint="name another folder by the setting spool",
+                f"the staging folder {self.root} cannot be written: {error.strerror or type(error).__name__}",
+                hint="name another folder by the setting `spool`",
             ) from error
         return folder
 
     def discard(self, payload: TaskPayload) -> None:
-        """Removes all that lies there of one hour of one run."""
+        """Removes the folder of one hour of one run."""
         folder = self.folder(payload)
         shutil.rmtree(folder, ignore_errors=True)
         # The run's own folder goes with its last hour.
@@ -74,10 +74,10 @@ class Spool:
             folder.parent.rmdir()
 
     def sweep(self, *, older_than: float = STALE_SECONDS) -> list[str]:
-        """Removes what was left behind, and names it.
+        """Removes leftovers; returns their names.
 
         Args:
-            older_than: Seconds for which nothing of it was changed; 0 for all there is, when no run can be alive.
+            older_than: Seconds without a change; 0 removes everything, for when no run can be active.
         """
         swept = []
         for folder in self._folders():
@@ -95,12 +95,12 @@ class Spool:
                     yield from sorted(folder for folder in run.iterdir() if folder.is_dir())
 
 
-class SpooledSource:
-    """A file in the spool that says of itself what its source said of it.
+class StagedSource:
+    """A staged file that reports the properties its source reported.
 
     Args:
         file: The file.
-        origin: Where it came from.
+        origin: Its origin.
     """
 
     def __init__(self, file: Path, origin: Origin) -> None:
@@ -109,7 +109,7 @@ class SpooledSource:
         self._origin = origin
 
     def url(self, hour: Hour) -> str:  # noqa: ARG002 -- there is one hour here
-        """The address that the file came from."""
+        """Returns the address of the original file."""
         return self._origin.url
 
     def open(
@@ -125,14 +125,14 @@ class SpooledSource:
         if unless_etag is not None and unless_etag == self._origin.etag:
             raise NotModified
         try:
-            return _SpooledBody(self._file, start, self._origin)
+            return _StagedBody(self._file, start, self._origin)
         except FileNotFoundError:
             raise HourNotFound(str(self._file)) from None
         except OSError as error:
             raise SourceUnreachableError(f"{self._file} cannot be read: {error.strerror or 'input error'}") from error
 
     def sidecar(self, hour: Hour) -> bytes | None:  # noqa: ARG002
-        """What the manifest beside the hour announced; None when there was none."""
+        """Returns the sidecar manifest of the file; None if there was none."""
         if not self._origin.sidecar:
             return None
         count = "" if self._origin.event_count is None else f'"event_count": {self._origin.event_count}, '
@@ -143,7 +143,7 @@ class SpooledSource:
         return self._file.is_file()
 
     def describe(self, hour: Hour, *, timeout: float) -> Promise | None:  # noqa: ARG002 -- a file answers at once
-        """What the source said of the file; None if it is gone."""
+        """Returns what the source announced about the file; None if the file is gone."""
         sidecar = parse_sidecar(self.sidecar(hour) or b"")
         return (
             Promise(self._origin.bytes, self._origin.etag, sidecar, sidecar_asked=True) if self.exists(hour) else None
@@ -151,11 +151,11 @@ class SpooledSource:
 
 
 class RememberedSource:
-    """A source that was asked what it has of an hour, and is not asked again.
+    """A source whose answer about an hour is known, and that is not asked again.
 
     Args:
         source: The source.
-        answer: What it said.
+        answer: Its answer.
     """
 
     def __init__(self, source: Source, answer: SourceAnswer) -> None:
@@ -167,7 +167,7 @@ class RememberedSource:
         self.exists: Final = source.exists
 
     def describe(self, hour: Hour, *, timeout: float) -> Promise | None:  # noqa: ARG002 -- it is known
-        """What the source said; see ``Source.describe``."""
+        """Returns the recorded answer; see ``Source.describe``."""
         answer = self._answer
         if answer.answer is SourceReply.DOWN:
             raise SourceUnreachableError(answer.cause or f"{answer.address} was down")
@@ -179,8 +179,8 @@ class RememberedSource:
         return Promise(answer.bytes, answer.etag, sidecar=sidecar, sidecar_asked=sidecar is not None)
 
 
-class _SpooledBody(FolderBody):
-    """The bytes of the file, under the version of its source."""
+class _StagedBody(FolderBody):
+    """The bytes of the file, with the version of its source."""
 
     def __init__(self, file: Path, start: int, origin: Origin) -> None:
         super().__init__(file, file.open("rb"), start)
@@ -189,7 +189,7 @@ class _SpooledBody(FolderBody):
 
 
 def touched(folder: Path) -> float:
-    """When anything in a folder was last changed, in seconds since 1970."""
+    """Returns when anything in a folder was last changed, in seconds since 1970."""
     times = [folder.stat().st_mtime]
     for path in folder.rglob("*"):
         with suppress(FileNotFoundError):

@@ -1,11 +1,11 @@
-"""The three steps of an hour, one a block: fetch it into the spool, give it the schema there, publish it in the lake.
+"""The three steps of an hour, one per block: fetch it to staging, decode it there, publish it in the lake.
 
-Together they do what ``etl.hour_pipeline.run_hour`` does at once, and they use it: the middle step *is* a run of the
+Together they do what ``etl.hour_pipeline.run_hour`` does in one call, and use it: the middle step is a run of the
 pipeline, from the staged file into a lake of its own in the staging folder, and the last one publishes that lake's hour
-in the real one. A quality check in between may refuse the hour; then the real lake stays as it was.
+in the real one. A quality check in between may reject the hour; the real lake then stays unchanged.
 
-Each step can be done again from its payload alone: where the spool has been emptied meanwhile, by a kill or by a step
-that failed, the hour is fetched again.
+Each step can be retried from its payload alone: if the staging folder has been emptied meanwhile, by a killed process
+or a failed step, the hour is fetched again.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from etl.hours import Hour
 from etl.lake.lake import Lake
 from etl.lake.manifest import Content, Manifest, SourceAnswer, SourceReply, Status
 from etl.mage import quality_checks
-from etl.mage.staging import RememberedSource, Spool, SpooledSource
+from etl.mage.staging import RememberedSource, StagedSource, StagingFolder
 from etl.mage.task_payload import Origin, State, TaskPayload
 from etl.run_options import run_options
 from etl.settings import Settings
@@ -46,181 +46,182 @@ _log: structlog.stdlib.BoundLogger = structlog.get_logger()
 
 @dataclass(frozen=True, kw_only=True)
 class StepOptions:
-    """On what terms hours are brought.
+    """Options of the three steps.
 
     Attributes:
-        lake: Where to.
-        sources: Where from, in order of trust.
-        options: How.
-        spool: Where it lies in between.
+        lake: The target lake.
+        sources: The sources, in order of trust.
+        run_options: Options of the hour pipeline.
+        staging: The staging folder for hours between two steps.
         accept_partial: Whether an hour with more damage than allowed, or without any event, passes the gate.
     """
 
     lake: Lake
     sources: Sequence[Source]
-    options: RunOptions
-    spool: Spool
+    run_options: RunOptions
+    staging: StagingFolder
     accept_partial: bool = False
 
 
-def terms_of(settings: Settings, *, refresh: bool = False, accept_partial: bool = False) -> StepOptions:
-    """Opens what the settings name.
+def step_options(settings: Settings, *, refresh: bool = False, accept_partial: bool = False) -> StepOptions:
+    """Creates the options from the settings.
 
     Raises:
-        UsageError: If an address cannot be what it is to be.
+        UsageError: If an address is invalid.
         StoreError: If a bucket is named and there are no credentials.
     """
-    options = run_options(settings, refresh=refresh)
+    run = run_options(settings, refresh=refresh)
     return StepOptions(
         lake=Lake.at(settings.lake),
-        sources=open_sources(settings.sources, options.fetch),
-        options=options,
-        spool=Spool(Path(settings.spool).absolute()),
+        sources=open_sources(settings.sources, run.fetch),
+        run_options=run,
+        staging=StagingFolder(Path(settings.spool).absolute()),
         accept_partial=accept_partial,
     )
 
 
-def fetch(hour: Hour, run: str, terms: StepOptions, *, wait_seconds: float = 0.0) -> TaskPayload:
+def fetch(hour: Hour, run: str, options: StepOptions, *, wait_seconds: float = 0.0) -> TaskPayload:
     """Downloads an hour's file to staging, unless the lake has it or no source does.
 
     Args:
-        hour: Which hour.
-        run: The run that does it.
-        terms: On what terms.
+        hour: The hour.
+        run: Name of the run.
+        options: Options of the steps.
         wait_seconds: How long to wait for an hour that no source has yet.
 
     Returns:
         The payload: ``fetched``, ``unchanged``, ``kept``, ``missing`` or ``pending``. An absent hour is recorded in the
-        lake, as ``run`` does it.
+        lake, as by ``run``.
 
     Raises:
-        SourceUnreachableError: If no source gave it, and not all of them said 404; noted in the lake.
-        StoreError: If the lake cannot be read or written, or the spool cannot.
+        SourceUnreachableError: If no source sent it and not all answered 404; recorded in the lake.
+        StoreError: If the lake cannot be read or written, or the staging folder cannot.
     """
-    terms.spool.sweep()
+    options.staging.sweep()
     payload = TaskPayload(hour=str(hour), run=run, state=State.FETCHED, started_at=datetime.now(UTC))
-    present = terms.lake.recover(hour)
-    if _is_settled(present, terms):
+    present = options.lake.recover(hour)
+    if _is_settled(present, options):
         return _with_facts(payload, present, state=State.UNCHANGED)
     until = time.monotonic() + wait_seconds
     try:
-        while (answer := _from_best_of(payload, present, terms)).is_absent and (left := until - time.monotonic()) > 0:
+        while (answer := _from_best_of(payload, present, options)).is_absent and (left := until - time.monotonic()) > 0:
             _log.info("not published yet, waiting", hour=str(hour), seconds_left=round(left))
             time.sleep(min(_LOOK_EVERY_SECONDS, left))
         if answer.origin is None:
-            if _keeps_what_it_has(present, answer, terms.options):
-                return _unchanged(payload, present, answer.sources, terms)
-            return _record_absence(payload, answer, terms)
+            if _keeps_what_it_has(present, answer, options.run_options):
+                return _unchanged(payload, present, answer.sources, options)
+            return _record_absence(payload, answer, options)
     except BaseException:
-        terms.spool.discard(payload)
+        options.staging.discard(payload)
         raise
-    if _same_as_stored(present, answer.origin, terms.options):
-        terms.spool.discard(payload)
-        return _unchanged(payload, present, answer.sources, terms)
+    if _same_as_stored(present, answer.origin, options.run_options):
+        options.staging.discard(payload)
+        return _unchanged(payload, present, answer.sources, options)
     return msgspec.structs.replace(payload, origin=answer.origin, sources=answer.sources)
 
 
-def shape(payload: TaskPayload, terms: StepOptions) -> TaskPayload:
-    """Decodes a fetched hour into the schema: parquet, quarantine and manifest, in the spool.
+def shape(payload: TaskPayload, options: StepOptions) -> TaskPayload:
+    """Decodes a fetched hour into the schema: parquet, quarantine and manifest, in the staging folder.
 
     Args:
-        payload: What ``fetch`` gave.
-        terms: On what terms.
+        payload: The result of ``fetch``.
+        options: Options of the steps.
 
     Returns:
-        The payload, ``shaped``, also when it is damaged: the gate decides. Any that was not fetched is given back.
+        The payload, ``shaped``, also if it is damaged: the quality check decides. A payload that was not fetched
+        is returned as is.
 
     Raises:
-        SourceUnreachableError: If the spool was emptied and no source gives the hour again.
-        StoreError: If the spool cannot be written.
+        SourceUnreachableError: If the staging folder was emptied and no source sends the hour again.
+        StoreError: If the staging folder cannot be written.
     """
     if payload.state is not State.FETCHED:
         return payload
-    payload = _in_spool(payload, terms)
+    payload = _staged(payload, options)
     if payload.state is not State.FETCHED or payload.origin is None:
         return payload
     hour = payload.the_hour
-    lake = Lake.at(str(terms.spool.lake(payload)))
-    options = replace(terms.options, force=True, refresh=False, recheck=False)
+    lake = Lake.at(str(options.staging.lake(payload)))
+    run = replace(options.run_options, force=True, refresh=False, recheck=False)
     try:
         # Always download again: a file that exists is left from a killed attempt.
-        run_hour(hour, lake=lake, sources=_spooled_and_others(payload, payload.origin, terms), options=options)
+        run_hour(hour, lake=lake, sources=_staged_and_others(payload, payload.origin, options), options=run)
     except DamagedError as error:
         _log.warning("an hour is damaged", hour=payload.hour, cause=error.message)
     except BaseException:
-        terms.spool.discard(payload)
+        options.staging.discard(payload)
         raise
     return _with_facts(payload, lake.manifest(hour), state=State.SHAPED)
 
 
-def publish(payload: TaskPayload, terms: StepOptions) -> TaskPayload:
-    """Puts a shaped hour into the lake, and empties its place in the spool in any case.
+def publish(payload: TaskPayload, options: StepOptions) -> TaskPayload:
+    """Publishes a shaped hour in the lake, and always removes it from staging.
 
     Args:
-        payload: What ``shape`` gave.
-        terms: On what terms.
+        payload: The result of ``shape``.
+        options: Options of the steps.
 
     Returns:
         The payload, ``stored``, ``replaced``, or ``kept`` where the lake has more events; ``unchanged`` where another
-        run was faster, ``locked`` where it is still at it. Any that was not shaped is given back.
+        run was faster, ``locked`` if another run is processing it. A payload that was not shaped is returned as is.
 
     Raises:
-        GateError: If the hour had to be fetched again and does not pass.
-        SourceUnreachableError: If the spool was emptied and no source gives the hour again.
-        StoreError: If the lake cannot be written, or the spool cannot be read.
+        GateError: If the hour had to be fetched again and fails a check.
+        SourceUnreachableError: If the staging folder was emptied and no source sends the hour again.
+        StoreError: If the lake cannot be written, or the staging folder cannot be read.
     """
     if payload.state is not State.SHAPED:
-        terms.spool.discard(payload)
+        options.staging.discard(payload)
         return payload
     try:
-        payload = _shaped_in_spool(payload, terms)
+        payload = _shaped_staged(payload, options)
         if payload.state is not State.SHAPED:
             return payload
-        with terms.lake.lock(payload.the_hour) as alone:
+        with options.lake.lock(payload.the_hour) as alone:
             if not alone:
                 return msgspec.structs.replace(payload, state=State.LOCKED, reason="another run is at it")
-            return _published(payload, terms)
+            return _published(payload, options)
     finally:
-        terms.spool.discard(payload)
+        options.staging.discard(payload)
 
 
-def bring(hour: Hour, run: str, terms: StepOptions) -> TaskPayload:
-    """Does all steps of an hour, with the gates between them.
+def process(hour: Hour, run: str, options: StepOptions) -> TaskPayload:
+    """Runs all steps of an hour, with the quality checks between them.
 
     Raises:
-        GateError: If it does not pass a gate; the lake has its events as before.
-        SourceUnreachableError: If no source gave it.
-        StoreError: If the lake or the spool cannot be read or written.
+        GateError: If a quality check fails; the lake is unchanged.
+        SourceUnreachableError: If no source sent it.
+        StoreError: If the lake or the staging folder cannot be read or written.
     """
-    payload = fetch(hour, run, terms)
-    quality_checks.check_fetched(payload, terms.spool)
-    payload = shape(payload, terms)
-    check_shaped(payload, terms)
-    payload = publish(payload, terms)
-    quality_checks.check_published(payload, terms.lake)
+    payload = fetch(hour, run, options)
+    quality_checks.check_fetched(payload, options.staging)
+    payload = shape(payload, options)
+    check_shaped(payload, options)
+    payload = publish(payload, options)
+    quality_checks.check_published(payload, options.lake)
     return payload
 
 
-def check_shaped(payload: TaskPayload, terms: StepOptions) -> None:
-    """The gate before the lake: notes there why an hour is turned away, and empties its place in the spool.
+def check_shaped(payload: TaskPayload, options: StepOptions) -> None:
+    """The quality check before publishing: records the reason of a rejection in the lake and empties staging.
 
-    An hour that has events in the lake stays as it is, its manifest included.
+    An hour that already has events in the lake stays unchanged, including its manifest.
 
     Raises:
-        GateError: If it does not pass.
-        StoreError: If the lake cannot be written, or the spool cannot be read.
+        GateError: If the check fails.
+        StoreError: If the lake cannot be written, or the staging folder cannot be read.
     """
     try:
-        quality_checks.check_shaped(payload, terms.spool, accept_partial=terms.accept_partial)
+        quality_checks.check_shaped(payload, options.staging, accept_partial=options.accept_partial)
     except quality_checks.GateError as error:
-        terms.lake.record(
+        options.lake.record(
             payload.the_hour,
             Status.FAILED,
             error.message,
             started_at=payload.started_at,
             finished_at=datetime.now(UTC),
         )
-        terms.spool.discard(payload)
+        options.staging.discard(payload)
         raise
 
 
@@ -229,7 +230,7 @@ class _Answer:
     """The answers of the sources.
 
     Attributes:
-        origin: The file that is in the spool now; None if no source delivered the hour.
+        origin: The file that is in staging now; None if no source delivered the hour.
         choice: The sources: those worth reading, and all.
         errors: The errors of the sources that did not answer 404.
     """
@@ -247,14 +248,14 @@ class _Answer:
         return records(self.choice.asked) if self.choice.surveyed else []
 
 
-def _from_best_of(payload: TaskPayload, present: Manifest | None, terms: StepOptions) -> _Answer:
-    """Downloads the hour from the first in order of choice that sends it whole."""
+def _from_best_of(payload: TaskPayload, present: Manifest | None, options: StepOptions) -> _Answer:
+    """Downloads the hour from the first source, in order of preference, that sends all of it."""
     hour = payload.the_hour
-    choice = choose_sources(hour, terms.sources, terms.options, present)
+    choice = choose_sources(hour, options.sources, options.run_options, present)
     errors, origin = [], None
     for candidate in choice.order:
         try:
-            origin = _download(payload, candidate, terms)
+            origin = _download(payload, candidate, options)
             break
         except HourNotFound:
             candidate.failed(SourceReply.ABSENT, "it does not have the hour")
@@ -265,29 +266,29 @@ def _from_best_of(payload: TaskPayload, present: Manifest | None, terms: StepOpt
     return _Answer(origin, choice, errors)
 
 
-def _spooled_and_others(payload: TaskPayload, origin: Origin, terms: StepOptions) -> list[Source]:
-    """Returns the file in the spool as a source, and beside it the other sources, as they answered before."""
-    spooled = SpooledSource(terms.spool.file(payload), origin)
+def _staged_and_others(payload: TaskPayload, origin: Origin, options: StepOptions) -> list[Source]:
+    """Returns the staged file as a source, and the other sources with their recorded answers."""
+    staged = StagedSource(options.staging.file(payload), origin)
     answers = {answer.address: answer for answer in payload.sources}
     sources: list[Source] = []
-    for source in terms.sources:
+    for source in options.sources:
         url = source.url(payload.the_hour)
         if url == origin.url:
-            sources.append(spooled)
+            sources.append(staged)
         elif url in answers:
             sources.append(RememberedSource(source, answers[url]))
-    return sources if spooled in sources else [spooled]
+    return sources if staged in sources else [staged]
 
 
-def _download(payload: TaskPayload, candidate: Candidate, terms: StepOptions) -> Origin:
+def _download(payload: TaskPayload, candidate: Candidate, options: StepOptions) -> Origin:
     source = candidate.source
     if candidate.reply is SourceReply.ABSENT:
         raise HourNotFound(candidate.url)
-    download = open_download(source, payload.the_hour, terms.options.fetch, promise=candidate.promise)
+    download = open_download(source, payload.the_hour, options.run_options.fetch, promise=candidate.promise)
     if download is None:
         _refuse_not_modified(source.url(payload.the_hour))
-    terms.spool.made(payload)
-    path = terms.spool.file(payload)
+    options.staging.made(payload)
+    path = options.staging.file(payload)
     with download:
         try:
             with path.open("wb") as file:
@@ -295,8 +296,9 @@ def _download(payload: TaskPayload, candidate: Candidate, terms: StepOptions) ->
                     file.write(chunk)
         except OSError as error:
             raise StoreError(
-                f"the spool {terms.spool.root} cannot be written: {error.strerror or type(error).__name__}",
-                hint="make room there, or name another folder by the setting spool",
+                f"the staging folder {options.staging.root} cannot be written: "
+                f"{error.strerror or type(error).__name__}",
+                hint="make room there, or name another folder by the setting `spool`",
             ) from error
     return _origin(source, download)
 
@@ -318,7 +320,7 @@ def _origin(source: Source, download: Download) -> Origin:
     )
 
 
-def _record_absence(payload: TaskPayload, answer: _Answer, terms: StepOptions) -> TaskPayload:
+def _record_absence(payload: TaskPayload, answer: _Answer, options: StepOptions) -> TaskPayload:
     """Records in the lake that no source delivered the hour.
 
     Raises:
@@ -329,27 +331,27 @@ def _record_absence(payload: TaskPayload, answer: _Answer, terms: StepOptions) -
         hour,
         answer.choice.asked,
         answer.errors,
-        lake=terms.lake,
-        options=terms.options,
+        lake=options.lake,
+        options=options.run_options,
         started_at=payload.started_at,
     )
     if isinstance(error, SourceUnreachableError):
         raise error
-    manifest = terms.lake.manifest(hour)
+    manifest = options.lake.manifest(hour)
     states = {Status.MISSING: State.MISSING, Status.PENDING: State.PENDING}
     state = State.KEPT if manifest is None else states.get(manifest.status, State.KEPT)
     return _with_facts(payload, manifest, state=state, reason=error.message)
 
 
-def _is_settled(present: Manifest | None, terms: StepOptions) -> bool:
+def _is_settled(present: Manifest | None, options: StepOptions) -> bool:
     """Whether the lake has the hour, and nobody asked for a newer version or a fuller source of it."""
-    options = terms.options
+    wanted = options.run_options
     return (
         present is not None
         and present.status.has_events
         and present.status is not Status.PARTIAL
-        and not options.refresh
-        and not (options.recheck and asks_before_reading(terms.sources, options.completeness))
+        and not wanted.refresh
+        and not (wanted.recheck and asks_before_reading(options.sources, wanted.completeness))
     )
 
 
@@ -359,16 +361,16 @@ def _keeps_what_it_has(present: Manifest | None, answer: _Answer, options: RunOp
 
 
 def _unchanged(
-    payload: TaskPayload, present: Manifest | None, sources: Sequence[SourceAnswer], terms: StepOptions
+    payload: TaskPayload, present: Manifest | None, sources: Sequence[SourceAnswer], options: StepOptions
 ) -> TaskPayload:
     """Leaves the hour as it is, and notes what its sources say now."""
     if sources:
-        present = terms.lake.record_sources(payload.the_hour, sources, asked_at=datetime.now(UTC))
+        present = options.lake.record_sources(payload.the_hour, sources, asked_at=datetime.now(UTC))
     return _with_facts(payload, present, state=State.UNCHANGED)
 
 
 def _same_as_stored(present: Manifest | None, origin: Origin, options: RunOptions) -> bool:
-    """Whether the lake's hour was made of these very bytes, on the same terms."""
+    """Whether the lake's hour was made of these very bytes, on the same options."""
     content = None if present is None else present.content
     return (
         content is not None
@@ -377,23 +379,23 @@ def _same_as_stored(present: Manifest | None, origin: Origin, options: RunOption
     )
 
 
-def _in_spool(payload: TaskPayload, terms: StepOptions) -> TaskPayload:
-    """Returns a payload whose file is in the spool, whole; fetches it again where it is not."""
-    path = terms.spool.file(payload)
+def _staged(payload: TaskPayload, options: StepOptions) -> TaskPayload:
+    """Returns a payload whose file is in the staging folder, whole; fetches it again where it is not."""
+    path = options.staging.file(payload)
     if payload.origin is not None and path.is_file() and _sha256(path) == payload.origin.sha256:
         return payload
-    _log.warning("the spool was emptied; the hour is fetched again", hour=payload.hour, run=payload.run)
-    return fetch(payload.the_hour, payload.run, terms)
+    _log.warning("the staging folder was emptied; the hour is fetched again", hour=payload.hour, run=payload.run)
+    return fetch(payload.the_hour, payload.run, options)
 
 
-def _shaped_in_spool(payload: TaskPayload, terms: StepOptions) -> TaskPayload:
-    """Returns a payload whose shaped hour is in the spool; brings it there again where it is not."""
-    if terms.spool.lake(payload).is_dir():
+def _shaped_staged(payload: TaskPayload, options: StepOptions) -> TaskPayload:
+    """Returns a payload whose shaped hour is in the staging folder; brings it there again where it is not."""
+    if options.staging.lake(payload).is_dir():
         return payload
-    again = _in_spool(msgspec.structs.replace(payload, state=State.FETCHED), terms)
-    quality_checks.check_fetched(again, terms.spool)
-    again = shape(again, terms)
-    check_shaped(again, terms)
+    again = _staged(msgspec.structs.replace(payload, state=State.FETCHED), options)
+    quality_checks.check_fetched(again, options.staging)
+    again = shape(again, options)
+    check_shaped(again, options)
     return again
 
 
@@ -402,18 +404,18 @@ def _sha256(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def _published(payload: TaskPayload, terms: StepOptions) -> TaskPayload:
+def _published(payload: TaskPayload, options: StepOptions) -> TaskPayload:
     hour = payload.the_hour
-    made = Lake.at(str(terms.spool.lake(payload)))
+    made = Lake.at(str(options.staging.lake(payload)))
     content, key = quality_checks.made_of(made, hour)
     shaped = made.manifest(hour)
     sources = [] if shaped is None else shaped.sources
     try:
-        with terms.lake.publish(hour) as publication:
+        with options.lake.publish(hour) as publication:
             current = None if publication.current is None else publication.current.content
             if current is not None and content.events < current.events:
                 if len(sources) > 1:
-                    terms.lake.record_sources(hour, sources, asked_at=datetime.now(UTC))
+                    options.lake.record_sources(hour, sources, asked_at=datetime.now(UTC))
                 return msgspec.structs.replace(payload, state=State.KEPT, reason=_shrunk(content, current))
             if content.quarantine_file is not None:
                 with closing(made.store.open(content.quarantine_file.key)) as unreadable:
@@ -422,13 +424,13 @@ def _published(payload: TaskPayload, terms: StepOptions) -> TaskPayload:
                 shutil.copyfileobj(events, publication.events, _COPY_BYTES)
             manifest = publication.finish(content, started_at=payload.started_at, sources=sources)
     except ConflictError:
-        return _overtaken(payload, terms)
+        return _overtaken(payload, options)
     return _with_facts(payload, manifest, state=State.STORED if current is None else State.REPLACED)
 
 
-def _overtaken(payload: TaskPayload, terms: StepOptions) -> TaskPayload:
-    """What to say when another run published the hour meanwhile."""
-    present = terms.lake.manifest(payload.the_hour)
+def _overtaken(payload: TaskPayload, options: StepOptions) -> TaskPayload:
+    """Returns the result if another run published the hour meanwhile."""
+    present = options.lake.manifest(payload.the_hour)
     if present is None or not present.status.has_events:
         raise StoreError(f"{payload.hour} was changed by another run while it was published", hint="run it again")
     return _with_facts(payload, present, state=State.UNCHANGED, reason="another run was faster")
@@ -443,7 +445,7 @@ def _shrunk(content: Content, current: Content) -> str:
 def _with_facts(
     payload: TaskPayload, manifest: Manifest | None, *, state: State, reason: str | None = None
 ) -> TaskPayload:
-    """Puts into a payload what a manifest says."""
+    """Copies the facts of a manifest to a payload."""
     if manifest is None:
         return msgspec.structs.replace(payload, state=state, reason=reason)
     content, file = manifest.content, manifest.events_file

@@ -1,4 +1,4 @@
-"""The warehouse in a run of Mage: the commands that build it, each in a process of its own.
+"""Builds the warehouse in a Mage run: runs each command in its own process.
 
 A build may need more memory than everything beside it, and frees it only when its process ends; so the command
 itself is run, and the block passes on its machine-readable output.
@@ -26,22 +26,22 @@ ENGINES: Final[Mapping[str, Sequence[str]]] = MappingProxyType(
         "dataproc": ("submit", "build"),
     }
 )
-"""What builds the tables: this machine, Spark on this machine, BigQuery, or a batch of Dataproc Serverless."""
+"""The engines: DuckDB on this machine, Spark on this machine, BigQuery, or a batch of Dataproc Serverless."""
 AUTO: Final = "auto"
-"""Stands for ``dataproc`` where the settings name an image for Spark, else for ``bigquery`` where they name a dataset,
-else for ``duckdb``."""
+"""Selects ``dataproc`` if the settings name an image for Spark, else ``bigquery`` if they name a dataset, else
+``duckdb``."""
 
 _log: structlog.stdlib.BoundLogger = structlog.get_logger()
 
 
 class Touched(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """What a build would make.
+    """The partitions that a build would write.
 
     Attributes:
-        engine: What would make it; a key of ``ENGINES``.
-        partitions: How many partitions.
-        bytes: What they read.
-        days: The days among them, in order.
+        engine: The engine; a key of ``ENGINES``.
+        partitions: Number of partitions.
+        bytes: Bytes that they read.
+        days: The daily partitions among them, in order.
     """
 
     engine: str
@@ -51,11 +51,11 @@ class Touched(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
 
 
 class Built(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """What a build made.
+    """The result of a build.
 
     Attributes:
-        engine: What made it.
-        outcomes: How many partitions came to which outcome; empty where the build ran elsewhere or had nothing to do.
+        engine: The engine.
+        outcomes: Number of partitions by outcome; empty if the build ran elsewhere or had nothing to do.
         rows: Rows written.
     """
 
@@ -69,31 +69,31 @@ def commands(engine: str, *, dataset: str | None, spark_image: str | None = None
 
     Args:
         engine: A key of ``ENGINES``, or ``AUTO``.
-        dataset: The dataset of BigQuery that the settings name; None when they name none.
-        spark_image: The image for Spark's batches that they name; None when they name none.
+        dataset: The BigQuery dataset in the settings; None without one.
+        spark_image: The image for Spark batches in the settings; None without one.
 
     Raises:
         UsageError: If there is no such engine.
     """
     engine = _engine(engine, dataset, spark_image)
-    # What Dataproc made are files; BigQuery has them by loading.
+    # Dataproc writes files; they are loaded into BigQuery.
     return [ENGINES[engine], *([("load",)] if engine == "dataproc" and dataset is not None else [])]
 
 
 def find_touched(engine: str, *, dataset: str | None, spark_image: str | None = None) -> Touched:
-    """Asks which partitions are to be made, and makes none.
+    """Finds the partitions that have to be built, without building them.
 
     Args:
         engine: A key of ``ENGINES``, or ``AUTO``.
-        dataset: The dataset of BigQuery that the settings name; None when they name none.
-        spark_image: The image for Spark's batches that they name; None when they name none.
+        dataset: The BigQuery dataset in the settings; None without one.
+        spark_image: The image for Spark batches in the settings; None without one.
 
     Raises:
         UsageError: If there is no such engine.
         StoreError: If the command fails.
     """
     engine = _engine(engine, dataset, spark_image)
-    # What Dataproc would make is what Spark would: they have one state.
+    # Dataproc would build the same partitions as Spark: they share one state.
     planned_by = "spark" if engine == "dataproc" else engine
     pieces = msgspec.json.decode(_run(*ENGINES[planned_by], "--dry-run"))
     return Touched(
@@ -105,15 +105,15 @@ def find_touched(engine: str, *, dataset: str | None, spark_image: str | None = 
 
 
 def build(touched: Touched, *, dataset: str | None) -> Built:
-    """Builds what changed; where nothing did, only what was built before is loaded, if it has to be.
+    """Builds what changed. If nothing changed, only loads earlier results where needed.
 
     Args:
-        touched: What ``find_touched`` gave.
-        dataset: The dataset of BigQuery that the settings name: what Dataproc made is loaded into it.
+        touched: The result of ``find_touched``.
+        dataset: The BigQuery dataset in the settings; Dataproc's results are loaded into it.
 
     Raises:
-        ChecksFailedError: If rows broke a check that must hold; the old ones were kept.
-        StoreError: If the command fails in another way.
+        ChecksFailedError: If rows failed a required check; the old rows were kept.
+        StoreError: If the command fails otherwise.
     """
     building, *loading = commands(touched.engine, dataset=dataset)
     printed = _run(*building) if touched.partitions else "[]"
@@ -154,5 +154,5 @@ def _run(*words: str) -> str:
     error = ChecksFailedError if done.returncode == ExitCode.CHECKS_FAILED else StoreError
     raise error(
         f"`{' '.join(words)}` ended with exit code {done.returncode}: {' | '.join(said[-2:])}",
-        hint="run the same by hand to see all it says",
+        hint="run the command by hand to see its full output",
     )

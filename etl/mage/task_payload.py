@@ -1,4 +1,4 @@
-"""What blocks hand on: which hour, how far it has come, and what is known of it. Never the events themselves."""
+"""The data passed between blocks: the hour, its state, and facts about it. Never the events themselves."""
 
 from __future__ import annotations
 
@@ -17,40 +17,40 @@ _RUN: Final = re.compile(r"[A-Za-z0-9_-]{1,64}", re.ASCII)
 
 
 class State(StrEnum):
-    """How far an hour has come, or what became of it."""
+    """The state of an hour."""
 
     FETCHED = "fetched"
-    """Its file lies in the spool, byte for byte as the source has it."""
+    """Its file is in staging, byte for byte as at the source."""
     SHAPED = "shaped"
-    """Its events lie in the spool as parquet of the one schema, with a manifest."""
+    """Its events are in staging as parquet with the schema, and with a manifest."""
     STORED = "stored"
     """It is in the lake now."""
     REPLACED = "replaced"
-    """It was in the lake, and is now as the source has it."""
+    """It was in the lake, and was replaced by the source's newer version."""
     UNCHANGED = "unchanged"
-    """The lake had it already."""
+    """It was already in the lake."""
     KEPT = "kept"
-    """The lake has it, and its source has fewer events now, or none: the lake kept its own."""
+    """The source has fewer events than the lake, or none: the lake kept its version."""
     MISSING = "missing"
-    """No source has it, and it is too old to come by itself."""
+    """No source has it, and it is too old to be published later."""
     PENDING = "pending"
     """No source has it yet; the catch-up asks again."""
     LOCKED = "locked"
-    """Another run is at it."""
+    """Another run is processing it."""
 
 
 class Origin(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Where a file in the spool came from, as its source said.
+    """The origin of a staged file, as its source reported it.
 
     Attributes:
         source: The address of the source, without a password.
         url: The address of the file, likewise.
-        etag: The source's name for this version; None if it gave none.
-        last_modified: As the source said it.
+        etag: The source's tag for this version; None if it sent none.
+        last_modified: As sent by the source.
         bytes: Compressed bytes.
         sha256: Hex digest of them.
-        sidecar: Whether a manifest was beside it, which agreed.
-        event_count: The documents that this manifest announces; None if it says nothing of them.
+        sidecar: Whether there was a sidecar manifest, which matched.
+        event_count: The number of documents in the sidecar manifest; None if it has none.
     """
 
     source: str
@@ -68,16 +68,16 @@ class TaskPayload(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
 
     Attributes:
         hour: Its name.
-        run: The run that brings it; with the hour the name of its folder in the spool.
-        state: How far it has come.
-        started_at: When the run began with it (UTC).
+        run: The run that processes it; with the hour, the name of its staging folder.
+        state: The state of the hour.
+        started_at: When the run started with it (UTC).
         reason: Why the hour is not in the lake, or was not stored again; None if it was stored.
-        origin: Where its file came from; None without one.
-        sources: What each source said when they were asked; empty if they were not.
+        origin: The origin of its file; None without one.
+        sources: The answer of each source; empty if they were not asked.
         status: The manifest's status; None before there is one.
-        events: Events of it.
-        unreadable: Documents that could not be read.
-        bytes: Of its parquet file.
+        events: Number of events.
+        unreadable: Number of documents that could not be read.
+        bytes: Size of its parquet file.
     """
 
     hour: str
@@ -94,20 +94,20 @@ class TaskPayload(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
 
     @property
     def the_hour(self) -> Hour:
-        """The hour as a value."""
+        """Returns the hour."""
         return Hour.parse(self.hour)
 
     def as_dict(self) -> dict[str, Any]:
-        """In JSON's types, as Mage stores what a block gives."""
+        """Returns the payload in JSON's types, as Mage stores a block's output."""
         given: dict[str, Any] = msgspec.to_builtins(self)
         return given
 
 
 def read_task_payload(value: object) -> TaskPayload:
-    """Reads what ``TaskPayload.as_dict`` gave; what comes back from Mage's store is checked like anything from outside.
+    """Reads the output of ``TaskPayload.as_dict``. Data from Mage's store is validated like any external input.
 
     Raises:
-        UsageError: If it is something else.
+        UsageError: If the value is no payload.
     """
     try:
         payload = msgspec.convert(value, TaskPayload)

@@ -1,1 +1,1 @@
-"""What puts it where it stays."""
+"""Blocks that write results."""

@@ -1,4 +1,4 @@
-"""Brings these hours, the oldest first; one that fails stops no other."""
+"""Processes these hours, oldest first; a failed hour does not stop the others."""
 
 from typing import Any
 
@@ -10,5 +10,5 @@ if "data_exporter" not in globals():
 
 @data_exporter
 def bring_due_hours(result: dict[str, Any], *_: object, **variables: object) -> dict[str, Any]:
-    """Brings these hours, the oldest first; one that fails stops no other."""
+    """Processes these hours, oldest first; a failed hour does not stop the others."""
     return blocks.bring_due_hours(result, variables)

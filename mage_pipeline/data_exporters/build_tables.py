@@ -1,4 +1,4 @@
-"""Makes them, each checked before it is replaced."""
+"""Builds the partitions; each is checked before it is published."""
 
 from typing import Any
 
@@ -12,11 +12,11 @@ if "test" not in globals():
 
 @data_exporter
 def build_tables(result: dict[str, Any], *_: object, **_variables: object) -> dict[str, Any]:
-    """Makes them, each checked before it is replaced."""
+    """Builds the partitions; each is checked before it is published."""
     return blocks.build_tables(result)
 
 
 @test
 def passed_its_checks(result: dict[str, Any], *_: object, **_variables: object) -> None:
-    """No partition broke a check."""
+    """No partition failed a check."""
     blocks.check_built(result)

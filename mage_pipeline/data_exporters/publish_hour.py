@@ -1,4 +1,4 @@
-"""Puts the hour into the lake with its manifest, and empties its place in the spool."""
+"""Publishes the hour in the lake with its manifest, and removes it from staging."""
 
 from typing import Any
 
@@ -12,11 +12,11 @@ if "test" not in globals():
 
 @data_exporter
 def publish_hour(result: dict[str, Any], *_: object, **variables: object) -> dict[str, Any]:
-    """Puts the hour into the lake with its manifest, and empties its place in the spool."""
+    """Publishes the hour in the lake with its manifest, and removes it from staging."""
     return blocks.publish_hour(result, variables)
 
 
 @test
 def is_in_the_lake(result: dict[str, Any], *_: object, **variables: object) -> None:
-    """The lake has what the manifest says."""
+    """The lake has the hour, as in its manifest."""
     blocks.check_published(result, variables)

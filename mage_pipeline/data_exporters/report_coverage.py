@@ -1,4 +1,4 @@
-"""Writes the coverage page of the lake, and tells where it is."""
+"""Writes the coverage page of the lake, and returns its address."""
 
 from typing import Any
 
@@ -12,11 +12,11 @@ if "test" not in globals():
 
 @data_exporter
 def report_coverage(result: dict[str, Any], *_: object, **variables: object) -> dict[str, Any]:
-    """Writes the coverage page of the lake, and tells where it is."""
+    """Writes the coverage page of the lake, and returns its address."""
     return blocks.report_coverage(result, variables)
 
 
 @test
 def nothing_is_late(result: dict[str, Any], *_: object, **_variables: object) -> None:
-    """No hour is missing that ended long ago."""
+    """No hour is late."""
     blocks.check_report(result)

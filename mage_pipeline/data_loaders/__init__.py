@@ -1,1 +1,1 @@
-"""What brings something into a pipeline."""
+"""Blocks that load data."""

@@ -1,4 +1,4 @@
-"""Fetches the hour of the run into the spool, as its source has it."""
+"""Downloads the hour of the run to staging."""
 
 from typing import Any
 
@@ -12,11 +12,11 @@ if "test" not in globals():
 
 @data_loader
 def fetch_hour(*_: object, **variables: object) -> dict[str, Any]:
-    """Fetches the hour of the run into the spool, as its source has it."""
+    """Downloads the hour of the run to staging."""
     return blocks.fetch_hour(variables)
 
 
 @test
 def arrived_whole(result: dict[str, Any], *_: object, **variables: object) -> None:
-    """What lies in the spool is what came."""
+    """The staged file has the announced size."""
     blocks.check_fetched(result, variables)

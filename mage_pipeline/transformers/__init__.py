@@ -1,1 +1,1 @@
-"""What changes its form."""
+"""Blocks that transform data."""

@@ -18,5 +18,5 @@ def enforce_schema(result: dict[str, Any], *_: object, **variables: object) -> d
 
 @test
 def may_be_published(result: dict[str, Any], *_: object, **variables: object) -> None:
-    """The hour is whole; one that is not never gets near the lake."""
+    """The hour is complete; an incomplete hour is not published."""
     blocks.check_shaped(result, variables)

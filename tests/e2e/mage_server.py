@@ -83,8 +83,8 @@ class Server:
         self._client = self._client or MageClient(self.address, OWNER, PASSWORD)
         return self._client
 
-    def spooled(self) -> list[str]:
-        """What lies in the spool."""
+    def staged(self) -> list[str]:
+        """Returns the names in the staging folder."""
         root = self.folder / "spool"
         return sorted(str(path.relative_to(root)) for path in root.rglob("*") if path.is_file())
 

@@ -123,7 +123,7 @@ def test_a_backfill_of_real_hours_leaves_the_lake_as_the_command_does(
     missing = ours.manifest(Hour.parse("2015-01-01-1"))
     assert missing is not None
     assert missing.status is Status.MISSING
-    assert server.spooled() == []
+    assert server.staged() == []
 
 
 def test_the_command_asks_for_a_backfill_across_midnight_and_new_year(server: Server, tmp_path: Path) -> None:
@@ -177,7 +177,7 @@ def test_a_bad_hour_fails_at_the_gate_is_reported_and_can_be_retried(
     manifest = server.lake.manifest(BAD)
     assert manifest is not None
     assert (manifest.status, "partial: truncated" in str(manifest.reason)) == (Status.FAILED, True)
-    assert server.spooled() == []
+    assert server.staged() == []
 
     # A person hears of it: which pipeline, which hour, which block, and where to look.
     (alert,) = until(lambda: webhook.received, "the alert")
@@ -194,7 +194,7 @@ def test_a_bad_hour_fails_at_the_gate_is_reported_and_can_be_retried(
     client._ask("PUT", f"pipeline_runs/{run['id']}", {"pipeline_run": {"pipeline_run_action": "retry_blocks"}})
     until(lambda: client.counts(number).statuses == {"completed": 1}, "the retried run")
     assert events_of(server, BAD) == EVENTS
-    assert server.spooled() == []
+    assert server.staged() == []
 
 
 def test_without_a_login_the_api_answers_401(server: Server) -> None:

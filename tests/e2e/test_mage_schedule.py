@@ -77,9 +77,9 @@ def test_a_start_fires_nothing_and_a_kill_in_the_middle_of_a_block_costs_nothing
 
     number = server.client().start_backfill(HourRange(KILLED, KILLED))
     until(lambda: archive.counts.faults == {"stalled": 1}, "the stalled download")
-    until(lambda: any(KILLED.date in name for name in server.spooled()), "the file in the spool")
+    until(lambda: any(KILLED.date in name for name in server.staged()), "the file in staging")
     server.kill()
-    assert server.spooled() != []
+    assert server.staged() != []
     assert [key for key in objects(server.lake) if str(KILLED) in key] == []
 
     server.start()
@@ -89,7 +89,7 @@ def test_a_start_fires_nothing_and_a_kill_in_the_middle_of_a_block_costs_nothing
     manifest = sound(server.lake, KILLED)
     assert manifest.content is not None
     assert (manifest.content.events, manifest.attempts) == (EVENTS, 1)
-    assert server.spooled() == []
+    assert server.staged() == []
 
 
 def test_the_trigger_fires_by_the_clock_and_loads_the_previous_hour_once(server: Server) -> None:
@@ -135,7 +135,7 @@ def test_the_pipeline_of_a_small_installation_does_all_three(server: Server) -> 
     assert list((server.folder / "warehouse" / "tables" / "activity_hourly").glob(f"{newest.date}.parquet"))
     page = (server.folder / "warehouse" / PAGE_KEY).read_text(encoding="utf-8")
     assert page.startswith("<!doctype html>")
-    assert server.spooled() == []
+    assert server.staged() == []
 
 
 def fired(server: Server) -> int:

@@ -22,8 +22,8 @@ from etl.lake.lake import Lake
 from etl.lake.layout import events_key
 from etl.lake.manifest import Manifest, Status
 from etl.mage import quality_checks
-from etl.mage.staging import Spool
-from etl.mage.steps import StepOptions, bring, check_shaped, fetch, publish, shape
+from etl.mage.staging import StagingFolder
+from etl.mage.steps import StepOptions, check_shaped, fetch, process, publish, shape
 from etl.mage.task_payload import State, TaskPayload, read_task_payload
 from etl.practice.faults import FaultPlan, FaultyServer, Stalled, Truncated
 from etl.practice.generator import write_hour
@@ -48,23 +48,23 @@ EPOCH = datetime(2026, 1, 1, tzinfo=UTC)
 
 @pytest.fixture
 def place(tmp_path: Path) -> Callable[..., StepOptions]:
-    """Makes terms: a lake and a spool of the test's own."""
+    """Makes options: a lake and a staging folder of the test's own."""
 
     def make(*sources: str | Path, lake: str = "lake", **options: Any) -> StepOptions:
         accept = options.pop("accept_partial", False)
         return StepOptions(
             lake=Lake.at(str(tmp_path / lake)),
             sources=[source_at(str(source), connect_timeout=5, read_timeout=5) for source in sources],
-            options=RunOptions(emails=EmailPolicy.of("hash"), fetch=QUICK, **options),
-            spool=Spool(tmp_path / "spool"),
+            run_options=RunOptions(emails=EmailPolicy.of("hash"), fetch=QUICK, **options),
+            staging=StagingFolder(tmp_path / "spool"),
             accept_partial=accept,
         )
 
     return make
 
 
-def left_in(spool: Spool) -> list[str]:
-    return [str(path.relative_to(spool.root)) for path in spool.root.rglob("*")] if spool.root.exists() else []
+def left_in(staging: StagingFolder) -> list[str]:
+    return [str(path.relative_to(staging.root)) for path in staging.root.rglob("*")] if staging.root.exists() else []
 
 
 def timeless(manifest: Manifest | None) -> Manifest:
@@ -87,35 +87,35 @@ def test_the_steps_leave_what_the_pipeline_leaves(
 ) -> None:
     write_hour(hour, tmp_path / "files" / f"{hour}.json.gz", events=300)
     with PracticeServer(tmp_path / "files", manifests=True) as server:
-        terms = place(server.address)
-        payload = bring(hour, "1", terms)
+        options = place(server.address)
+        payload = process(hour, "1", options)
         once = Lake.at(str(tmp_path / "once"))
         run(once, server.address, hour=hour)
     assert (payload.state, payload.events) == (State.STORED, 300)
-    same_hour(terms.lake, once, hour)
-    assert left_in(terms.spool) == []
+    same_hour(options.lake, once, hour)
+    assert left_in(options.staging) == []
 
 
 def test_what_is_handed_on_is_small_and_never_the_events(place: Callable[..., StepOptions], tmp_path: Path) -> None:
-    terms = place(put(tmp_path / "files", packed(documents(2_000))))
-    payload = fetch(HOUR, "1", terms)
+    options = place(put(tmp_path / "files", packed(documents(2_000))))
+    payload = fetch(HOUR, "1", options)
     assert payload.state is State.FETCHED
     assert len(msgspec.json.encode(payload)) < 1_000
-    shaped = shape(read_task_payload(payload.as_dict()), terms)
+    shaped = shape(read_task_payload(payload.as_dict()), options)
     assert len(msgspec.json.encode(shaped)) < 1_000
-    assert objects(terms.lake) == {}
-    assert publish(read_task_payload(shaped.as_dict()), terms).state is State.STORED
+    assert objects(options.lake) == {}
+    assert publish(read_task_payload(shaped.as_dict()), options).state is State.STORED
 
 
 def test_a_complete_hour_is_left_alone_and_no_source_is_asked(
     place: Callable[..., StepOptions], tmp_path: Path
 ) -> None:
-    terms = place(put(tmp_path / "files", packed(documents(20))))
-    bring(HOUR, "1", terms)
-    before = objects(terms.lake)
+    options = place(put(tmp_path / "files", packed(documents(20))))
+    process(HOUR, "1", options)
+    before = objects(options.lake)
     (tmp_path / "files" / f"{HOUR}.json.gz").unlink()
-    assert bring(HOUR, "2", terms).state is State.UNCHANGED
-    assert objects(terms.lake) == before
+    assert process(HOUR, "2", options).state is State.UNCHANGED
+    assert objects(options.lake) == before
 
 
 @pytest.mark.parametrize(
@@ -127,39 +127,39 @@ def test_an_hour_that_nobody_has_is_noted_as_the_command_notes_it(
     place: Callable[..., StepOptions], tmp_path: Path, hour: Hour, state: State, status: Status
 ) -> None:
     (tmp_path / "files").mkdir()
-    terms = place(tmp_path / "files")
-    payload = bring(hour, "1", terms)
+    options = place(tmp_path / "files")
+    payload = process(hour, "1", options)
     assert payload.state is state
-    manifest = terms.lake.manifest(hour)
+    manifest = options.lake.manifest(hour)
     assert manifest is not None
     assert (manifest.status, payload.reason is not None) == (status, True)
-    assert left_in(terms.spool) == []
+    assert left_in(options.staging) == []
 
 
 def test_a_young_hour_that_nobody_has_is_pending_and_is_waited_for(
     place: Callable[..., StepOptions], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "files").mkdir()
-    hour, terms = newest_finished_hour(), place(tmp_path / "files")
-    assert fetch(hour, "1", terms).state is State.PENDING
+    hour, options = newest_finished_hour(), place(tmp_path / "files")
+    assert fetch(hour, "1", options).state is State.PENDING
 
     # It is published while the step waits.
     monkeypatch.setattr("time.sleep", lambda _: put(tmp_path / "files", packed(documents(5, hour=hour)), hour))
-    assert fetch(hour, "2", terms, wait_seconds=30).state is State.FETCHED
+    assert fetch(hour, "2", options, wait_seconds=30).state is State.FETCHED
 
 
 def test_a_source_that_is_down_fails_the_step_and_the_next_one_is_asked(
     place: Callable[..., StepOptions], tmp_path: Path
 ) -> None:
-    terms = place("http://127.0.0.1:9/")
+    options = place("http://127.0.0.1:9/")
     with pytest.raises(SourceUnreachableError):
-        fetch(HOUR, "1", terms)
-    manifest = terms.lake.manifest(HOUR)
+        fetch(HOUR, "1", options)
+    manifest = options.lake.manifest(HOUR)
     assert manifest is not None
     assert manifest.status is Status.FAILED
     both = place("http://127.0.0.1:9/", put(tmp_path / "files", packed(documents(5))))
-    assert bring(HOUR, "2", both).state is State.STORED
-    assert left_in(terms.spool) == []
+    assert process(HOUR, "2", both).state is State.STORED
+    assert left_in(options.staging) == []
 
 
 def damaged(count: int = 30) -> bytes:
@@ -169,141 +169,141 @@ def damaged(count: int = 30) -> bytes:
 def test_the_gate_turns_a_damaged_hour_away_and_the_lake_says_why(
     place: Callable[..., StepOptions], tmp_path: Path
 ) -> None:
-    terms = place(put(tmp_path / "files", damaged()))
+    options = place(put(tmp_path / "files", damaged()))
     with pytest.raises(GateError, match="is partial: 1 of 31 documents could not be read") as refusal:
-        bring(HOUR, "1", terms)
+        process(HOUR, "1", options)
     assert "accept_partial" in str(refusal.value.hint)
-    assert [key for key in objects(terms.lake) if not key.startswith("manifests/")] == []
-    manifest = terms.lake.manifest(HOUR)
+    assert [key for key in objects(options.lake) if not key.startswith("manifests/")] == []
+    manifest = options.lake.manifest(HOUR)
     assert manifest is not None
     assert manifest.status is Status.FAILED
     assert "partial" in str(manifest.reason)
-    assert left_in(terms.spool) == []
+    assert left_in(options.staging) == []
 
 
 def test_a_damaged_hour_may_be_accepted_with_its_quarantine(place: Callable[..., StepOptions], tmp_path: Path) -> None:
-    terms = place(put(tmp_path / "files", damaged()), accept_partial=True)
-    payload = bring(HOUR, "1", terms)
+    options = place(put(tmp_path / "files", damaged()), accept_partial=True)
+    payload = process(HOUR, "1", options)
     assert (payload.state, payload.status, payload.unreadable) == (State.STORED, "partial", 1)
     once = Lake.at(str(tmp_path / "once"))
     with pytest.raises(DamagedError):
         run(once, tmp_path / "files")
-    same_hour(terms.lake, once, HOUR)
+    same_hour(options.lake, once, HOUR)
 
 
 def test_an_hour_without_events_is_turned_away(place: Callable[..., StepOptions], tmp_path: Path) -> None:
-    terms = place(put(tmp_path / "files", gzip.compress(b"")))
+    options = place(put(tmp_path / "files", gzip.compress(b"")))
     with pytest.raises(GateError, match="is suspect"):
-        bring(HOUR, "1", terms)
+        process(HOUR, "1", options)
 
 
 def test_a_stored_hour_stays_byte_for_byte_where_a_worse_one_is_turned_away(
     place: Callable[..., StepOptions], tmp_path: Path
 ) -> None:
-    terms = place(put(tmp_path / "files", packed(documents(40))))
-    bring(HOUR, "1", terms)
-    before = objects(terms.lake)
+    options = place(put(tmp_path / "files", packed(documents(40))))
+    process(HOUR, "1", options)
+    before = objects(options.lake)
     put(tmp_path / "files", damaged(50))
     with pytest.raises(GateError):
-        bring(HOUR, "2", replace(terms, options=replace(terms.options, refresh=True)))
-    assert objects(terms.lake) == before
+        process(HOUR, "2", replace(options, run_options=replace(options.run_options, refresh=True)))
+    assert objects(options.lake) == before
 
 
 def test_a_smaller_version_is_not_taken(place: Callable[..., StepOptions], tmp_path: Path) -> None:
-    terms = place(put(tmp_path / "files", packed(documents(40))))
-    bring(HOUR, "1", terms)
-    before = objects(terms.lake)
+    options = place(put(tmp_path / "files", packed(documents(40))))
+    process(HOUR, "1", options)
+    before = objects(options.lake)
     put(tmp_path / "files", packed(documents(39)))
-    payload = bring(HOUR, "2", replace(terms, options=replace(terms.options, refresh=True)))
+    payload = process(HOUR, "2", replace(options, run_options=replace(options.run_options, refresh=True)))
     assert payload.state is State.KEPT
     assert "39 events at its source now, the lake has 40" in str(payload.reason)
-    assert objects(terms.lake) == before
+    assert objects(options.lake) == before
 
 
 def test_a_larger_version_replaces_and_the_same_changes_nothing(
     place: Callable[..., StepOptions], tmp_path: Path
 ) -> None:
-    terms = place(put(tmp_path / "files", packed(documents(40))), refresh=True)
-    bring(HOUR, "1", terms)
-    before = objects(terms.lake)
-    assert bring(HOUR, "2", terms).state is State.UNCHANGED
-    assert objects(terms.lake) == before
+    options = place(put(tmp_path / "files", packed(documents(40))), refresh=True)
+    process(HOUR, "1", options)
+    before = objects(options.lake)
+    assert process(HOUR, "2", options).state is State.UNCHANGED
+    assert objects(options.lake) == before
     put(tmp_path / "files", packed(documents(41)))
-    assert bring(HOUR, "3", terms).state is State.REPLACED
-    manifest = sound(terms.lake)
+    assert process(HOUR, "3", options).state is State.REPLACED
+    manifest = sound(options.lake)
     assert manifest.content is not None
     assert (manifest.content.events, manifest.attempts) == (41, 2)
 
 
 @pytest.mark.parametrize("emptied_before", ["shape", "publish"])
-def test_a_step_whose_spool_was_emptied_fetches_again(
+def test_a_step_whose_staging_was_emptied_fetches_again(
     place: Callable[..., StepOptions], tmp_path: Path, emptied_before: str
 ) -> None:
-    terms = place(put(tmp_path / "files", packed(documents(40))))
-    payload = fetch(HOUR, "1", terms)
+    options = place(put(tmp_path / "files", packed(documents(40))))
+    payload = fetch(HOUR, "1", options)
     if emptied_before == "shape":
-        terms.spool.sweep(older_than=0)
-    payload = shape(payload, terms)
+        options.staging.sweep(older_than=0)
+    payload = shape(payload, options)
     if emptied_before == "publish":
-        terms.spool.sweep(older_than=0)
-    assert publish(payload, terms).state is State.STORED
-    sound(terms.lake)
-    assert left_in(terms.spool) == []
+        options.staging.sweep(older_than=0)
+    assert publish(payload, options).state is State.STORED
+    sound(options.lake)
+    assert left_in(options.staging) == []
 
 
-def test_a_file_that_changed_in_the_spool_is_fetched_again(place: Callable[..., StepOptions], tmp_path: Path) -> None:
-    terms = place(put(tmp_path / "files", packed(documents(40))))
-    payload = fetch(HOUR, "1", terms)
-    terms.spool.file(payload).write_bytes(packed(documents(3)))
-    assert shape(payload, terms).events == 40
+def test_a_file_that_changed_in_staging_is_fetched_again(place: Callable[..., StepOptions], tmp_path: Path) -> None:
+    options = place(put(tmp_path / "files", packed(documents(40))))
+    payload = fetch(HOUR, "1", options)
+    options.staging.file(payload).write_bytes(packed(documents(3)))
+    assert shape(payload, options).events == 40
 
 
 def test_the_gates_see_what_is_not_as_it_was_written(place: Callable[..., StepOptions], tmp_path: Path) -> None:
-    terms = place(put(tmp_path / "files", packed(documents(40))))
-    payload = fetch(HOUR, "1", terms)
-    file = terms.spool.file(payload)
+    options = place(put(tmp_path / "files", packed(documents(40))))
+    payload = fetch(HOUR, "1", options)
+    file = options.staging.file(payload)
     whole = file.read_bytes()
     file.write_bytes(whole[:-1])
-    with pytest.raises(GateError, match="lie in the spool"):
-        quality_checks.check_fetched(payload, terms.spool)
+    with pytest.raises(GateError, match="staging folder has"):
+        quality_checks.check_fetched(payload, options.staging)
     file.write_bytes(whole)
-    shaped = shape(payload, terms)
-    events = terms.spool.lake(shaped) / events_key(HOUR)
+    shaped = shape(payload, options)
+    events = options.staging.lake(shaped) / events_key(HOUR)
     content = bytearray(events.read_bytes())
     content[len(content) // 2] ^= 1
     events.write_bytes(content)
     with pytest.raises(GateError, match="not written as it should be"):
-        check_shaped(shaped, terms)
-    assert left_in(terms.spool) == []
+        check_shaped(shaped, options)
+    assert left_in(options.staging) == []
 
 
 def test_the_last_gate_sees_that_the_lake_has_lost_what_was_published(
     place: Callable[..., StepOptions], tmp_path: Path
 ) -> None:
-    terms = place(put(tmp_path / "files", packed(documents(40))))
-    payload = bring(HOUR, "1", terms)
+    options = place(put(tmp_path / "files", packed(documents(40))))
+    payload = process(HOUR, "1", options)
     (tmp_path / "lake" / events_key(HOUR)).unlink()
     with pytest.raises(GateError, match="does not have it"):
-        quality_checks.check_published(payload, terms.lake)
+        quality_checks.check_published(payload, options.lake)
 
 
 def test_an_hour_that_another_run_holds_is_left_to_it(place: Callable[..., StepOptions], tmp_path: Path) -> None:
-    terms = place(put(tmp_path / "files", packed(documents(40))))
-    shaped = shape(fetch(HOUR, "1", terms), terms)
-    with terms.lake.lock(HOUR) as alone:
+    options = place(put(tmp_path / "files", packed(documents(40))))
+    shaped = shape(fetch(HOUR, "1", options), options)
+    with options.lake.lock(HOUR) as alone:
         assert alone
-        assert publish(shaped, terms).state is State.LOCKED
-    assert left_in(terms.spool) == []
+        assert publish(shaped, options).state is State.LOCKED
+    assert left_in(options.staging) == []
 
 
 def test_what_killed_runs_left_is_swept_once_it_is_old(place: Callable[..., StepOptions], tmp_path: Path) -> None:
-    terms = place(put(tmp_path / "files", packed(documents(40))))
-    killed, living = fetch(HOUR, "killed", terms), fetch(HOUR, "living", terms)
-    for path in terms.spool.folder(killed).parent.rglob("*"):
+    options = place(put(tmp_path / "files", packed(documents(40))))
+    killed, living = fetch(HOUR, "killed", options), fetch(HOUR, "living", options)
+    for path in options.staging.folder(killed).parent.rglob("*"):
         os.utime(path, (0, 0))
-    fetch(HOUR, "next", terms)
-    assert not terms.spool.folder(killed).exists()
-    assert terms.spool.file(living).exists()
+    fetch(HOUR, "next", options)
+    assert not options.staging.folder(killed).exists()
+    assert options.staging.file(living).exists()
 
 
 def test_a_truncated_file_is_turned_away_and_a_second_try_gets_it_whole(
@@ -311,31 +311,31 @@ def test_a_truncated_file_is_turned_away_and_a_second_try_gets_it_whole(
 ) -> None:
     write_hour(HOUR, tmp_path / "files" / f"{HOUR}.json.gz", events=300)
     with FaultyServer(tmp_path / "files", FaultPlan(faults=(Truncated(keep=0.6),))) as server:
-        terms = place(server.address)
+        options = place(server.address)
         with pytest.raises(GateError, match="truncated"):
-            bring(HOUR, "1", terms)
-        assert bring(HOUR, "1", terms).events == 300
-    assert left_in(terms.spool) == []
+            process(HOUR, "1", options)
+        assert process(HOUR, "1", options).events == 300
+    assert left_in(options.staging) == []
 
 
 def test_a_download_that_stalls_leaves_nothing_behind(place: Callable[..., StepOptions], tmp_path: Path) -> None:
     write_hour(HOUR, tmp_path / "files" / f"{HOUR}.json.gz", events=3_000)
     stall = FaultPlan(faults=(Stalled(after=0.9, seconds=60, times=50),))
     with FaultyServer(tmp_path / "files", stall) as server:
-        terms = place(server.address)
+        options = place(server.address)
         source = source_at(server.address, connect_timeout=1, read_timeout=0.05)
         with pytest.raises(SourceUnreachableError):
-            fetch(HOUR, "1", replace(terms, sources=[source]))
-    assert left_in(terms.spool) == []
+            fetch(HOUR, "1", replace(options, sources=[source]))
+    assert left_in(options.staging) == []
 
 
 def test_steps_of_a_parcel_that_is_through_do_nothing(place: Callable[..., StepOptions], tmp_path: Path) -> None:
-    terms = place(put(tmp_path / "files", packed(documents(40))))
-    bring(HOUR, "1", terms)
-    payload: TaskPayload = fetch(HOUR, "2", terms)
+    options = place(put(tmp_path / "files", packed(documents(40))))
+    process(HOUR, "1", options)
+    payload: TaskPayload = fetch(HOUR, "2", options)
     assert payload.state is State.UNCHANGED
-    check_shaped(payload, terms)
-    assert publish(shape(payload, terms), terms) == payload
+    check_shaped(payload, options)
+    assert publish(shape(payload, options), options) == payload
 
 
 # ---- several sources
@@ -346,24 +346,24 @@ def test_the_fullest_source_is_taken_and_its_manifest_tells_of_all(
 ) -> None:
     lines = documents(200)
     poor, full = put(tmp_path / "poor", packed(lines[:5])), put(tmp_path / "full", packed(lines))
-    terms = place(poor, full)
-    assert bring(HOUR, "1", terms).state is State.STORED
+    options = place(poor, full)
+    assert process(HOUR, "1", options).state is State.STORED
     other = Lake.at(str(tmp_path / "other"))
     run(other, poor, full)
-    same_hour(terms.lake, other, HOUR)
-    assert [(each.events, each.taken) for each in sound(terms.lake).sources] == [(None, False), (200, True)]
-    assert left_in(terms.spool) == []
+    same_hour(options.lake, other, HOUR)
+    assert [(each.events, each.taken) for each in sound(options.lake).sources] == [(None, False), (200, True)]
+    assert left_in(options.staging) == []
 
 
-def test_a_damaged_file_in_the_spool_is_replaced_by_a_sound_one(
+def test_a_damaged_file_in_staging_is_replaced_by_a_sound_one(
     place: Callable[..., StepOptions], tmp_path: Path
 ) -> None:
     lines = documents(200)
     cut = put(tmp_path / "cut", packed(lines)[:-20])
-    terms = place(cut, put(tmp_path / "sound", packed(lines)))
-    assert bring(HOUR, "1", terms).state is State.STORED
-    assert sound(terms.lake).status is Status.COMPLETE
-    assert [each.taken for each in sound(terms.lake).sources] == [False, True]
+    options = place(cut, put(tmp_path / "sound", packed(lines)))
+    assert process(HOUR, "1", options).state is State.STORED
+    assert sound(options.lake).status is Status.COMPLETE
+    assert [each.taken for each in sound(options.lake).sources] == [False, True]
 
 
 def test_a_recheck_brings_a_fuller_hour_and_leaves_a_poorer_one(
@@ -372,12 +372,12 @@ def test_a_recheck_brings_a_fuller_hour_and_leaves_a_poorer_one(
     lines = documents(200)
     first, late = put(tmp_path / "first", packed(lines[:100])), tmp_path / "late"
     late.mkdir()
-    terms = place(first, late, recheck=True)
-    assert bring(HOUR, "1", terms).state is State.STORED
-    assert bring(HOUR, "2", terms).state is State.UNCHANGED
+    options = place(first, late, recheck=True)
+    assert process(HOUR, "1", options).state is State.STORED
+    assert process(HOUR, "2", options).state is State.UNCHANGED
     put(late, packed(lines[:50]))
-    assert bring(HOUR, "3", terms).state is State.UNCHANGED
-    assert sound(terms.lake).asked_at is not None
+    assert process(HOUR, "3", options).state is State.UNCHANGED
+    assert sound(options.lake).asked_at is not None
     put(late, packed(lines))
-    assert bring(HOUR, "4", terms).state is State.REPLACED
-    assert len(stored_rows(terms.lake)) == 200
+    assert process(HOUR, "4", options).state is State.REPLACED
+    assert len(stored_rows(options.lake)) == 200

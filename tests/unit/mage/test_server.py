@@ -115,7 +115,7 @@ def test_in_production_the_project_is_a_fresh_copy(plan: ServerOptions) -> None:
     assert not (copy / "pipelines" / "mine").exists()
 
 
-def test_a_start_empties_the_spool(plan: ServerOptions) -> None:
+def test_a_start_empties_the_staging_folder(plan: ServerOptions) -> None:
     left = plan.spool / "7" / "2015-01-01-15" / "2015-01-01-15.json.gz"
     left.parent.mkdir(parents=True)
     left.touch()
