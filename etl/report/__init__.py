@@ -1,1 +1,1 @@
-"""What people look at: pages made from the lake and the warehouse, each one file that needs no network."""
+"""HTML pages generated from the lake and the warehouse, each a single self-contained file."""

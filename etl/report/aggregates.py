@@ -1,9 +1,9 @@
-"""What the dashboard counts: events by hour, type, action, user and repository, small enough for a page.
+"""The dashboard's aggregates: events by hour, type, action, user and repository, small enough for a page.
 
 All figures come from the warehouse: events from the view ``events``, the named users and repositories from
-the marts ``contributors`` and ``repositories``, and how complete it all is from the mart ``coverage``. One table of
-counts serves all charts, so that a filter that is set for one of them holds for all. There is no room in a page for
-millions of users: those that did little are counted together, as many as it takes to stay below ``MAX_ROWS``.
+the marts ``contributors`` and ``repositories``, completeness from the mart ``coverage``. All charts use one table of
+counts, so that a filter on one chart applies to all. A page has no room for millions of users: the least active ones
+are counted together, so that the table stays below ``MAX_ROWS``.
 """
 
 from __future__ import annotations
@@ -29,13 +29,13 @@ if TYPE_CHECKING:
     import duckdb
 
 MAX_ROWS: Final = 250_000
-"""Rows of counts in a page: some two megabytes of text, and a tenth of a second for each change of a filter."""
+"""Maximum rows of counts in a page: about two megabytes of text, and 0.1 s for each change of a filter."""
 
 LISTED: Final = 16_000
-"""Default number of users, and of repositories, that are listed by name."""
+"""Default number of users, and of repositories, listed by name."""
 
 FEWEST_LISTED: Final = 30
-"""With fewer the charts would show what was left out rather than what is there."""
+"""With fewer, the charts would mostly show what is not listed."""
 
 _CUBE: Final = """
 CREATE TEMP TABLE cube AS
@@ -106,7 +106,7 @@ WITH hours AS (
 SELECT EPOCH(hours.start)::BIGINT // 3600 AS hour, COALESCE(coverage.status, $absent) AS status
 FROM hours
 LEFT JOIN coverage ON coverage.window_start = hours.start
--- Two files are of one hour where clocks were put forward, and where names in Pacific time met names in UTC.
+-- Two files cover the same hour where clocks went forward, and where names changed from Pacific time to UTC.
 QUALIFY ROW_NUMBER() OVER (PARTITION BY hours.start ORDER BY coverage.status = 'complete' DESC, coverage.hour) = 1
 ORDER BY hours.start
 """
@@ -132,8 +132,8 @@ class Listing:
     """The number of users, or repositories, listed by name.
 
     Attributes:
-        of: All that there are in the range.
-        listed: Those that have a name in the page; the others are counted together.
+        of: All in the range.
+        listed: Those that the page names; the others are counted together.
     """
 
     of: int
@@ -147,13 +147,13 @@ class Cube:
     Attributes:
         first: The first day, in UTC.
         last: The last day.
-        events: A row for each combination that there is: ``hour`` (since 1970), ``type``, ``action``, ``outcome`` (what
-            became of a pull request: merged, unmerged or unknown; null for all else), ``is_bot``, ``actor`` and
-            ``repository`` (null for those counted together, empty where the record names none), and ``events``.
+        events: One row per combination of ``hour`` (since 1970), ``type``, ``action``, ``outcome`` (of a pull request:
+            merged, unmerged or unknown; null for other events), ``is_bot``, ``actor``, ``repository`` (null for those
+            counted together, empty if the record names none), with its number of ``events``.
         actors: Number of users listed by name.
-        repositories: How many repositories are.
-        coverage: ``hour`` (since 1970) and ``status`` of each hour of the archive, in order.
-        set_aside: Events of the whole lake that no chart shows, since their time lies outside of the archive's span.
+        repositories: Number of repositories listed by name.
+        coverage: ``hour`` (since 1970) and ``status`` of each hour, in order.
+        set_aside: Events of the whole lake that no chart shows, because their time is outside the archive's range.
     """
 
     first: date
@@ -171,24 +171,24 @@ class Cube:
 
     @property
     def complete(self) -> int:
-        """Number of hours of the archive that are complete in the lake."""
+        """Number of hours that are complete in the lake."""
         return self.coverage["status"].to_pylist().count(Status.COMPLETE.value)
 
 
 def read(
     warehouse: Warehouse, first: date | None = None, last: date | None = None, *, max_rows: int = MAX_ROWS
 ) -> Cube:
-    """Counts what a dashboard shows.
+    """Computes the aggregates of a dashboard.
 
     Args:
         warehouse: A warehouse in a folder.
-        first: The first day, in UTC; by default the first of which an hour is stored and has events.
+        first: The first day, in UTC; by default the first day with events and a stored hour.
         last: The last day; by default the last such day.
-        max_rows: How many rows of counts are few enough.
+        max_rows: Maximum rows of counts.
 
     Raises:
         StoreError: If the warehouse cannot be read.
-        UsageError: If it lies in a bucket, holds no events in these days, or the days have more to count than fits.
+        UsageError: If it is in a bucket, has no events in these days, or the counts do not fit into a page.
     """
     with opened(warehouse) as connection:
         days = _days(connection, warehouse, first, last)
@@ -206,7 +206,7 @@ def read(
 
 
 def columns(cube: Cube) -> dict[str, Any]:
-    """Returns the JSON object that ``dashboard.js`` reads: names once, and rows as columns of their numbers."""
+    """Returns the JSON object that ``dashboard.js`` reads: distinct names, and rows as columns of their indices."""
     events = cube.events.sort_by([(name, "ascending") for name in cube.events.column_names])
     kinds = _Numbers()
     actors = _Numbers()
@@ -243,7 +243,7 @@ def columns(cube: Cube) -> dict[str, Any]:
 
 
 class _Numbers:
-    """Numbers names in the order in which they are first asked for."""
+    """Assigns consecutive indices to names, in order of first use."""
 
     def __init__(self) -> None:
         self._numbers: dict[Any, int] = {}
@@ -259,9 +259,9 @@ class _Numbers:
 def _days(
     connection: duckdb.DuckDBPyConnection, warehouse: Warehouse, first: date | None, last: date | None
 ) -> tuple[date, date]:
-    """Returns the days that were asked for; by default those of which an hour is stored and has events.
+    """Returns the requested days; by default those with events and a stored hour.
 
-    Late events reach back to days of which no hour is stored. Such a day is shown only if it is asked for.
+    Late events may belong to days without a stored hour. Such days are shown only on request.
     """
     ((*found, first_stored, last_stored),) = connection.execute(_DAYS, {"stored": _STORED}).fetchall()
     if found[0] is None:
@@ -278,7 +278,7 @@ def _days(
 
 
 def _coverage(connection: duckdb.DuckDBPyConnection, days: tuple[date, date]) -> pa.Table:
-    """Status by hour; an hour of which the mart knows nothing is absent, and one that is not over is no hour yet."""
+    """Returns the status of each finished hour; an hour that the mart does not have is absent."""
     first, last = (datetime.combine(day, time(), UTC) for day in days)
     newest = min(last + timedelta(hours=23), newest_finished_hour().start)
     return _table(connection, _COVERAGE, {"begin": first, "newest": newest, "absent": ABSENT})
@@ -290,7 +290,7 @@ def _set_aside(connection: duckdb.DuckDBPyConnection) -> int:
 
 
 def _small_enough(connection: duckdb.DuckDBPyConnection, days: tuple[date, date], max_rows: int) -> pa.Table:
-    """The counts with as many names as there is room for."""
+    """Returns the counts with as many listed names as fit into ``max_rows``."""
     for listed in _halving():
         events = _table(connection, _SMALLER, {"listed": listed})
         if events.num_rows <= max_rows:
@@ -320,7 +320,7 @@ def _listing(connection: duckdb.DuckDBPyConnection, events: pa.Table, days: tupl
 
 
 def _steps(hours: pa.ChunkedArray[Any]) -> list[int]:
-    """Each number as what is to be added to the one before: mostly zeros, which deflate well."""
+    """Delta-encodes hours: the deltas are mostly zeros, which compress well."""
     steps: list[int] = np.diff(hours.to_numpy(), prepend=0).tolist()
     return steps
 

@@ -1,8 +1,8 @@
-"""The coverage page: every hour of a lake as one square, in one HTML file that needs no network.
+"""The coverage page: every hour of a lake as one square, in one self-contained HTML file.
 
-The page is a template, a style sheet and a script (``templates/``), and the table as data (``etl.report.page_data``).
-A content security policy names the style sheet and the script by their hashes and forbids everything else, so that
-nothing the lake holds can run or call out, even if an escape were forgotten.
+The page consists of a template, a style sheet and a script (``templates/``), and the table as data
+(``etl.report.page_data``). A content security policy allows the style sheet and the script by hash and forbids
+everything else, so that data of the lake cannot run code or send requests, even if an escape were forgotten.
 """
 
 from __future__ import annotations
@@ -29,21 +29,21 @@ MEANINGS: Final = {
     Status.FAILED.value: "the last attempt ended in an error",
     ABSENT: "never asked for",
 }
-"""What each status means, in the order in which the page lists them."""
+"""The meaning of each status, in display order."""
 
 _SUMS: Final = ("events", "source_bytes", "parquet_bytes")
 
 
 @dataclass(frozen=True, slots=True)
 class Totals:
-    """What a number of hours come to.
+    """Totals of a group of hours.
 
     Attributes:
-        name: The year, or what else they have in common.
-        counts: Hours by status, every status named.
-        events: Events in the lake.
-        source_bytes: Compressed bytes at the source of the hours that are in the lake.
-        parquet_bytes: Bytes of their parquet files.
+        name: Name of the group, such as the year.
+        counts: Number of hours by status, with an entry for every status.
+        events: Number of events in the lake.
+        source_bytes: Compressed bytes at the source, for the hours in the lake.
+        parquet_bytes: Size of their parquet files.
     """
 
     name: str
@@ -54,12 +54,12 @@ class Totals:
 
     @property
     def hours(self) -> int:
-        """How many hours."""
+        """Number of hours."""
         return sum(self.counts.values())
 
     @property
     def complete(self) -> int:
-        """How many of them are complete."""
+        """Number of complete hours."""
         return self.counts[Status.COMPLETE]
 
 
@@ -68,12 +68,12 @@ def render(table: pa.Table, *, lake: str, now: datetime, dashboard: str | None =
 
     Args:
         table: The coverage of the lake, one row an hour (``etl.coverage.coverage.COVERAGE_SCHEMA``), in any order.
-        lake: The lake's address, as people know it.
-        now: When the coverage was looked up, an aware instant; what is due is judged by it.
-        dashboard: The link to the dashboard; none if None.
+        lake: The lake's address, for display.
+        now: When the coverage was read (aware); hours are due relative to it.
+        dashboard: Link to the dashboard; None for no link.
 
     Returns:
-        The text of one HTML file. The same arguments give the same text.
+        The HTML. It is deterministic: equal arguments produce equal text.
 
     Raises:
         ValueError: If the table is not a coverage table, or ``now`` has no time zone.
@@ -100,7 +100,7 @@ def render(table: pa.Table, *, lake: str, now: datetime, dashboard: str | None =
 
 
 def totals_by_year(table: pa.Table) -> list[Totals]:
-    """Returns the totals of each year that the table has an hour of, in order."""
+    """Returns the totals of each year in the table, in order."""
     keyed = table.select([*COLUMNS]).append_column("year", pc.utf8_slice_codeunits(table["hour"], 0, 4))
     grouped = keyed.group_by(["year", "status"]).aggregate([("hour", "count"), *((name, "sum") for name in _SUMS)])
     rows: dict[str, list[dict[str, Any]]] = {}
@@ -127,13 +127,13 @@ def _sum(name: str, parts: list[Totals]) -> Totals:
 
 
 def _due(table: pa.Table, now: datetime) -> int:
-    """How many hours may be tried again by now."""
+    """Returns the number of hours whose next try is due."""
     due = pc.less_equal(table["next_try"], pa.scalar(now, table["next_try"].type))
     return due.to_pylist().count(True)
 
 
 def _range(table: pa.Table) -> tuple[str, str] | None:
-    """The first and the last hour; None without hours."""
+    """Returns the first and the last hour; None if the table is empty."""
     if not table.num_rows:
         return None
     in_order = table["hour"].take(pc.sort_indices(pc.strptime(table["hour"], format="%Y-%m-%d-%H", unit="s")))

@@ -1,9 +1,9 @@
-"""The dashboard: what the warehouse says of people, repositories and types, in one HTML file that needs no network.
+"""The dashboard: users, repositories and event types of the warehouse, in one self-contained HTML file.
 
-The page is a template, a style sheet and a script (``templates/dashboard.*``), a chart library
+The page consists of a template, a style sheet and a script (``templates/dashboard.*``), a chart library
 (``etl.report.vega_bundle``) and the counts as data (``etl.report.aggregates``). The library and the data are deflated.
-A content security policy names the scripts by their hashes and allows nothing else, no ``eval`` either, so nothing in
-an event can run.
+A content security policy allows the scripts by hash and nothing else, not even ``eval``, so no content of an event can
+be executed.
 """
 
 from __future__ import annotations
@@ -21,12 +21,12 @@ def render(cube: Cube, *, warehouse: str, now: datetime, coverage: str | None = 
 
     Args:
         cube: The counts.
-        warehouse: The warehouse's address, as people know it.
-        now: When it was read, an aware instant.
-        coverage: The link to the coverage page; none if None.
+        warehouse: The warehouse's address, for display.
+        now: When the warehouse was read (aware).
+        coverage: Link to the coverage page; None for no link.
 
     Returns:
-        The text of one HTML file. The same arguments give the same text.
+        The HTML. It is deterministic: equal arguments produce equal text.
 
     Raises:
         UsageError: If the chart library is not installed.

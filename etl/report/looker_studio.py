@@ -1,8 +1,8 @@
-"""Links that open a report in Looker Studio on the warehouse's tables in BigQuery.
+"""Links that create Looker Studio reports on the warehouse's BigQuery tables.
 
-The Linking API is an address: https://developers.google.com/looker-studio/integrate/linking-api. Without a template it
-makes an empty report with one data source. With the id of a template it makes a copy of that report, whose data
-sources, known there by an alias each, are set to our tables.
+They use the Linking API: https://developers.google.com/looker-studio/integrate/linking-api. Without a template, a link
+creates an empty report with one data source. With a template's id, it copies that report and points its data sources,
+each named by an alias, to our tables.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from urllib.parse import quote, urlencode
 from etl.errors import UsageError
 
 MARTS: Final = ("activity_hourly", "contributors", "actions", "repositories", "coverage")
-"""The tables and views that the dashboard's charts are made of in Looker Studio."""
+"""The tables and views that the dashboard's charts use in Looker Studio."""
 
 _CREATE: Final = "https://lookerstudio.google.com/reporting/create"
 _DATASET: Final = re.compile(
@@ -24,26 +24,26 @@ _REPORT_ID: Final = re.compile(r"[\w-]{1,100}", re.ASCII)
 
 
 def links(dataset: str) -> dict[str, str]:
-    """Returns for each mart the link to a new report on it.
+    """Returns a link to a new report for each mart.
 
     Args:
         dataset: ``project.dataset`` in BigQuery.
 
     Raises:
-        UsageError: If that is no name of a dataset.
+        UsageError: If ``dataset`` is not a valid dataset name.
     """
     return {table: _link({"r.reportName": f"GitHub events: {table}"}, {"ds": (dataset, table)}) for table in MARTS}
 
 
 def link_to_template(dataset: str, template: str) -> str:
-    """Returns the link to a copy of a report whose data sources are named after the marts.
+    """Returns a link that copies a report whose data sources are named after the marts.
 
     Args:
         dataset: ``project.dataset`` in BigQuery.
-        template: The report's id, as in its address.
+        template: The report's id, as in its URL.
 
     Raises:
-        UsageError: If either cannot be right.
+        UsageError: If either argument is invalid.
     """
     if not _REPORT_ID.fullmatch(template):
         raise UsageError(f"{template!r} is not the id of a report", hint="it stands in its address behind /reporting/")
@@ -52,7 +52,7 @@ def link_to_template(dataset: str, template: str) -> str:
 
 
 def _link(report: dict[str, str], sources: dict[str, tuple[str, str]]) -> str:
-    """Writes the address; no space becomes a plus, which Looker Studio would show in the report's name."""
+    """Builds the URL. Spaces are percent-encoded: Looker Studio would show a plus in the report's name."""
     said = {"c.mode": "edit", **report}
     for prefix, (dataset, table) in sources.items():
         project, name = _parts(dataset)

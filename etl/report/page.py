@@ -1,7 +1,7 @@
-"""What all pages have in common: files of the package, their content security policy, and how data gets into them.
+"""Shared by all pages: templates, the content security policy, and the encoding of data.
 
-A page is one file that needs no network. What a lake or a warehouse holds is in it as one word of base64, so it is
-never markup or code, and the policy names the style sheet and the scripts by their hashes and forbids everything else.
+A page is one self-contained file. Data of a lake or a warehouse is embedded as one base64 string, so it is never markup
+or code. The policy allows the style sheet and the scripts by hash and forbids everything else.
 """
 
 from __future__ import annotations
@@ -21,12 +21,12 @@ _PACKAGE: Final = "etl.report"
 
 
 def source(*names: str) -> str:
-    """Returns the text of files that the pages are made of, one after the other."""
+    """Returns the concatenated text of template files."""
     return "\n".join(files(_PACKAGE).joinpath("templates", name).read_text(encoding="utf-8") for name in names)
 
 
 def policy(style: str, *scripts: str) -> str:
-    """Returns the content security policy: this style sheet, these scripts, and nothing from anywhere."""
+    """Returns the content security policy that allows only this style sheet and these scripts."""
     allowed = " ".join(f"'sha256-{_sha256(script)}'" for script in scripts)
     return (
         f"default-src 'none'; style-src 'sha256-{_sha256(style)}'; script-src {allowed}; "
@@ -35,18 +35,18 @@ def policy(style: str, *scripts: str) -> str:
 
 
 def packed(content: object) -> str:
-    """Returns base64 of the deflated JSON of a value; ``DecompressionStream`` is its reader."""
+    """Returns a value as JSON, deflated and base64-encoded; the page reads it with ``DecompressionStream``."""
     return deflated(msgspec.json.encode(content))
 
 
 def deflated(content: bytes, level: int = 6) -> str:
-    """Returns base64 of deflated bytes; 9 is the level that takes most time for fewest bytes."""
+    """Returns bytes deflated and base64-encoded; level 9 is the slowest and the smallest."""
     return base64.b64encode(zlib.compress(content, level)).decode("ascii")
 
 
 @cache
 def template(name: str) -> Template:
-    """Returns a template, in which everything is escaped that is not marked as safe."""
+    """Returns a template with autoescaping."""
     environment = Environment(
         loader=PackageLoader(_PACKAGE),
         autoescape=True,
@@ -61,9 +61,9 @@ def template(name: str) -> Template:
 
 
 def percent(part: int, whole: int) -> str:
-    """A share as people read it, which never rounds what is not all up to 100 % nor what is something down to 0 %."""
+    """Formats a share: an incomplete one never rounds up to 100 %, a positive one never down to 0 %."""
     if not whole:
-        return "–"  # noqa: RUF001 - a dash is what a table shows for nothing
+        return "–"  # noqa: RUF001 - tables show a dash for no value
     share = part / whole
     if part < whole:
         share = min(share, 0.9999)
@@ -73,7 +73,7 @@ def percent(part: int, whole: int) -> str:
 
 
 def printable(text: str) -> str:
-    """Replaces what no file can hold: a folder's name may consist of bytes that are no text."""
+    """Replaces lone surrogates, which UTF-8 cannot encode: a folder's name may be invalid UTF-8."""
     return text.encode(errors="replace").decode()
 
 

@@ -1,8 +1,8 @@
-"""Packs a coverage table into a page: the facts of 137,000 hours in about two megabytes of text.
+"""Encodes a coverage table for a page: 137,000 hours take about two megabytes of text.
 
-The table becomes one JSON object of columns, one value an hour from the first hour to the last, which is deflated and
-written in base64. So what the lake holds is never markup or code in the page, whatever it says: it is one word of
-letters, digits, ``+``, ``/`` and ``=``. ``templates/coverage.js`` is the reader of this form.
+The table becomes a JSON object of columns with one value per hour, from the first hour to the last, deflated and
+base64-encoded. So data of the lake is never markup or code in the page: it consists of letters, digits, ``+``, ``/``
+and ``=``. ``templates/coverage.js`` decodes it.
 """
 
 from __future__ import annotations
@@ -29,10 +29,10 @@ STATUSES: Final = (
     Status.FAILED.value,
     ABSENT,
 )
-"""What may be known of an hour, in the order in which the page lists it."""
+"""All statuses, in display order."""
 
 NAME: Final = "\0"
-"""Stands for the hour's own name inside a text, so that the sources of all hours are one text."""
+"""Placeholder for the hour's name inside a text, so that hours with equal sources share one text."""
 
 COLUMNS: Final = (
     "hour",
@@ -69,23 +69,23 @@ _Values = list[Any]
 
 
 def pack(table: pa.Table, now: datetime) -> str:
-    """Packs a coverage table.
+    """Encodes a coverage table.
 
     Args:
-        table: One row an hour, in any order; at least ``COLUMNS``, more are left out.
-        now: When the page is made.
+        table: One row per hour, in any order. It must have ``COLUMNS``; other columns are ignored.
+        now: When the page is rendered.
 
     Returns:
-        Base64 of the deflated JSON.
+        The JSON, deflated and base64-encoded.
 
     Raises:
-        ValueError: If a column is missing, two rows are of one hour or a status is none of ``STATUSES``.
+        ValueError: If a column is missing, an hour has two rows, or a status is not in ``STATUSES``.
     """
     return packed(columns(table, now))
 
 
 def columns(table: pa.Table, now: datetime) -> dict[str, Any]:
-    """Returns the JSON object that ``pack`` packs; see there."""
+    """Returns the JSON object that ``pack`` encodes; see there."""
     if missing := [name for name in COLUMNS if name not in table.column_names]:
         raise ValueError(f"not a coverage table: it has no {', '.join(missing)}")
     head = {"now": int(now.timestamp()), "statuses": STATUSES}
@@ -121,11 +121,11 @@ def columns(table: pa.Table, now: datetime) -> dict[str, Any]:
 
 
 class _Spread:
-    """Puts the values of rows where their hours belong; an hour without a row has no value.
+    """Aligns the values of rows with their hours; an hour without a row has the value None.
 
     Args:
-        places: For each row the number of its hour, the first being 0.
-        count: How many hours there are.
+        places: The index of each row's hour, starting at 0.
+        count: Number of hours.
     """
 
     def __init__(self, places: list[int], count: int) -> None:
@@ -145,13 +145,13 @@ class _Spread:
 
 
 def _hours_since_1970(names: pa.ChunkedArray[Any]) -> list[int]:
-    """The place of each hour by its name: ``hour_start`` would put two hours into one place where clocks change."""
+    """Returns the index of each hour by its name; by ``hour_start``, two hours collide where clocks change."""
     starts: _Values = pc.strptime(names, format="%Y-%m-%d-%H", unit="s").cast(pa.int64()).to_pylist()
     return [start // _HOUR_SECONDS for start in starts]
 
 
 def _pacific(first: int, last: int) -> list[int] | None:
-    """The first and last hour of those named by US Pacific time, counted from ``first``."""
+    """Returns the indices, relative to ``first``, of the first and last hour named in US Pacific time."""
     begin, end = (int(hour.start.timestamp()) // _HOUR_SECONDS for hour in (PACIFIC_HOURS.first, PACIFIC_HOURS.last))
     if end < first or last < begin:
         return None
@@ -159,7 +159,7 @@ def _pacific(first: int, last: int) -> list[int] | None:
 
 
 def _statuses(values: _Values) -> str:
-    """One digit an hour, a dot for an hour that the table does not hold."""
+    """Returns one digit per hour, and a dot for an hour that is not in the table."""
     digits: dict[str | None, str] = {status: str(number) for number, status in enumerate(STATUSES)}
     digits[None] = "."
     if unknown := set(values) - set(digits):
@@ -168,13 +168,13 @@ def _statuses(values: _Values) -> str:
 
 
 def _seconds(instants: pa.ChunkedArray[Any]) -> _Values:
-    """Instants as whole seconds since 1970."""
+    """Returns instants as whole seconds since 1970."""
     seconds: _Values = instants.cast(pa.timestamp("s", tz="UTC"), safe=False).cast(pa.int64()).to_pylist()
     return seconds
 
 
 def _after_the_hour(instants: _Values, first: int) -> _Values:
-    """Instants as seconds after the start of their hour: small numbers, which deflate well."""
+    """Returns instants as seconds after the start of their hour: small numbers compress well."""
     return [
         None if instant is None else instant - (first + number) * _HOUR_SECONDS
         for number, instant in enumerate(instants)
@@ -182,7 +182,7 @@ def _after_the_hour(instants: _Values, first: int) -> _Values:
 
 
 def _steps(instants: _Values) -> _Values:
-    """Instants as seconds after the one before: hours are mostly made one after the other."""
+    """Delta-encodes instants: consecutive hours are mostly processed one after the other."""
     steps: _Values = []
     before = 0
     for instant in instants:
@@ -197,14 +197,14 @@ def _rounded(seconds: pa.ChunkedArray[Any]) -> _Values:
 
 
 def _leading_digits(sizes: pa.ChunkedArray[Any]) -> _Values:
-    """Sizes to four digits: the page shows three of them, and the rest would be a quarter of its bytes."""
+    """Rounds sizes to four digits: the page shows three, and the rest would be a quarter of its bytes."""
     return [
         None if size is None else round(size, _DIGITS - len(str(size))) if size else 0 for size in sizes.to_pylist()
     ]
 
 
 def _without_name(texts: _Values, names: Sequence[str]) -> _Values:
-    """Puts ``NAME`` in the place of each hour's own name."""
+    """Replaces each hour's name by ``NAME``."""
     return [
         None if text is None else text.replace(NAME, "\N{REPLACEMENT CHARACTER}").replace(name, NAME)
         for text, name in zip(texts, names, strict=True)
@@ -212,13 +212,13 @@ def _without_name(texts: _Values, names: Sequence[str]) -> _Values:
 
 
 def _words(values: _Values) -> dict[str, _Values]:
-    """Distinct values, and for each hour the number of its value."""
+    """Dictionary-encodes values: the distinct values, and the index of each hour's value."""
     numbers, number_of = _numbering()
     return {"of": [_NOWHERE if value is None else number_of(value) for value in values], "words": list(numbers)}
 
 
 def _top_types(values: _Values) -> dict[str, _Values]:
-    """For each hour its largest types, by rank, as number of the type and percent of the events."""
+    """Returns the most frequent types of each hour by rank: the index of the type, and its share in percent."""
     numbers, number_of = _numbering()
     decoder = msgspec.json.Decoder(dict[str, int])
     kinds: list[_Values] = [[] for _ in range(_TOP_TYPES)]
@@ -239,6 +239,6 @@ def _largest(types: dict[str, int]) -> Iterator[tuple[str, int]]:
 
 
 def _numbering() -> tuple[dict[Any, int], Callable[[Any], int]]:
-    """A growing dictionary of values, and a function that gives each its number."""
+    """Returns an empty dictionary, and a function that assigns each new value the next index in it."""
     numbers: dict[Any, int] = {}
     return numbers, lambda value: numbers.setdefault(value, len(numbers))

@@ -1,8 +1,8 @@
-"""Shows the pages live on this machine, and to nobody else.
+"""Serves the pages live, on the loopback interface only.
 
-A page is rendered again when its data has changed. Requests under another host name than this machine's own are
-refused, so that no site a person visits can read the pages through a name that resolves to this machine. A connection
-that sends no request is closed after a few seconds, the oldest first when there are many.
+A page is rendered again when its data has changed. Requests with another ``Host`` than the loopback names are refused,
+which prevents DNS rebinding: a website cannot read the pages through a name that resolves to this machine. Connections
+that send no request are closed after a few seconds; when there are too many, the oldest are closed first.
 """
 
 from __future__ import annotations
@@ -27,9 +27,9 @@ from etl.errors import EtlError, UsageError
 _HOST: Final = "127.0.0.1"
 _NAMES: Final = ("127.0.0.1", "localhost")
 _IDLE_SECONDS: Final = 5.0
-"""How long a connection may take to send the head of a request, and to take the next piece of an answer."""
+"""Timeout for receiving the head of a request, and for sending each part of a response."""
 _MOST_IDLE: Final = 64
-"""Connections that may wait for a request at a time, each with a thread; browsers open six."""
+"""Maximum number of idle connections, each with a thread; browsers open six."""
 _BACKLOG: Final = 512
 
 _log: structlog.stdlib.BoundLogger = structlog.get_logger()
@@ -37,19 +37,19 @@ _log: structlog.stdlib.BoundLogger = structlog.get_logger()
 
 @dataclass(frozen=True, slots=True)
 class LivePage:
-    """A page that follows what it shows.
+    """A page that is rendered again when its data changes.
 
     Attributes:
         version: Returns a cheap token that changes with the data.
-        render: Makes the text of the page.
+        render: Returns the HTML of the page.
     """
 
     version: Callable[[], object]
     render: Callable[[], str]
 
 
-class _Kept:
-    """A page, and its text as long as that holds."""
+class _CachedPage:
+    """A page and its HTML, cached until the version changes."""
 
     def __init__(self, page: LivePage) -> None:
         self._page = page
@@ -67,29 +67,29 @@ class _Kept:
 
 
 class PageServer:
-    """Serves pages until it is stopped.
+    """Serves pages until stopped.
 
     Args:
-        pages: By path, such as ``/``.
-        port: Where to listen; 0 takes a free one.
+        pages: The pages by path, such as ``/``.
+        port: Port to listen on; 0 selects a free port.
 
     Attributes:
-        address: Of the page ``/``.
+        address: URL of the page ``/``.
 
     Raises:
-        UsageError: If the port cannot be had.
+        UsageError: If the port is not available.
     """
 
     def __init__(self, pages: Mapping[str, LivePage], port: int) -> None:
-        kept = {path: _Kept(page) for path, page in pages.items()}
+        cached = {path: _CachedPage(page) for path, page in pages.items()}
         try:
-            self._http = _HttpServer((_HOST, port), kept)
+            self._http = _HttpServer((_HOST, port), cached)
         except (OSError, OverflowError) as error:
             raise UsageError(f"cannot listen on port {port}: {error}", hint="--port 0 takes a free one") from error
         self.address = f"http://{_HOST}:{self._http.server_address[1]}/"
 
     def serve(self) -> None:
-        """Answers until SIGINT (Ctrl-C) or ``stop``, then closes."""
+        """Serves requests until SIGINT (Ctrl-C) or ``stop``, then closes the socket."""
         try:
             self._http.serve_forever(poll_interval=0.1)
         except KeyboardInterrupt:
@@ -98,7 +98,7 @@ class PageServer:
             self._http.server_close()
 
     def stop(self) -> None:
-        """Ends ``serve`` from another thread."""
+        """Stops ``serve`` from another thread."""
         self._http.shutdown()
 
 
@@ -107,14 +107,14 @@ class _HttpServer(ThreadingHTTPServer):
     block_on_close = False
     request_queue_size = _BACKLOG
 
-    def __init__(self, address: tuple[str, int], pages: Mapping[str, _Kept]) -> None:
+    def __init__(self, address: tuple[str, int], pages: Mapping[str, _CachedPage]) -> None:
         self.pages = pages
         self._idle: dict[socket.socket, float] = {}
         self._idle_lock = threading.Lock()
         super().__init__(address, _Handler)
 
     def note_idle(self, connection: socket.socket) -> None:
-        """Notes that a connection waits for its next request from now on; the oldest give way when there are many."""
+        """Marks a connection as idle from now on; closes the oldest idle ones when there are too many."""
         with self._idle_lock:
             self._idle.pop(connection, None)
             self._idle[connection] = time.monotonic()
@@ -122,13 +122,13 @@ class _HttpServer(ThreadingHTTPServer):
         self._hang_up(excess)
 
     def note_request(self, connection: socket.socket) -> None:
-        """Notes that the head of a request has arrived, or that the connection was closed."""
+        """Marks a connection as not idle: a request has arrived, or the connection was closed."""
         with self._idle_lock:
             self._idle.pop(connection, None)
 
     @override
     def process_request(self, request: socket.socket | tuple[bytes, socket.socket], client_address: object) -> None:
-        assert isinstance(request, socket.socket)  # noqa: S101 -- the other form is that of UDP
+        assert isinstance(request, socket.socket)  # noqa: S101 -- UDP has the other type
         self.note_idle(request)
         super().process_request(request, client_address)
 
@@ -140,7 +140,7 @@ class _HttpServer(ThreadingHTTPServer):
 
     @override
     def service_actions(self) -> None:
-        """Closes connections that have been idle for too long; called several times a second."""
+        """Closes connections that have been idle too long; called several times a second."""
         before = time.monotonic() - _IDLE_SECONDS
         with self._idle_lock:
             late = [connection for connection, since in self._idle.items() if since < before]
@@ -148,13 +148,13 @@ class _HttpServer(ThreadingHTTPServer):
 
     @override
     def handle_error(self, request: object, client_address: object) -> None:
-        """Logs what ended a connection: nothing to worry about if the client hung up or stopped reading."""
+        """Logs why a connection ended; a client that hangs up or stops reading is not an error."""
         error = sys.exception()
         say = _log.debug if isinstance(error, OSError) else _log.error
         say("connection ended", error=type(error).__name__)
 
     def _hang_up(self, connections: list[socket.socket]) -> None:
-        """Shuts connections down, so that the threads that wait for their requests read an end, and end."""
+        """Shuts connections down, so that the threads waiting on them read end-of-file and exit."""
         for connection in connections:
             self.note_request(connection)
             with suppress(OSError):
@@ -163,17 +163,17 @@ class _HttpServer(ThreadingHTTPServer):
 
 class _Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
-    # Head and body are sent in two pieces; without this the second waits for the acknowledgement of the first.
+    # Head and body are two writes; with Nagle's algorithm the second waits for the first one's acknowledgement.
     disable_nagle_algorithm = True
     timeout = _IDLE_SECONDS
     server: _HttpServer
 
     def do_GET(self) -> None:
-        """Answers with a page."""
+        """Sends a page."""
         self._answer(with_body=True)
 
     def do_HEAD(self) -> None:
-        """Answers with the headers of a page."""
+        """Sends the headers of a page."""
         self._answer(with_body=False)
 
     @override

@@ -1,9 +1,9 @@
 """The chart library of the dashboard: Vega, Vega-Lite and Vega-Embed in one script.
 
-The package ``vl-convert-python`` (BSD-3-Clause, by the makers of Vega) holds the three in versions that fit together.
-``hatch_build.py`` takes the script out of it when this package is built or installed in place. So a page needs no
-network, an installation does not need the 84 MB of that package, and this repository holds no copy of other people's
-code: an update of the chart library is an update of ``requirements/build.txt``.
+The package ``vl-convert-python`` (BSD-3-Clause, by the authors of Vega) contains compatible versions of all three.
+``hatch_build.py`` extracts the script when this package is built or installed in editable mode. So a page needs no
+network, an installation does not need the 84 MB of that package, and this repository contains no third-party code: to
+update the chart library, update ``requirements/build.txt``.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import Final
 from etl.errors import UsageError
 
 BUNDLE: Final = Path(__file__).with_name("vega-bundle.js")
-"""The script, as ``hatch_build.py`` writes it: a first line that names the versions, then the library."""
+"""The script that ``hatch_build.py`` writes: the first line names the versions, the rest is the library."""
 
 
 @cache
@@ -29,7 +29,7 @@ def library() -> str:
 
 
 def credit() -> str:
-    """Returns the versions and the licence of the library, as that licence asks.
+    """Returns the versions and the license notice of the library, as the license requires.
 
     Raises:
         UsageError: If the package was not built.
@@ -43,7 +43,7 @@ def credit() -> str:
 
 @cache
 def _bundle() -> tuple[str, str]:
-    """Reads the names of the versions, and the script."""
+    """Returns the versions and the script."""
     try:
         first, script = BUNDLE.read_text(encoding="utf-8").split("\n", 1)
     except FileNotFoundError as error:
