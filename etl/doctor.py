@@ -286,13 +286,13 @@ def _step(verb: str) -> Iterator[None]:
 def _no_folder_yet(name: str, folder: Path) -> Finding:
     if folder.exists():
         raise StoreError(f"{folder} is a file, and the {name} has to be a folder", hint=f"name another --{name}")
-    parent = _standing(folder)
+    parent = _existing_parent(folder)
     if not os.access(parent, os.W_OK | os.X_OK):
         raise StoreError(f"{folder} does not exist and cannot be made in {parent}", hint=f"name another --{name}")
     return _with_room(name, parent, f"{folder} does not exist yet and will be made")
 
 
-def _standing(folder: Path) -> Path:
+def _existing_parent(folder: Path) -> Path:
     """The nearest folder above that exists."""
     return next(parent for parent in folder.absolute().parents if parent.is_dir())
 

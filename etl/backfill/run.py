@@ -170,7 +170,7 @@ class _Backfill:
     def _do_all(self, executor: Executor) -> None:
         self._do(executor, self._todo.due, again=self._retry_policy.retries > 0)
         for round_ in range(1, self._retry_policy.retries + 1):
-            failed = self._with_ending(HourOutcome.FAILED)
+            failed = self._with_outcome(HourOutcome.FAILED)
             if not failed:
                 break
             _log.info("failed hours are tried again", hours=len(failed), round=round_, pause=self._retry_policy.pause)
@@ -182,7 +182,7 @@ class _Backfill:
         """Looks again at what other runs had, until they are through with it."""
         until = time.monotonic() + self._retry_policy.lock
         pause = _FIRST_LOOK_SECONDS
-        while (locked := self._with_ending(HourOutcome.LOCKED)) and (left := until - time.monotonic()) > 0:
+        while (locked := self._with_outcome(HourOutcome.LOCKED)) and (left := until - time.monotonic()) > 0:
             self._rest(executor, min(pause, left))
             self._do(executor, locked, again=True)
             pause = min(2 * pause, _LONGEST_LOOK_SECONDS)
@@ -245,7 +245,7 @@ class _Backfill:
         )
         raise _StoppedError
 
-    def _with_ending(self, outcome: HourOutcome) -> list[Hour]:
+    def _with_outcome(self, outcome: HourOutcome) -> list[Hour]:
         return [hour for hour in self._todo.due if self._reports[hour].outcome is outcome]
 
     def _note_unnoted(self, began_at: datetime) -> None:

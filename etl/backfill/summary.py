@@ -20,36 +20,36 @@ class HourOutcome(StrEnum):
     STORED = "stored"
     """It is in the lake now, complete."""
     REPLACED = "replaced"
-    """It was in the lake, and is now as the source has it."""
+    """It was in the lake, and was replaced by the source's newer version."""
     UNCHANGED = "unchanged"
-    """It was complete already."""
+    """It was already complete."""
     KEPT = "kept"
-    """It is complete in the lake, and its source has fewer events now, which was refused."""
-    HOLE = "hole"
-    """No source has it, and the archive is known not to."""
+    """It is complete in the lake; the source has fewer events now, so the lake kept its version."""
+    KNOWN_GAP = "hole"
+    """No source has it: a known gap of the archive."""
     PARTIAL = "partial"
     """It is in the lake with damage."""
     SUSPECT = "suspect"
     """It is in the lake, and its file held no events."""
     MISSING = "missing"
-    """No source has it, and it is too old to come by itself."""
+    """No source has it, and it is too old to be published later."""
     PENDING = "pending"
     """No source has it yet."""
     FAILED = "failed"
     """The last attempt ended in an error."""
     LOCKED = "locked"
-    """Another run was at it to the end."""
+    """Another run was processing it until the end."""
 
     @property
     def is_fine(self) -> bool:
-        """Whether nothing is left to be done for such an hour."""
+        """Returns whether nothing is left to do for such an hour."""
         return self in _FINE
 
 
 _FIGURES: Final = re.compile(r"\b[0-9a-f]{32,}\b|(?<!HTTP )\b\d[\d,.]*", re.ASCII)
-"""Digests and numbers, but for the status that a server answered with."""
+"""Digests and numbers, except HTTP status codes."""
 _FINE: Final = frozenset(
-    {HourOutcome.STORED, HourOutcome.REPLACED, HourOutcome.UNCHANGED, HourOutcome.KEPT, HourOutcome.HOLE}
+    {HourOutcome.STORED, HourOutcome.REPLACED, HourOutcome.UNCHANGED, HourOutcome.KEPT, HourOutcome.KNOWN_GAP}
 )
 _BY_STATUS: Final = {
     Status.COMPLETE: HourOutcome.UNCHANGED,
@@ -101,18 +101,18 @@ class HourReport:
 
 
 def report_for_status(hour: Hour, status: Status | None, reason: str | None = None) -> HourReport:
-    """Says what an hour is by what the lake knows of it, None when that is nothing; nothing was run."""
+    """Returns a report from an hour's status in the lake, without a run; None means that the lake has no status."""
     if status is None:
-        return HourReport(hour=hour, outcome=HourOutcome.PENDING, reason="it was not asked for yet")
+        return HourReport(hour=hour, outcome=HourOutcome.PENDING, reason="it was not requested yet")
     outcome = _BY_STATUS[status]
     if outcome is HourOutcome.MISSING and known_gap(hour) is not None:
-        outcome = HourOutcome.HOLE
+        outcome = HourOutcome.KNOWN_GAP
     return HourReport(hour=hour, outcome=outcome, reason=reason)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Share:
-    """What the hours with one outcome amount to.
+    """The totals of the hours with one outcome.
 
     Attributes:
         hours: How many they are.
@@ -159,15 +159,15 @@ class Summary:
 
     @property
     def told(self) -> list[HourReport]:
-        """The hours somebody should hear of: those, and the ones kept although their source has fewer events."""
+        """The hours to list: those, and the ones kept although their source has fewer events."""
         return [report for report in self.reports if not report.outcome.is_fine or report.outcome is HourOutcome.KEPT]
 
     def shares(self) -> dict[HourOutcome, Share]:
-        """The sums by outcome, for those there are."""
-        by_ending: dict[HourOutcome, list[HourReport]] = {outcome: [] for outcome in HourOutcome}
+        """Returns the totals of each outcome that occurred."""
+        by_outcome: dict[HourOutcome, list[HourReport]] = {outcome: [] for outcome in HourOutcome}
         for report in self.reports:
-            by_ending[report.outcome].append(report)
-        return {outcome: _share(reports) for outcome, reports in by_ending.items() if reports}
+            by_outcome[report.outcome].append(report)
+        return {outcome: _share(reports) for outcome, reports in by_outcome.items() if reports}
 
     def counts(self) -> str:
         """The outcomes that leave something to do, in words: ``3 missing, 1 failed``."""

@@ -179,14 +179,14 @@ def _headline(result: HourResult, options: RunOptions) -> str:
     manifest = result.manifest
     if options.refresh:
         return _unchanged_line(manifest)
-    return f"{_standing(manifest)}; nothing was done (--refresh checks for a newer version, --force processes it again)"
+    return f"{_state_of(manifest)}; nothing was done (--refresh checks for a newer version, --force processes it again)"
 
 
 def _unchanged_line(manifest: Manifest) -> str:
-    return f"{_standing(manifest)}, and the source has nothing newer; nothing was done"
+    return f"{_state_of(manifest)}, and the source has nothing newer; nothing was done"
 
 
-def _standing(manifest: Manifest) -> str:
+def _state_of(manifest: Manifest) -> str:
     events = "" if manifest.content is None else f" with {plural(manifest.content.events, 'event')}"
     return f"{manifest.hour} is {manifest.status} already{events}"
 

@@ -285,7 +285,7 @@ class _Run(Generic[Rows]):
         old = self._states[task.model.name].partitions.get(task.partition)
         if grows is None or old is None:
             return uuid4().hex[:16]
-        versions = {"old_rows": [self._builder.standing(task.model, task.partition)], "new_rows": [rows]}
+        versions = {"old_rows": [self._builder.stored_rows(task.model, task.partition)], "new_rows": [rows]}
         numbers = self._numbers({"retracted_rows_query": retracted_rows_query(grows)}, [task], versions)
         return uuid4().hex[:16] if numbers["retracted_rows_query"] else old.lineage
 

@@ -73,7 +73,7 @@ class LocalBuilder:
                 check_columns(model, pq.read_schema(made[partition]))
         return made
 
-    def standing(self, model: Model, partition: str) -> Path:
+    def stored_rows(self, model: Model, partition: str) -> Path:
         """Returns the file of a partition."""
         with self._room():
             return Path(self._cache.path(self.place.store, partition_key(model.name, partition)))

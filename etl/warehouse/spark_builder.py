@@ -104,7 +104,7 @@ class SparkBuilder:
                 self._rows[key] = footer.metadata.num_rows
         return made
 
-    def standing(self, model: Model, partition: str) -> str:
+    def stored_rows(self, model: Model, partition: str) -> str:
         """Returns the key of a partition's file."""
         return partition_key(model.name, partition)
 

@@ -143,7 +143,7 @@ class TableBuilder(Protocol[Rows]):
             StoreError: If something cannot be read or written.
         """
 
-    def standing(self, model: Model, partition: str) -> Rows:
+    def stored_rows(self, model: Model, partition: str) -> Rows:
         """Returns the rows of a partition as everybody sees it."""
 
     def count_violations(

@@ -147,7 +147,7 @@ class BigQueryMaker:
         parameters = {"start": start, "end": end, "built_at": now}
         return self.place.jobs.bytes_of(_what([task]), self.query([task]), parameters)
 
-    def standing(self, model: Model, partition: str) -> Part:
+    def stored_rows(self, model: Model, partition: str) -> Part:
         """Returns a partition as everybody sees it."""
         return Part(model.name, _days(partition))
 
@@ -276,7 +276,7 @@ def plan(place: BigQueryTarget, lake: Lake, options: BuildOptions, *, now: datet
     dataset = place.opened()
     builder = BigQueryMaker(dataset, lake)
     found = planned(dataset, lake, options, now=now)
-    standing = dataset.standing([model.name for model in models() if model.kind is not Kind.VIEW])
+    standing = dataset.published([model.name for model in models() if model.kind is not Kind.VIEW])
     return [
         replace(task, bytes=builder.bytes_of(task, now)) if set(task.model.reads) <= set(standing) else task
         for task in found

@@ -79,7 +79,7 @@ class Dataset:
             for resource in resources(events_by)
             if resource["tableReference"]["datasetId"] == "{dataset}"
         }
-        self._standing: dict[str, dict[str, Published]] | None = None
+        self._published: dict[str, dict[str, Published]] | None = None
 
     def refuse_too_many(self, days: Collection[str]) -> None:
         """Fails where these days, with those that are there, would be more partitions than BigQuery allows a table.
@@ -90,7 +90,7 @@ class Dataset:
         """
         hourly = [model.name for model in models() if cut_of(model, self._events_by) == "hour"]
         for table in hourly:
-            number = len({*days, *self._all_standing().get(table, {})})
+            number = len({*days, *self._all_published().get(table, {})})
             if 24 * number > MOST_PARTITIONS:
                 raise UsageError(
                     f"{number:,} days by the hour are more than the {MOST_PARTITIONS:,} partitions a table may have",
@@ -100,7 +100,7 @@ class Dataset:
     def state(self, table: str) -> tuple[TableState, list[str]]:
         """Returns the state of a table, without what BigQuery contradicts, and the unknown partitions."""
         state = self._warehouse.recalled(table)
-        standing = self._all_standing().get(table, {})
+        standing = self._all_published().get(table, {})
         state.partitions = {
             partition: built
             for partition, built in state.partitions.items()
@@ -114,7 +114,7 @@ class Dataset:
         """Writes down what is known of a table."""
         self._warehouse.save_state(table, state)
 
-    def standing(self, tables: Sequence[str]) -> dict[str, dict[str, Published]]:
+    def published(self, tables: Sequence[str]) -> dict[str, dict[str, Published]]:
         """Asks BigQuery which partitions some tables have, and when each was written.
 
         Returns:
@@ -208,7 +208,7 @@ class Dataset:
                     failed = error
                 else:
                     raise error
-        there = self.standing([model.name]).get(model.name, {}) if done else {}
+        there = self.published([model.name]).get(model.name, {}) if done else {}
         for partition in done:
             found = there.get(partition, _NOTHING)
             rows = sum(staged[partition].rows.get(each, 0) for each in self._ids(model, partition))
@@ -290,10 +290,10 @@ class Dataset:
         day = partition.replace("-", "")
         return [day] if cut == "day" else [f"{day}{hour:02d}" for hour in range(24)]
 
-    def _all_standing(self) -> dict[str, dict[str, Published]]:
-        if self._standing is None:
-            self._standing = self.standing([model.name for model in by_name(models()).values() if model.is_stored])
-        return self._standing
+    def _all_published(self) -> dict[str, dict[str, Published]]:
+        if self._published is None:
+            self._published = self.published([model.name for model in by_name(models()).values() if model.is_stored])
+        return self._published
 
 
 def within_reach(days: Days) -> Days:

@@ -159,7 +159,7 @@ def _loaded(
                 failed = error
             else:
                 raise error
-    there = dataset.standing([model.name]).get(model.name, {})
+    there = dataset.published([model.name]).get(model.name, {})
     done = [Loaded(step, rows[step.partition]) for step in due if step.partition in rows]
     for loaded in done:
         _note(state, loaded, there)

@@ -164,7 +164,7 @@ def test_a_known_hole_is_no_missing_hour(lake: Lake) -> None:
     put(lake, hole, Status.MISSING)
     put(lake, hole + 1, Status.MISSING)
     settled = plan(lake, HourRange(hole, hole + 1), policy=DEFAULT_POLICY, now=NOW).settled
-    assert [report.outcome for report in settled] == [HourOutcome.HOLE, HourOutcome.MISSING]
+    assert [report.outcome for report in settled] == [HourOutcome.KNOWN_GAP, HourOutcome.MISSING]
 
 
 def test_a_manifest_that_cannot_be_read_is_processed_again(lake: Lake) -> None:
