@@ -1,4 +1,4 @@
-"""What a plan will cost, roughly: bytes, disk space and time.
+"""Estimates the cost of a plan: bytes, disk space and time.
 
 Hours of the lake of about the same time tell it where there are some; else the years do, and rates that were measured
 elsewhere (benchmarks/README.md). Nobody knows the network and the machine before, so the time is a range.
@@ -55,7 +55,7 @@ _DOWNLOAD_BYTES_A_SECOND: Final = 12_500_000
 
 @dataclass(frozen=True, kw_only=True)
 class Estimate:
-    """What a plan will cost.
+    """The estimated cost of a plan.
 
     Attributes:
         hours: Hours to fetch.
@@ -78,7 +78,7 @@ class Estimate:
 
     @property
     def fits(self) -> bool:
-        """Whether there is room for it where the lake is, as far as that can be said."""
+        """Returns whether the disk of the lake has enough space; True if its free space is unknown."""
         return self.free_bytes is None or self.parquet_bytes <= self.free_bytes
 
 
@@ -92,7 +92,7 @@ class _Neighbour:
 
 @dataclass(frozen=True, slots=True)
 class _Cost:
-    """What one hour will cost; seconds are a worker's, or a processor's where they are not measured."""
+    """The cost of one hour; seconds of a worker, or of a processor if not measured."""
 
     source_bytes: int
     parquet_bytes: int
@@ -104,7 +104,7 @@ class _Cost:
 def estimate(
     lake: Lake, todo: Plan, *, workers: int, processors: int | None = None, max_rate: float | None = None
 ) -> Estimate:
-    """Estimates what a plan will cost; that some hours may not be there is not foreseen.
+    """Estimates what a plan will cost; it ignores that some hours may not exist.
 
     Args:
         lake: Whose hours tell how large hours of that time are, and how fast this goes here.
@@ -140,7 +140,7 @@ def estimate(
 
 
 def _cost(hour: Hour, neighbours: Sequence[_Neighbour]) -> _Cost:
-    """Judges an hour by its neighbours in the lake, or by its year where there are none."""
+    """Estimates an hour from its neighbours in the lake, or from its year if there are none."""
     if not neighbours:
         size = size_by_year(hour)
         fastest, slowest = (size * seconds + _SECONDS_AN_HOUR for seconds in _seconds_a_byte(hour))
@@ -162,7 +162,7 @@ def _seconds_a_byte(hour: Hour) -> tuple[float, float]:
 
 
 def size_by_year(hour: Hour) -> int:
-    """Compressed bytes of an hour of that year, as far as that can be said."""
+    """Returns the typical number of compressed bytes of an hour of that year."""
     return _BYTES_BY_YEAR.get(hour.start.year, _BYTES_BY_YEAR[max(_BYTES_BY_YEAR)])
 
 
@@ -175,7 +175,7 @@ def _known_around(lake: Lake, hours: HourRange) -> Iterable[_Neighbour]:
 
 
 def _neighbours(known: Sequence[_Neighbour], hour: Hour) -> list[_Neighbour]:
-    """The known hours next to this one, on both sides, and not too far away."""
+    """Returns the nearest known hours on both sides, within a limit."""
     at = bisect_left(known, hour, key=lambda one: one.hour)
     near = known[max(0, at - _NEIGHBOURS) : at + _NEIGHBOURS]
     return [one for one in near if abs(one.hour.start - hour.start) <= _AROUND]

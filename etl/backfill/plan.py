@@ -24,7 +24,7 @@ _log: structlog.stdlib.BoundLogger = structlog.get_logger()
 
 
 class ReprocessMode(Enum):
-    """Which hours are done again although the lake has them."""
+    """Which stored hours are processed again."""
 
     NONE = auto()
     STORED = auto()
@@ -34,7 +34,7 @@ class ReprocessMode(Enum):
 
 @dataclass(frozen=True, slots=True)
 class KnownHours:
-    """What the lake knows of an hour, as far as it counts here.
+    """The facts about an hour that the plan needs.
 
     Attributes:
         status: Of the hour; ``failed`` where its manifest cannot be read, since a run fixes that.
@@ -59,7 +59,7 @@ class KnownHours:
 
 @dataclass(frozen=True)
 class Plan:
-    """What is to be done for a range.
+    """The plan for a range.
 
     Attributes:
         hours: The range.
@@ -85,7 +85,7 @@ def plan(
     redo: ReprocessMode = ReprocessMode.NONE,
     recheck: bool = False,
 ) -> Plan:
-    """Plans what is due; changes no hour.
+    """Finds the due hours; changes nothing.
 
     Args:
         lake: Where the hours are to be.
@@ -141,7 +141,7 @@ def is_due(
     now: datetime,
     redo: ReprocessMode,
 ) -> bool:
-    """Whether an hour is to be run now; never before it is over.
+    """Returns whether an hour is due now; never before it has ended.
 
     Args:
         hour: Which hour.
@@ -161,7 +161,7 @@ def is_due(
 
 
 def with_known(lake: Lake, hours: HourRange) -> Iterator[tuple[Hour, KnownHours | None]]:
-    """Goes through a range with what the lake knows of each hour; None where it knows nothing.
+    """Returns each hour of a range with its stored facts; None without any.
 
     Raises:
         StoreError: If the lake cannot be read.

@@ -25,16 +25,16 @@ _BUSY: Final = "another run is at work on it"
 
 
 class RepairOutcome(StrEnum):
-    """What a repair came to."""
+    """The outcome of a repair."""
 
     SOUND = "sound"
-    """It was in order when the repair came to it."""
+    """It was already sound."""
     RECOVERED = "recovered"
-    """Its manifest was made again from the events file."""
+    """Its manifest was rebuilt from the events file."""
     REMADE = "downloaded again"
-    """It was fetched again."""
+    """It was downloaded again."""
     NOTED = "noted"
-    """It has no events, and its manifest says again why."""
+    """It has no events; its manifest was rewritten with the reason."""
     SHRUNK = "kept"
     """The source has fewer events now; nothing was changed."""
     LEFT = "left"
@@ -42,7 +42,7 @@ class RepairOutcome(StrEnum):
 
     @property
     def is_sound(self) -> bool:
-        """Whether the hour is in order now."""
+        """Returns whether the hour is sound now."""
         return self not in (RepairOutcome.SHRUNK, RepairOutcome.LEFT)
 
 
@@ -135,7 +135,7 @@ def _decoded(content: bytes | None, hour: Hour) -> Manifest | None:
 
 
 def _was_changed_in_place(lake: Lake, manifest: Manifest | None) -> bool:
-    """Whether the events have the size they were written with and other bytes.
+    """Returns whether the events have their original size but other bytes.
 
     Then a manifest that disagrees is to be believed rather than the file: a disk has erred, perhaps in what the
     file says of itself. A file of another size is another publication's, whose writer was killed.

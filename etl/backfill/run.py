@@ -1,4 +1,4 @@
-"""The course of a backfill: all due hours once, those that failed again, and those that another run had, last."""
+"""Runs a backfill: all due hours once, then retries of failed hours, then hours that another run had locked."""
 
 from __future__ import annotations
 
@@ -42,21 +42,21 @@ class Executor(Protocol):
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        """Lets all of them go."""
+        """Stops all workers."""
 
     @property
     def busy(self) -> bool:
-        """Whether any of them has an hour."""
+        """Returns whether any worker has an hour."""
 
     @property
     def has_room(self) -> bool:
-        """Whether an hour can be given now."""
+        """Returns whether an hour can be submitted now."""
 
     def submit(self, hour: Hour) -> None:
         """Submits an hour; there must be room."""
 
     def poll(self, timeout: float | None = None) -> Iterator[WorkerEvent]:
-        """Waits until one of them says something or dies, and yields what there is.
+        """Waits until a worker reports something or dies, and yields the events.
 
         Args:
             timeout: For how many seconds at most; None for as long as it takes.
@@ -64,16 +64,16 @@ class Executor(Protocol):
 
 
 class BackfillProgress(Protocol):
-    """Someone who watches a backfill; called from one thread."""
+    """Progress callback of a backfill; called from one thread."""
 
     def begun(self, hour: Hour) -> None:
-        """A worker has an hour."""
+        """A worker has started an hour."""
 
     def progressed(self, progress: Progress) -> None:
-        """It has come so far."""
+        """An hour has made progress."""
 
     def ended(self, report: HourReport, *, again: bool) -> None:
-        """It is done with, for now if it will be tried again."""
+        """An hour has ended; a failed hour may be retried later."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -100,7 +100,7 @@ def backfill(
     watch: BackfillProgress,
     executors: Callable[[int, Job], Executor] = WorkerPool,
 ) -> Summary:
-    """Does what is due; an hour that fails stops no other.
+    """Processes all due hours. A failed hour does not stop the others.
 
     Args:
         todo: What is due.
@@ -121,7 +121,7 @@ def backfill(
 
 
 class _StoppedError(Exception):
-    """The lake fails, or the archive is down."""
+    """The lake or the archive fails."""
 
 
 class _Backfill:
@@ -148,7 +148,7 @@ class _Backfill:
         self._stopped: StoreError | SourceUnreachableError | None = None
 
     def run(self) -> Summary:
-        """Does it all."""
+        """Runs the whole backfill."""
         began, began_at = time.monotonic(), datetime.now(UTC)
         try:
             with self._executors(self._workers, self._job) as executor:
@@ -179,7 +179,7 @@ class _Backfill:
         self._do_locked(executor)
 
     def _do_locked(self, executor: Executor) -> None:
-        """Looks again at what other runs had, until they are through with it."""
+        """Retries the hours that other runs had locked, until those runs finish."""
         until = time.monotonic() + self._retry_policy.lock
         pause = _FIRST_LOOK_SECONDS
         while (locked := self._with_outcome(HourOutcome.LOCKED)) and (left := until - time.monotonic()) > 0:
@@ -206,7 +206,7 @@ class _Backfill:
             self._handle_events(executor, None, again=again)
 
     def _rest(self, executor: Executor, seconds: float) -> None:
-        """Waits, while idle workers may die."""
+        """Waits; idle workers may die meanwhile."""
         until = time.monotonic() + seconds
         while (left := until - time.monotonic()) > 0:
             self._handle_events(executor, left, again=True)
@@ -249,7 +249,7 @@ class _Backfill:
         return [hour for hour in self._todo.due if self._reports[hour].outcome is outcome]
 
     def _note_unnoted(self, began_at: datetime) -> None:
-        """Notes in the lake what those who failed could not note themselves: they died, or met a defect."""
+        """Records failures in the lake that workers could not record: they died, or met a defect."""
         unnoted = [report for report in self._reports.values() if report.code is _LOST and not report.outcome.is_fine]
         if not unnoted:
             return

@@ -84,7 +84,7 @@ class SparkExecutor:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        """Lets them go; after an error what they do is given up."""
+        """Ends the pool; after an error it cancels running hours."""
         if error is not None:
             self._threads.shutdown(wait=False, cancel_futures=True)
             self._context.cancelJobGroup(self._group)
@@ -92,12 +92,12 @@ class SparkExecutor:
 
     @property
     def busy(self) -> bool:
-        """Whether Spark has any hour."""
+        """Returns whether Spark has any hour."""
         return bool(self._given)
 
     @property
     def has_room(self) -> bool:
-        """Whether an hour can be given now."""
+        """Returns whether an hour can be submitted now."""
         return len(self._given) < self._size
 
     def submit(self, hour: Hour) -> None:
@@ -144,7 +144,7 @@ def _brought(packed: bytes, hour: Hour) -> HourReport:
 
 @cache
 def _worker(packed: bytes) -> Worker:
-    """Makes the worker of this process, which serves one task after another."""
+    """Creates the worker of this process, which serves one task after another."""
     job: Job = pickle.loads(packed)  # noqa: S301 -- packed above
     if job.log is not None:
         logs.configure(job.log.format, job.log.level, scrub=job.log.scrub)
@@ -152,7 +152,7 @@ def _worker(packed: bytes) -> Worker:
 
 
 def places(settings: SparkConf, parallelism: int) -> int:
-    """How many tasks Spark can do at once, or could once it has grown as far as it may.
+    """Returns how many tasks Spark can run at once when it has scaled up to its limit.
 
     Args:
         settings: How the session was begun.

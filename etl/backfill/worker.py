@@ -57,7 +57,7 @@ _log: structlog.stdlib.BoundLogger = structlog.get_logger()
 
 @dataclass(frozen=True, kw_only=True)
 class LogSettings:
-    """How a worker logs: as its parent does, through which its lines go.
+    """The log settings of a worker: its parent's, which writes its lines.
 
     Attributes:
         format: As the setting ``log_format``.
@@ -74,7 +74,7 @@ class LogSettings:
 
 @dataclass(frozen=True, kw_only=True)
 class Job:
-    """What a worker has to know, for all hours.
+    """The options of a worker, for all hours.
 
     Attributes:
         lake: Address of the lake.
@@ -99,19 +99,19 @@ class Job:
 
 @dataclass(frozen=True, slots=True)
 class Ready:
-    """A worker says that it has begun."""
+    """A worker has started."""
 
 
 @dataclass(frozen=True, slots=True)
 class Logged:
-    """A worker has something to log, ready to be written."""
+    """A log line of a worker, already formatted."""
 
     text: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Progress:
-    """How far an hour is.
+    """The progress of an hour.
 
     Attributes:
         hour: Which hour.
@@ -172,7 +172,7 @@ class Worker:
         return open_sources(self._job.sources, self._job.options.fetch)
 
     def run(self, hour: Hour) -> HourReport:
-        """Brings one hour into the lake, unless another run is at it or was; raises no ``Exception``."""
+        """Processes one hour, unless another run is doing so or has done so; raises no ``Exception``."""
         began = time.monotonic()
         try:
             report = self._run_alone(hour)
@@ -200,7 +200,7 @@ class Worker:
             return self._run_due(hour, now, replace(self._options, recheck=recheck or self._options.recheck))
 
     def _readable_manifest(self, hour: Hour) -> Manifest | None:
-        """Reads what is known of the hour; an unreadable manifest counts as none, since a run fixes it."""
+        """Reads the hour's manifest; an unreadable manifest counts as none, since a run fixes it."""
         content = self._lake.store.read(manifest_key(hour))
         try:
             return None if content is None else decode(content, of=hour)
@@ -222,7 +222,7 @@ class Worker:
         return _with_counts(report, result.manifest, since=now)
 
     def _report_of_error(self, hour: Hour, error: EtlError, now: datetime) -> HourReport:
-        """What an hour is after an attempt that did not make it complete: mostly what its manifest now says."""
+        """Returns the outcome of an attempt that did not complete the hour, mostly from its manifest."""
         manifest = self._lake.manifest(hour)
         if error.exit_code in {ExitCode.SOURCE_UNREACHABLE, ExitCode.USAGE} or manifest is None:
             return _failed(hour, error.message, error.hint, error.exit_code)
@@ -253,11 +253,11 @@ class _Watch:
         _log.debug("download begins", hour=str(self._hour), source=address, size=size)
 
     def received(self, count: int) -> None:
-        """Notes compressed bytes."""
+        """Counts compressed bytes."""
         self._note(received=count)
 
     def events(self, count: int) -> None:
-        """Notes decoded events."""
+        """Counts decoded events."""
         self._note(events=count)
 
     def _note(self, *, received: int = 0, events: int = 0) -> None:
@@ -273,7 +273,7 @@ class _Watch:
 
 
 class WorkerChannel:
-    """A worker's end of its pipe. What cannot be said, because the parent has gone, is not said."""
+    """A worker's end of its pipe. Messages to a parent that has ended are dropped."""
 
     def __init__(self, pipe: Connection) -> None:
         self._pipe = pipe
@@ -318,7 +318,7 @@ class LogForwarder(io.TextIOBase):
 
 
 def _stop(_number: int, _frame: FrameType | None) -> None:
-    """Ends the worker as an error would; what comes after the first such signal is not heard any more."""
+    """Ends the worker as an error would; further signals are ignored."""
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     raise SystemExit(128 + signal.SIGTERM)
 

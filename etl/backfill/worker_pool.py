@@ -25,7 +25,7 @@ from etl.runtime.process_context import context, signals_waiting
 __all__ = ["Progress", "StartupFailure", "WorkerEvent", "WorkerLost", "WorkerPool", "WorkerPoolError"]
 
 _STILLBORN_BORNE: Final = 20
-"""So many workers in a row may end before they began."""
+"""Limit of consecutive workers that end before they start."""
 
 
 class WorkerPoolError(EtlError):
@@ -47,13 +47,13 @@ class WorkerLost:
 
 @dataclass(frozen=True, slots=True)
 class StartupFailure:
-    """A worker died before it could begin the hour it was given."""
+    """A worker died before it started its hour."""
 
     hour: Hour
 
 
 WorkerEvent = Progress | HourReport | WorkerLost | StartupFailure
-"""What may be heard of hours that were given."""
+"""The events of submitted hours."""
 
 
 class WorkerPool:
@@ -88,12 +88,12 @@ class WorkerPool:
 
     @property
     def busy(self) -> bool:
-        """Whether any worker has an hour."""
+        """Returns whether any worker has an hour."""
         return any(worker.hour is not None for worker in self._workers)
 
     @property
     def has_room(self) -> bool:
-        """Whether an hour can be given now."""
+        """Returns whether an hour can be submitted now."""
         return len(self._workers) < self._size or any(worker.hour is None for worker in self._workers)
 
     def submit(self, hour: Hour) -> None:
@@ -107,7 +107,7 @@ class WorkerPool:
         worker.submit(hour)
 
     def poll(self, timeout: float | None = None) -> Iterator[WorkerEvent]:
-        """Waits until a worker says something or dies, and yields what there is.
+        """Waits until a worker reports something or dies, and yields the events.
 
         Args:
             timeout: For how many seconds at most; None for as long as it takes.
@@ -180,13 +180,13 @@ class WorkerProcess:
         self._theirs.close()
 
     def submit(self, hour: Hour) -> None:
-        """Sends it an hour. That it has died is heard when it is listened to."""
+        """Sends it an hour. A worker that has died is detected at the next read."""
         self.hour = hour
         with suppress(OSError):
             self.pipe.send(hour)
 
     def let_go(self, *, at_once: bool) -> None:
-        """Tells it that there is nothing more to do, or to stop what it does."""
+        """Closes its input, and with ``at_once`` also terminates it."""
         # One that has not begun does not hear signals yet, and has nothing to put away.
         began = self.began or self.pipe.poll()
         self._theirs.close()
@@ -198,7 +198,7 @@ class WorkerProcess:
                 self._process.kill()
 
     def await_end(self) -> None:
-        """Waits for its end, not too long."""
+        """Waits for its end, up to a limit."""
         if self._process is None:
             return
         self._process.join(GRACE_SECONDS)
@@ -208,7 +208,7 @@ class WorkerProcess:
 
     @property
     def exit_reason(self) -> str:
-        """How it ended, in words."""
+        """Describes how it ended."""
         code = None if self._process is None else self._process.exitcode
         if code is None or code >= 0:
             return f"its process ended with exit code {code}"
