@@ -15,7 +15,6 @@ from enum import StrEnum
 from functools import partial
 from typing import Final, Protocol
 
-import pyarrow as pa
 import structlog
 from tenacity import Retrying, retry_if_exception_type, stop_after_attempt
 
@@ -430,7 +429,7 @@ class _HourRun:
                 raise SourceUnreachableError(f"{source.url(self._hour)}: HTTP 304 for an unconditional request")
             candidate.why = STORED_ALREADY
             return None
-        with download, _garbage_collector_disabled(), _jemalloc_pool(), ExitStack() as stack:
+        with download, _garbage_collector_disabled(), ExitStack() as stack:
             publication = stack.enter_context(self._lake.publish(self._hour))
             self._progress.source(download.address, download.size)
             quarantine = stack.enter_context(closing(Quarantine(self._options.emails)))
@@ -462,7 +461,7 @@ class _HourRun:
             taken.taken, taken.why = False, "it holds fewer events than the lake"
             self._record_sources(asked)
             raise
-        with _garbage_collector_disabled(), _jemalloc_pool():
+        with _garbage_collector_disabled():
             unreadable = quarantine.finish()
             kept = None if unreadable is None else publication.quarantine(unreadable, quarantine.rows)
             content = self._content(reading, kept)
@@ -612,22 +611,3 @@ def _garbage_collector_disabled() -> Iterator[None]:
         yield
     finally:
         gc.enable()
-
-
-@contextmanager
-def _jemalloc_pool() -> Iterator[None]:
-    """Makes Arrow allocate with jemalloc, which reuses the memory of one row group for the next.
-
-    Arrow's default, mimalloc, returns pages to the system and requests them again. Measured on an hour of 300,000
-    events (Arrow 25), this doubles the time in the kernel and raises peak memory by a tenth. An allocator that was
-    chosen explicitly is kept.
-    """
-    before = pa.default_memory_pool()
-    if before.backend_name != "mimalloc" or "jemalloc" not in pa.supported_memory_backends():
-        yield
-        return
-    pa.set_memory_pool(pa.jemalloc_memory_pool())
-    try:
-        yield
-    finally:
-        pa.set_memory_pool(before)

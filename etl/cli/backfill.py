@@ -17,7 +17,6 @@ from etl.cli.output import JSON, print_json, takes_format
 from etl.cli.ranges import hours_back_from, takes_hours
 from etl.errors import IncompleteError, SourceUnreachableError, UsageError
 from etl.plural import plural
-from etl.runtime.arrow_memory import keep_memory
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -124,7 +123,6 @@ def backfill(
     Complete hours are skipped, so rerun to resume. A failed hour does not stop the others; it is retried at the end
     and listed with its reason.
     """
-    keep_memory()
     if how["engine"] == "processes" and not how["dry_run"]:
         from etl.runtime.process_context import context
 
@@ -160,7 +158,6 @@ def catch_up(session: Session, hours: int, **how: Any) -> None:  # noqa: ANN401
 
     Safe to run every few minutes, also during a backfill: an hour that another run is processing is skipped.
     """
-    keep_memory()
     from etl.archive.fetch import newest_published
     from etl.backfill.plan import ReprocessMode
 

@@ -19,7 +19,6 @@ from etl.cli.ranges import takes_hours
 from etl.errors import IncompleteError, StoreError
 from etl.hours import Hour, HourRange
 from etl.plural import plural
-from etl.runtime.arrow_memory import keep_memory
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -91,7 +90,6 @@ def serve(
     runs. What the server itself writes goes to server.log in its folder; with --schedules, as in a container, to the
     standard streams.
     """
-    keep_memory()
     from etl.mage import server
 
     settings = session.settings

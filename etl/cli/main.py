@@ -32,6 +32,7 @@ from etl.cli.status import status
 from etl.cli.submit import submit
 from etl.cli.verify import verify
 from etl.errors import EtlError, ExitCode
+from etl.runtime.arrow_memory import keep_memory
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -66,6 +67,7 @@ def front() -> None:
 
     Hours are written as the archive names them: 2015-01-01-15 (UTC).
     """
+    keep_memory()
 
 
 for _panel, _commands in _PANELS.items():

@@ -12,7 +12,6 @@ from etl.cli.output import JSON, TABLE, takes_format
 from etl.errors import DamagedError, UsageError
 from etl.hours import Hour
 from etl.plural import plural
-from etl.runtime.arrow_memory import keep_memory
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -61,7 +60,6 @@ def run(
     Downloads the hour, decodes every event into the common schema, and publishes the result as a whole or not at
     all. Running it again is safe and free: a complete hour is skipped.
     """
-    keep_memory()
     chosen = chosen_hour(at, parts)
     lake, sources = session.lake(), session.sources()
     options = session.run_options(refresh=refresh, recheck=recheck, force=force)

@@ -19,7 +19,6 @@ from etl.cli.ranges import LengthType, hours_back_from, takes_hours
 from etl.errors import IncompleteError, UsageError
 from etl.hours import HourRange, newest_finished_hour
 from etl.plural import plural
-from etl.runtime.arrow_memory import share_memory
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -109,7 +108,6 @@ def status(  # noqa: PLR0913, PLR0917 -- the arguments of a command are its flag
     rebuild: bool,  # noqa: FBT001
 ) -> None:
     """Show which hours the lake holds, which are missing and why, and when they are retried."""
-    share_memory()
     from etl.cli.coverage_view import SHOWN, print_coverage, print_hours
     from etl.coverage.coverage import COVERAGE_SCHEMA, STATUSES_WITHOUT_EVENTS, coverage
 
