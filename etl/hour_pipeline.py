@@ -278,6 +278,7 @@ class _Reading:
     writer: EventsWriter
     publication: Publication
     interrupted: bool
+    is_other_hour: bool
     status: Status
     reason: str | None
     close: Callable[[], None]
@@ -436,7 +437,7 @@ class _HourRun:
             writer = stack.enter_context(closing(EventsWriter(publication.events)))
             counts = self._decode(download, quarantine, writer, tolerant=tolerant)
             broken = [reason for reason in _BROKEN_STREAM if quarantine.count[reason]]
-            status, reason = self._assess(counts.events + quarantine.unreadable, quarantine, broken, download)
+            status, reason = self._assess(counts, quarantine, broken, download)
             return _Reading(
                 download=download,
                 counts=counts,
@@ -444,6 +445,7 @@ class _HourRun:
                 writer=writer,
                 publication=publication,
                 interrupted=bool(broken),
+                is_other_hour=_other_hour(self._hour, counts) is not None,
                 status=status,
                 reason=reason,
                 close=stack.pop_all().close,
@@ -568,9 +570,10 @@ class _HourRun:
         )
 
     def _assess(
-        self, documents: int, quarantine: Quarantine, broken: list[DamageReason], download: Download
+        self, counts: HourCounts, quarantine: Quarantine, broken: list[DamageReason], download: Download
     ) -> tuple[Status, str | None]:
         """Returns the status of the hour, and the reason if it is not complete."""
+        documents = counts.events + quarantine.unreadable
         if broken:
             return Status.PARTIAL, "; ".join(broken)
         announced = None if download.sidecar is None else download.sidecar.event_count
@@ -580,7 +583,21 @@ class _HourRun:
             return Status.PARTIAL, f"{quarantine.unreadable:,} of {documents:,} documents could not be read"
         if documents == 0:
             return Status.SUSPECT, "the file contains no events"
+        if (reason := _other_hour(self._hour, counts)) is not None:
+            return Status.SUSPECT, reason
         return Status.COMPLETE, None
+
+
+def _other_hour(hour: Hour, counts: HourCounts) -> str | None:
+    """Returns why a file seems to be that of another hour; None if it does not.
+
+    A file holds the events that were crawled in its hour (docs/explanation/facts.md). Some may be days older, but the
+    newest is not older than the hour, and the oldest not newer.
+    """
+    start, end = hour.window
+    if counts.first is None or counts.last is None or (counts.first < end and counts.last >= start):
+        return None
+    return f"its events are from {counts.first:%Y-%m-%d %H:%M} to {counts.last:%Y-%m-%d %H:%M}: it may be another hour"
 
 
 def _is_processed_alike(content: Content, options: RunOptions) -> bool:

@@ -61,6 +61,10 @@ class Read(Protocol):
     def is_sound(self) -> bool:
         """Whether all of it could be read, as far as the source's own words go."""
 
+    @property
+    def is_other_hour(self) -> bool:
+        """Whether its events are those of another hour."""
+
 
 @dataclass(kw_only=True)
 class Candidate:
@@ -166,13 +170,20 @@ def may_be_fuller(candidate: Candidate, best: Read) -> bool:
     not promise clearly less.
     """
     promised = (candidate.promise or Promise(None)).amount
+    if best.is_other_hour:
+        return True
     if best.is_sound:
         return clearly_more(promised, amount_of(best)) is True
     return clearly_more(amount_of(best), promised) is not True
 
 
 def is_better(one: Read, other: Read) -> bool:
-    """Returns whether a later reading is to be kept in place of an earlier one: clearly more events, else soundness."""
+    """Returns whether a later reading is to be kept in place of an earlier one: clearly more events, else soundness.
+
+    A reading of another hour is only kept if there is nothing else.
+    """
+    if one.is_other_hour or other.is_other_hour:
+        return other.is_other_hour and not one.is_other_hour
     if one.events > MARGIN * other.events:
         return True
     return other.events <= MARGIN * one.events and one.is_sound and not other.is_sound

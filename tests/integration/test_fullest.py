@@ -224,6 +224,23 @@ def test_a_sidecar_that_promises_more_than_its_body(archive: Archive, mirror: Ar
     assert manifest.sources[1].promised_events == 100_000
 
 
+@pytest.mark.parametrize("behind", [1, -1, 24])
+def test_a_source_that_serves_another_hour(archive: Archive, mirror: Archive, lake: Lake, behind: int) -> None:
+    serve(archive, packed(documents(600, hour=HOUR - behind)))
+    serve(mirror, HALF)
+    manifest = run(lake, archive.url, mirror.url).manifest
+    assert manifest.status is Status.COMPLETE
+    assert source_of(manifest) == mirror.url + PATH
+    assert answers(manifest) == [(SourceReply.PROMISED, 600, False), (SourceReply.PROMISED, 150, True)]
+
+
+def test_an_hour_that_only_a_source_with_another_hour_has_is_suspect(archive: Archive, lake: Lake) -> None:
+    serve(archive, packed(documents(60, hour=HOUR - 1)))
+    manifest = run(lake, archive.url).manifest
+    assert manifest.status is Status.SUSPECT
+    assert manifest.reason == "its events are from 2015-01-01 14:00 to 2015-01-01 14:59: it may be another hour"
+
+
 def test_a_size_that_belongs_to_an_error_page(archive: Archive, mirror: Archive, lake: Lake) -> None:
     serve(archive, HALF)
     mirror.otherwise = page("application/octet-stream", b"<html>" + len(WHOLE) * b" ")
