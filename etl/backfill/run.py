@@ -156,7 +156,7 @@ class _Backfill:
         except _StoppedError:
             _log.error("the rest is left", cause=self._stopped and self._stopped.message)
         else:
-            self._note_unnoted(began_at)
+            self._record_failures(began_at)
         for hour in self._todo.due:
             self._reports.setdefault(hour, report_for_status(hour, None))
         return Summary(
@@ -248,14 +248,16 @@ class _Backfill:
     def _with_outcome(self, outcome: HourOutcome) -> list[Hour]:
         return [hour for hour in self._todo.due if self._reports[hour].outcome is outcome]
 
-    def _note_unnoted(self, began_at: datetime) -> None:
+    def _record_failures(self, began_at: datetime) -> None:
         """Records failures in the lake that workers could not record: they died, or met a defect."""
-        unnoted = [report for report in self._reports.values() if report.code is _LOST and not report.outcome.is_fine]
-        if not unnoted:
+        unrecorded = [
+            report for report in self._reports.values() if report.code is _LOST and not report.outcome.is_fine
+        ]
+        if not unrecorded:
             return
         lake = Lake.at(self._job.lake)
         now = datetime.now(UTC)
-        for report in unnoted:
+        for report in unrecorded:
             try:
                 lake.record(report.hour, Status.FAILED, report.reason, started_at=began_at, finished_at=now)
             except StoreError as error:

@@ -24,7 +24,7 @@ from etl.runtime.process_context import context, signals_waiting
 
 __all__ = ["Progress", "StartupFailure", "WorkerEvent", "WorkerLost", "WorkerPool", "WorkerPoolError"]
 
-_STILLBORN_BORNE: Final = 20
+_MAX_STARTUP_FAILURES: Final = 20
 """Limit of consecutive workers that end before they start."""
 
 
@@ -71,7 +71,7 @@ class WorkerPool:
         self._size = size
         self._job = job
         self._workers: list[WorkerProcess] = []
-        self._stillborn = 0
+        self._startup_failures = 0
 
     def __enter__(self) -> Self:
         """Returns the executor itself."""
@@ -129,7 +129,7 @@ class WorkerPool:
         match message:
             case Ready():
                 worker.began = True
-                self._stillborn = 0
+                self._startup_failures = 0
             case Logged(text):
                 sys.stderr.write(text)
                 sys.stderr.flush()
@@ -145,8 +145,8 @@ class WorkerPool:
         worker.let_go(at_once=False)
         worker.await_end()
         if not worker.began:
-            self._stillborn += 1
-            if self._stillborn > _STILLBORN_BORNE:
+            self._startup_failures += 1
+            if self._startup_failures > _MAX_STARTUP_FAILURES:
                 raise WorkerPoolError(
                     f"worker processes end as soon as they are started: {worker.exit_reason}",
                     hint="run one hour alone, which needs no other process: run --at HOUR",

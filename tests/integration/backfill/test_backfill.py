@@ -256,7 +256,7 @@ def test_workers_that_cannot_begin_are_no_endless_loop(
     monkeypatch.syspath_prepend(tmp_path)
     scrub = importlib.import_module("gone_by_then").scrub
     module.unlink()
-    monkeypatch.setattr(worker_pool, "_STILLBORN_BORNE", 1)
+    monkeypatch.setattr(worker_pool, "_MAX_STARTUP_FAILURES", 1)
     log = LogSettings(format="plain", level="info", scrub=scrub, on_terminal=False)
     with pytest.raises(WorkerPoolError, match="exit code 1"):
         run(replace(job(lake, archive.url), log=log), first(3), workers=1)
