@@ -1,7 +1,7 @@
-"""Which sources of an hour to read, and what to say of each of them afterwards.
+"""Decides which sources of an hour to read, and records the answer of each for the manifest.
 
-``etl.archive.availability`` puts the answers of all sources in order; here they are compared with what is stored and
-with what has been read so far. Every source leaves an entry in the hour's manifest, read or not.
+``etl.archive.availability`` ranks the answers of all sources. This module compares them with what is stored and with
+what was read so far. Every source that was asked gets an entry in the hour's manifest.
 """
 
 from __future__ import annotations
@@ -24,34 +24,34 @@ class Completeness(StrEnum):
     """How to choose among several sources of an hour."""
 
     FULLEST = "fullest"
-    """The source that has the most of it."""
+    """Use the source that has the most of it."""
     FIRST = "first"
-    """The first that has it."""
+    """Use the first source that has it."""
 
 
 def asks_before_reading(sources: Sequence[object], completeness: Completeness) -> bool:
-    """Returns whether sources are asked what they have before one is read: only where there is a choice to make."""
+    """Returns whether all sources are asked before one is read: only if there is more than one."""
     return completeness is not Completeness.FIRST and len(sources) > 1
 
 
 class Read(Protocol):
-    """What was read from a source."""
+    """An hour as read from a source."""
 
     @property
     def documents(self) -> int:
-        """Documents that were found."""
+        """Number of documents found."""
 
     @property
     def events(self) -> int:
-        """Documents that became events."""
+        """Number of documents that became events."""
 
     @property
     def received(self) -> int:
-        """Compressed bytes."""
+        """Compressed bytes received."""
 
     @property
     def etag(self) -> str | None:
-        """The source's name for this version."""
+        """The version of the file, as the source names it."""
 
     @property
     def sha256(self) -> str:
@@ -59,7 +59,7 @@ class Read(Protocol):
 
     @property
     def is_sound(self) -> bool:
-        """Whether all of it could be read, as far as the source's own words go."""
+        """Whether all of it could be read, and agrees with what the source announced."""
 
     @property
     def is_other_hour(self) -> bool:
@@ -73,12 +73,12 @@ class Candidate:
     Attributes:
         source: The source.
         url: The address of its file.
-        reply: What it said; None as long as it was not asked.
-        promise: What it has, as far as it said so.
+        reply: Kind of its answer; None if it was not asked.
+        promise: What it has according to its answer.
         cause: Why it could not be asked or read.
-        read: What was read from it.
+        read: The hour as read from it.
         taken: Whether the stored hour is from it.
-        why: Why it was taken, or not.
+        why: Why it was used, or not.
     """
 
     source: Source
@@ -92,12 +92,12 @@ class Candidate:
 
     @classmethod
     def of(cls, source: Source, hour: Hour) -> Candidate:
-        """Returns a source that was not asked."""
+        """Returns a candidate for a source that was not asked."""
         return cls(source=source, url=source.url(hour))
 
     @classmethod
     def of_answer(cls, answer: Answer) -> Candidate:
-        """Returns a source as it answered."""
+        """Returns a candidate for a source and its answer."""
         reply = SourceReply.PROMISED
         if answer.promise is None:
             reply = SourceReply.ABSENT if answer.is_absent else SourceReply.DOWN
@@ -109,11 +109,11 @@ class Candidate:
         return made
 
     def failed(self, reply: SourceReply, why: str, cause: str | None = None) -> None:
-        """Notes that it did not give the hour."""
+        """Records that the hour could not be read from it."""
         self.reply, self.why, self.cause = reply, why, cause
 
     def record(self) -> SourceAnswer | None:
-        """Returns the entry of the manifest; None for a source that was not asked."""
+        """Returns the entry for the manifest; None for a source that was not asked."""
         if self.reply is None:
             return None
         promise, read = self.promise or Promise(None), self.read
@@ -135,12 +135,12 @@ class Candidate:
 
 @dataclass(frozen=True)
 class SourceChoice:
-    """Which sources of an hour are to be read.
+    """The sources of an hour that are read.
 
     Attributes:
-        order: Those that are worth it, the first choice first.
+        order: Sources that are worth reading, best first.
         asked: All sources, in the configured order.
-        surveyed: Whether they were asked before.
+        surveyed: Whether all were asked before.
     """
 
     order: Sequence[Candidate]
@@ -159,15 +159,15 @@ def amount_of(read: Read) -> Amount:
 
 
 def stored_amount(content: Content) -> Amount:
-    """Returns how much of an hour is stored, comparable with promises."""
+    """Returns how much of an hour is stored, in the units of the answers."""
     return Amount(content.documents, content.source.bytes)
 
 
 def may_be_fuller(candidate: Candidate, best: Read) -> bool:
-    """Returns whether a source is worth a download although something was read already.
+    """Returns whether to read a source although another one was read already.
 
-    After a sound reading only a source that promises clearly more is; after a damaged one every source is that does
-    not promise clearly less.
+    After an undamaged reading, only a source that announces clearly more is read. After a damaged one, every source is
+    read that does not announce clearly less.
     """
     promised = (candidate.promise or Promise(None)).amount
     if best.is_other_hour:
@@ -178,9 +178,9 @@ def may_be_fuller(candidate: Candidate, best: Read) -> bool:
 
 
 def is_better(one: Read, other: Read) -> bool:
-    """Returns whether a later reading is to be kept in place of an earlier one: clearly more events, else soundness.
+    """Returns whether a later reading replaces an earlier one: if it has clearly more events, or is the undamaged one.
 
-    A reading of another hour is only kept if there is nothing else.
+    A reading of another hour is only used if there is no other.
     """
     if one.is_other_hour or other.is_other_hour:
         return other.is_other_hour and not one.is_other_hour
@@ -190,31 +190,31 @@ def is_better(one: Read, other: Read) -> bool:
 
 
 class Stored:
-    """What the lake has of an hour, to compare with what sources promise.
+    """The stored version of an hour, which answers are compared with.
 
     Args:
         manifest: The manifest of an hour with events.
         content: Its content.
-        emails: The e-mail policy that is set now.
+        emails: The current e-mail policy.
     """
 
     def __init__(self, manifest: Manifest, content: Content, emails: str) -> None:
         self._content = content
         self._amount = stored_amount(content)
         self._known = {answer.address: answer for answer in manifest.sources}
-        self._same_terms = (content.emails, content.schema_version) == (emails, SCHEMA_VERSION)
+        self._same_settings = (content.emails, content.schema_version) == (emails, SCHEMA_VERSION)
 
     def worth_reading(self, candidate: Candidate, *, own_changes: bool) -> bool:
-        """Returns whether a source may have more than what is stored, or has another version of it.
+        """Returns whether a source may have more than what is stored, or another version of it.
 
         Args:
             candidate: A source that was asked.
-            own_changes: Whether another version of the stored file counts if it is not clearly smaller.
+            own_changes: Whether to read another version of the stored file if it is not clearly smaller.
         """
         promise = candidate.promise
         if promise is None:
             return False
-        if self._same_terms and self._was_read(candidate, promise):
+        if self._same_settings and self._was_read(candidate, promise):
             candidate.why = STORED_ALREADY if candidate.url == self._content.source.address else "it was read before"
             return False
         if self._content.status is Status.PARTIAL:
@@ -224,7 +224,7 @@ class Stored:
         return clearly_more(promise.amount, self._amount) is True
 
     def _was_read(self, candidate: Candidate, promise: Promise) -> bool:
-        """Whether this version was read to its end before."""
+        """Whether this version was read completely before."""
         source = self._content.source
         if candidate.url == source.address:
             # A truncated file may have been damaged in transit; a sidecar would show it.
@@ -243,13 +243,13 @@ def _same_version(promise: Promise, etag: str | None, sha256: str | None) -> boo
 
 
 def explain_choice(asked: Sequence[Candidate], taken: Candidate, *, first_choice: bool, by_size: bool) -> None:
-    """Says of each source why it was taken or not, where that is not said yet.
+    """Sets the reason for each source that has none yet: why it was used, or not.
 
     Args:
         asked: All sources.
-        taken: The one that the hour is stored from.
-        first_choice: Whether it was the first to be read.
-        by_size: Whether promises decided, and not the configured order.
+        taken: The source that the hour is stored from.
+        first_choice: Whether it was the best of the ranking.
+        by_size: Whether the sources' answers decided, and not the configured order.
     """
     taken.taken = True
     others = [each for each in asked if each is not taken and each.promise is not None]

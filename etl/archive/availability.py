@@ -1,22 +1,21 @@
-"""What each source promises of an hour, and in which order to fetch from them.
+"""Asks all sources how much they have of an hour, and ranks them.
 
-The archive at times publishes a hundredth of an hour that a mirror has whole, so the first source that has an hour is
-not always the one to take. Before a download every source is asked at once, by one short request as a rule
-(``Source.describe``). A source that does not answer in time costs that time and nothing else: it goes to the end of the
-order.
+The archive sometimes publishes a hundredth of an hour that a mirror has completely, so the first source that has an
+hour is not always the best one. Before a download all sources are asked in parallel, usually by one short request
+(``Source.describe``). A source that does not answer within the timeout is ranked last.
 
-**The rule.** All promises of an hour are compared in one unit, because comparing each pair in the unit that this pair
-shares can lead round in a circle:
+**The rule.** All answers for an hour are compared in one unit. If each pair were compared in its own unit, the order
+could be circular. The unit is
 
-* events, if every source that has the hour says how many (a manifest beside the file);
-* else compressed bytes, if every one of them says how many. They do not depend on events alone: one source may compress
-  better than another. Where that decides wrongly, two files of about the same size were compared, and little is lost;
-* else events, estimated where only bytes are known: by the bytes per event of the sources that say both, or
-  ``BYTES_AN_EVENT``. An estimate may be wrong by ``ESTIMATE_FACTOR`` either way, so it decides only beyond that.
+* events, if every source that has the hour states their number (in a sidecar manifest);
+* otherwise compressed bytes, if every one of them states the size. One source may compress better than another, so this
+  can be wrong, but only if the two files are of about the same size;
+* otherwise events, estimated from bytes where only these are known: by the bytes per event of the sources that state
+  both, or ``BYTES_AN_EVENT``. An estimate may be wrong by ``ESTIMATE_FACTOR`` in both directions, so smaller
+  differences are ignored.
 
-A promise that is over 5 % larger (``MARGIN``) wins; within 5 % the configured order decides. Behind the promises come
-sources that have the hour and do not say how large it is, then those that could not be asked, then those that do not
-have it.
+An answer that is over 5 % larger (``MARGIN``) ranks higher; within 5 % the configured order decides. Then follow
+sources that have the hour but do not state its size, then those that did not answer, then those that do not have it.
 """
 
 from __future__ import annotations
@@ -36,25 +35,25 @@ from etl.errors import EtlError
 from etl.hours import Hour
 
 MARGIN: Final = 1.05
-"""A source has clearly more than another if it has more than so many times as much."""
+"""A source has clearly more than another if it has more than this multiple."""
 BYTES_AN_EVENT: Final = 600
 """Compressed bytes of an event. GH Archive's hours of 2024 and 2025 have 577 to 600 (90 to 150 MB, 150 to 260 thousand
 events), the mirror's 2026-09-09-15 has 578."""
 ESTIMATE_FACTOR: Final = 2.0
-"""An estimated number of events may be wrong by this factor: a pull request has many times the bytes of a star."""
+"""An estimated number of events may be wrong by this factor: a pull request is many times as large as a star."""
 
 _log: structlog.stdlib.BoundLogger = structlog.get_logger()
 
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What one source said when it was asked for an hour.
+    """The answer of one source about an hour.
 
     Attributes:
         source: The source.
         url: The address of its file.
         promise: What it has; None if it does not have the hour or could not be asked.
-        cause: Why it could not be asked; None if it answered.
+        cause: Why there is no answer; None if there is one.
     """
 
     source: Source
@@ -69,22 +68,22 @@ class Answer:
 
 
 def survey(sources: Sequence[Source], hour: Hour, *, timeout: float) -> list[Answer]:
-    """Asks all sources at once what they have of an hour; makes one attempt at each, and never fails.
+    """Asks all sources in parallel what they have of an hour. Each is asked once; errors become answers.
 
     Args:
         sources: The sources.
         hour: Which hour.
-        timeout: Seconds after which a source that has not answered counts as down.
+        timeout: Seconds after which a source without an answer counts as down.
 
     Returns:
-        An answer of each source, in their order.
+        One answer per source, in the same order.
     """
-    heard: SimpleQueue[tuple[int, Answer]] = SimpleQueue()
+    replies: SimpleQueue[tuple[int, Answer]] = SimpleQueue()
     deadline = time.monotonic() + timeout
     for place, source in enumerate(sources):
-        # Not a pool: its threads are waited for at exit, and looking up a host name cannot be given up.
+        # Not a pool: Python waits for its threads at exit, and a name lookup cannot be cancelled.
         threading.Thread(
-            target=lambda place=place, source=source: heard.put((place, _ask(source, hour, timeout))),
+            target=lambda place=place, source=source: replies.put((place, _ask(source, hour, timeout))),
             name="survey",
             daemon=True,
         ).start()
@@ -94,7 +93,7 @@ def survey(sources: Sequence[Source], hour: Hour, *, timeout: float) -> list[Ans
     }
     for _ in sources:
         try:
-            place, answer = heard.get(timeout=max(0.0, deadline - time.monotonic()))
+            place, answer = replies.get(timeout=max(0.0, deadline - time.monotonic()))
         except Empty:
             break
         answers[place] = answer
@@ -115,10 +114,10 @@ def _ask(source: Source, hour: Hour, timeout: float) -> Answer:
 
 
 def ranked(answers: Iterable[Answer]) -> list[Answer]:
-    """Puts answers into the order in which to fetch; see the module for the rule.
+    """Returns answers in the order in which to fetch; the module docstring has the rule.
 
     Args:
-        answers: Of all sources, in the configured order.
+        answers: The answers of all sources, in the configured order.
     """
     answers = list(answers)
     sized = [answer for answer in answers if answer.promise is not None and answer.promise.amount.is_known]
@@ -146,7 +145,7 @@ class _Measured:
     estimated: bool
 
     def clearly_exceeds(self, other: _Measured) -> bool:
-        # Two estimates by one ratio are as sure as the bytes they were made of.
+        # Two estimates with the same ratio are as reliable as the bytes they are computed from.
         sure = self.estimated == other.estimated
         return self.size > other.size * (MARGIN if sure else ESTIMATE_FACTOR)
 
