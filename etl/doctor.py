@@ -1,8 +1,7 @@
-"""Whether an environment can do the work: credentials, lake, warehouse, dataset, clock and archive, all tried for real.
+"""Checks whether an environment is ready: credentials, lake, warehouse, dataset, clock and archive.
 
-A check does what the pipeline would do, by the same code, and says what it found. What it cannot do becomes the error
-that the pipeline would have ended with, so that its hint and its exit code are the same. Nothing is left behind: the
-one object that is written is removed again.
+A check does what the pipeline would do, with the same code. If that fails, the result has the same error, hint and exit
+code as the pipeline would have. Nothing is left behind: the one object that is written is removed again.
 """
 
 from __future__ import annotations
@@ -65,7 +64,7 @@ _SKEW_ALLOWED: Final = timedelta(seconds=90)
 
 
 class State(StrEnum):
-    """How a check ended."""
+    """Result of a check."""
 
     OK = "ok"
     WARN = "warn"
@@ -77,14 +76,14 @@ class State(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """What came of one check.
+    """Finding of one check.
 
     Attributes:
         name: What was checked.
-        state: How it ended.
-        found: What was seen, in one sentence.
-        hint: What to do about it; None when there is nothing to do.
-        code: The exit code that the pipeline would end with; ``OK`` unless the check failed.
+        state: Result of the check.
+        found: What was found, in one sentence.
+        hint: What to do; None if there is nothing to do.
+        code: The exit code that the pipeline would have; ``OK`` unless the check failed.
     """
 
     name: str
@@ -96,14 +95,14 @@ class Finding:
 
 @dataclass(frozen=True, slots=True)
 class DoctorOptions:
-    """What to examine.
+    """Options of an examination.
 
     Attributes:
         settings: The settings of the environment.
-        policy: How patient to be with sources; tried twice at most, whatever it says.
+        policy: Timeouts and retries for sources; at most two attempts.
         checks: Which of ``CHECKS`` to run.
-        read_only: Whether nothing may be written, as for those who only read the lake.
-        clock: Tells the time (aware, UTC).
+        read_only: Do not write anything, for users who only read the lake.
+        clock: Returns the current time (aware, UTC).
     """
 
     settings: Settings
@@ -114,10 +113,10 @@ class DoctorOptions:
 
 
 def examine(plan: DoctorOptions) -> Iterator[Finding]:
-    """Runs the checks, one after the other; none stops the next.
+    """Runs the checks one after the other. A failure does not stop the next check.
 
     Yields:
-        What each found, in the order in which to fix it.
+        The findings, in the order in which to fix them.
     """
     for check in CHECKS:
         if check in plan.checks:
@@ -125,7 +124,7 @@ def examine(plan: DoctorOptions) -> Iterator[Finding]:
 
 
 def worst(findings: Iterable[Finding]) -> ExitCode:
-    """Returns the exit code of the first check that failed; ``OK`` when none did."""
+    """Returns the exit code of the first check that failed; ``OK`` if none did."""
     return next((finding.code for finding in findings if finding.state is State.FAIL), ExitCode.OK)
 
 
@@ -225,7 +224,7 @@ def _described(credentials: Credentials) -> Finding:
 
 # ------------------------------------------------------------------------------------------------- lake and warehouse
 def _lake(plan: DoctorOptions) -> Iterator[Finding]:
-    """One finding of the lake, and one more where it works and holds hours of other e-mail policies."""
+    """Yields a finding for the lake, and one more if it works and has hours with other e-mail policies."""
     settings = plan.settings
     finding = _tried("lake", lambda: _place("lake", settings.lake, read_only=plan.read_only))
     yield finding
@@ -251,14 +250,14 @@ def _place(name: str, address: str, *, read_only: bool) -> Finding:
 
 
 def _store_at(address: str) -> Store:
-    """The store as the pipeline has it, but less patient with a bucket that does not answer."""
+    """Returns the store that the pipeline uses, with shorter timeouts for a bucket."""
     if gcs.is_address(address):
         return GcsStore(*gcs.split(address), retry_timeout=_PATIENCE_SECONDS)
     return FolderStore(Path(address))
 
 
 def _write_and_remove(store: Store) -> None:
-    """Does with one small object what a run does with an hour: each of the four needs a right of its own."""
+    """Writes, reads, lists and removes a small object, as a run does: each of these needs its own permission."""
     key = f"doctor-{uuid4().hex}.txt"
     with _step("create"):
         made = store.write(key, _PROBE, if_generation=ABSENT)
@@ -276,7 +275,7 @@ def _write_and_remove(store: Store) -> None:
 
 @contextmanager
 def _step(verb: str) -> Iterator[None]:
-    """Says which of the steps an error of the store belongs to."""
+    """Adds to a store's error in which step it happened."""
     try:
         yield
     except StoreError as error:
@@ -293,7 +292,7 @@ def _no_folder_yet(name: str, folder: Path) -> Finding:
 
 
 def _existing_parent(folder: Path) -> Path:
-    """The nearest folder above that exists."""
+    """Returns the nearest parent folder that exists."""
     return next(parent for parent in folder.absolute().parents if parent.is_dir())
 
 
@@ -332,14 +331,14 @@ def _dataset(plan: DoctorOptions) -> Finding:
 
 
 def _retry() -> Retry:
-    """The client's own retries, which would go on for ten minutes."""
+    """Returns the client's retry policy with a shorter deadline than its ten minutes."""
     from google.cloud.bigquery import DEFAULT_RETRY  # noqa: PLC0415
 
     return DEFAULT_RETRY.with_timeout(_PATIENCE_SECONDS)
 
 
 def _may_query(client: Client, name: DatasetName) -> None:
-    """Sends a query that is checked and not run, which costs nothing."""
+    """Sends a dry-run query, which costs nothing."""
     from google.cloud.bigquery import QueryJobConfig  # noqa: PLC0415
 
     with explained(f"queries in the project {name.project}"):
@@ -360,7 +359,7 @@ def _may_use(client: Client, name: DatasetName, table: str, *, read_only: bool) 
 
 # ---------------------------------------------------------------------------------------------------- archive and clock
 def _archive(plan: DoctorOptions) -> Iterator[Finding]:
-    """One finding a source; a source that is down is a failure only when no other is up."""
+    """Yields a finding for each source. A source that is down is a failure only if all others are, too."""
     findings = [_source(address, plan) for address in plan.settings.sources]
     works = any(finding.state is not State.FAIL for finding in findings)
     for finding in findings:
@@ -373,7 +372,7 @@ def _archive(plan: DoctorOptions) -> Iterator[Finding]:
 
 
 def _last_day(plan: DoctorOptions) -> Iterator[Finding]:
-    """One finding per source: how much of the last day it has, compared with the fullest source of each hour."""
+    """Yields for each source how much of the last day it has, compared with the fullest source of each hour."""
     last = newest_finished_hour(plan.clock())
     hours = HourRange(max(FIRST_HOUR, last - (_LOOK_BACK - 1)), last)
     sources = [_opened(address, plan.policy) for address in plan.settings.sources]
@@ -450,7 +449,7 @@ def _web_places(plan: DoctorOptions) -> Sequence[str]:
 
 
 def _offset(url: str, plan: DoctorOptions) -> timedelta | None:
-    """How far this machine's clock is ahead of a server's, to the second; None when the server does not tell."""
+    """Returns how far this machine's clock is ahead of a server's, in whole seconds; None if that is not known."""
     import requests  # noqa: PLC0415 -- takes a tenth of a second
 
     timeout = (plan.policy.connect_timeout, plan.policy.read_timeout)
@@ -464,7 +463,7 @@ def _offset(url: str, plan: DoctorOptions) -> timedelta | None:
 
 
 def _told(headers: Mapping[str, str]) -> datetime | None:
-    """The time a server tells; a cache on the way leaves the date as it was and says its age besides."""
+    """Returns the time in a server's response; a cache keeps the original date and adds the age."""
     try:
         # An HTTP date is GMT by definition.
         date = parsedate_to_datetime(headers.get("Date", "")).replace(tzinfo=UTC)

@@ -1,4 +1,4 @@
-"""How coverage is laid out for a person: totals, a calendar in colours, and what is not complete."""
+"""Prints coverage for people: totals, a calendar in colours, and the hours that are not complete."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ _NOTHING: Final = ("·", "bright_black")
 def print_coverage(
     console: Console, table: pa.Table, *, lake: Lake, hours: HourRange | None, now: datetime, policy: str
 ) -> None:
-    """Prints all there is to know of the coverage of a lake at a glance.
+    """Prints an overview of the coverage of a lake.
 
     Args:
         console: Where to.
@@ -83,7 +83,7 @@ def print_coverage(
 
 
 def print_hours(console: Console, table: pa.Table, statuses: Sequence[str], *, now: datetime) -> None:
-    """Prints the hours of these statuses, those in a row that have one reason on one line.
+    """Prints the hours with these statuses; consecutive hours with the same reason are one line.
 
     Args:
         console: Where to.
@@ -150,7 +150,7 @@ def _hour_by_hour(rows: pa.Table) -> RenderableType:
 
 
 def _sources(table: pa.Table) -> RenderableType:
-    """Lists where hours came from, the source of the newest first."""
+    """Lists the sources of the hours, that of the newest hour first."""
     places = arrays.texts(pc.replace_substring_regex(table["source"], "/[^/]*$", ""))
     rows = []
     for place in {place for place in places.tolist() if place is not None}:
@@ -178,7 +178,7 @@ def _totals_by_status(table: pa.Table, statuses: npt.NDArray[np.object_]) -> Ren
 
 
 def _calendar(table: pa.Table, statuses: npt.NDArray[np.object_]) -> Iterator[RenderableType]:
-    """A row a month of days, or a row a year of months, each coloured by the share of its hours that are complete."""
+    """Returns a row of days per month, or of months per year, coloured by the share of complete hours."""
     days = arrays.numbers(table["hour_start"].cast("int64")).astype("datetime64[us]").astype("datetime64[D]")
     months = days.astype("datetime64[M]")
     by_day = int((months[-1] - months[0]).astype(int)) < _MONTHS_BY_DAY
@@ -226,7 +226,7 @@ def _legend(unit: str) -> Text:
 
 @dataclass(frozen=True, slots=True)
 class _Span:
-    """Hours in a row that are what they are for the same reason."""
+    """Consecutive hours with the same status and reason."""
 
     first: str
     last: str
@@ -238,7 +238,7 @@ class _Span:
 
 
 def _incomplete(table: pa.Table, statuses: npt.NDArray[np.object_], now: datetime) -> Iterator[RenderableType]:
-    """Lists the hours that are not complete; absent ones only by their number where they are in many places."""
+    """Lists the hours that are not complete; absent hours in many places are only counted."""
     spans = _gathered(table, statuses, statuses != Status.COMPLETE.value)
     absent = [span for span in spans if span.status == ABSENT]
     if len(absent) > _FEW_ABSENT:
@@ -253,7 +253,7 @@ def _incomplete(table: pa.Table, statuses: npt.NDArray[np.object_], now: datetim
 
 
 def _gathered(table: pa.Table, statuses: npt.NDArray[np.object_], chosen: npt.NDArray[np.bool_]) -> list[_Span]:
-    """Gathers hours in a row that have one status and one reason."""
+    """Groups consecutive hours with the same status and reason."""
     odd = np.flatnonzero(chosen)
     rows = table.select(["reason", "hole"]).take(arrays.integers(odd))
     columns = [statuses[odd], *(arrays.texts(rows[name]) for name in ("reason", "hole"))]

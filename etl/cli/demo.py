@@ -1,4 +1,4 @@
-"""``demo``: a first look, from an hour of the archive to the dashboard; made-up hours where there is no network."""
+"""The command ``demo``: from an hour of the archive to the dashboard, with generated hours if there is no network."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ def demo(session: Session, *, practice: bool) -> None:
 
 
 def _reached(session: Session, hour: Hour) -> Source | None:
-    """Finds the first source that answers within a few seconds and has the hour."""
+    """Returns the first source that answers within a few seconds and has the hour."""
     from etl.archive.fetch import open_sources
 
     policy = replace(session.fetch_policy(), connect_timeout=_PATIENCE_SECONDS, read_timeout=_PATIENCE_SECONDS)
@@ -116,7 +116,7 @@ def _fetch_and_ask(session: Session, lake: Lake, hour: Hour, sources: Sequence[S
 
 
 def _build_and_draw(session: Session, lake: Lake, hour: Hour, warehouse: str, page: Path) -> None:
-    """Makes the tables of the hour's day and the page that shows them, where the libraries are there."""
+    """Builds the tables of the hour's day and the dashboard, if the libraries are installed."""
     missing = [name for name in _TABLE_LIBRARIES if find_spec(name) is None]
     if missing:
         session.out.print(
@@ -146,7 +146,7 @@ def _build_and_draw(session: Session, lake: Lake, hour: Hour, warehouse: str, pa
 
 
 def _answer(query: str) -> list[tuple[str | None, int]] | None:
-    """Asks DuckDB, which is no dependency; None when it is not there."""
+    """Runs a query with DuckDB; returns None if it is not installed."""
     try:
         import duckdb
     except ModuleNotFoundError:

@@ -1,4 +1,4 @@
-"""``mage``: a Mage server on this machine, and backfills by one."""
+"""The command ``mage``: a Mage server on this machine, and backfills with one."""
 
 from __future__ import annotations
 
@@ -170,7 +170,7 @@ def backfill(  # noqa: PLR0913 -- the arguments of a command are its flags
 
 
 def _serve(session: Session, plan: ServerOptions, environment: dict[str, str]) -> NoReturn:
-    """Starts a server and stays with it until it ends, which is an error."""
+    """Starts a server and waits until it ends, which is an error."""
     from etl.mage import server
 
     with server.serving(plan, environment) as (ready, process):
@@ -180,7 +180,7 @@ def _serve(session: Session, plan: ServerOptions, environment: dict[str, str]) -
 
 
 def _demo(session: Session, plan: ServerOptions, environment: dict[str, str]) -> NoReturn:
-    """The same with a made-up archive and a lake of its own, both new, and a backfill of some hours."""
+    """Starts a server with a generated archive and a new lake, and a backfill of some hours."""
     from etl.mage import server
     from etl.mage.client import MageClient
     from etl.practice.server import Generated, PracticeServer
@@ -227,7 +227,7 @@ def _say_ready(session: Session, plan: ServerOptions, ready: Ready) -> None:
 
 @contextmanager
 def _temporary_log() -> Iterator[Path]:
-    """A log outside the folder that the demo removes; Ctrl-C removes it too, an error leaves it to be read."""
+    """Yields a log file outside of the folder that the demo removes; it is kept only after an error."""
     handle, name = tempfile.mkstemp(prefix="gharchive-mage-", suffix=".log")
     os.close(handle)
     try:
@@ -238,7 +238,7 @@ def _temporary_log() -> Iterator[Path]:
 
 
 def _telling(session: Session) -> Callable[[RunCounts], None]:
-    """Returns what tells a terminal how far a backfill is, whenever that has changed."""
+    """Returns a callback that prints the progress of a backfill on a terminal when it changes."""
     told = ""
 
     def tell(counts: RunCounts) -> None:
@@ -259,7 +259,7 @@ def _password(user: str) -> str:
 
 
 def environment_of(loaded: Loaded) -> dict[str, str]:
-    """Returns the settings as variables, so that a server's runs have the very ones this command was given.
+    """Returns the settings as environment variables, so that a server's runs use those of this command.
 
     A setting that is only a default is left to its default; folders become absolute, since a run may work elsewhere.
     """

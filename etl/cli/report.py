@@ -147,7 +147,7 @@ def dashboard_page(address: str, days: Days, *, coverage: str | None = None) -> 
 
 
 def _require_dashboard(address: str) -> None:
-    """Raises at the start what would make every request for the dashboard fail: no library, or no local warehouse."""
+    """Raises an error at the start if every request would fail: without the library or a local warehouse."""
     from etl.report import vega_bundle
     from etl.warehouse.duckdb_views import opened
     from etl.warehouse.table_state import Warehouse
@@ -171,7 +171,7 @@ def _link(page: Path, other: Path) -> str:
 
 
 def _behind(session: Session, days: Days) -> int:
-    """Returns how many partitions a build from the lake would make."""
+    """Returns how many partitions `build` would build from the lake."""
     from etl.warehouse.build import BuildOptions, planned
     from etl.warehouse.table_state import Warehouse
 

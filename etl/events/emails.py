@@ -34,9 +34,9 @@ from urllib.parse import unquote_to_bytes
 from etl.errors import UsageError
 
 SHORTEST_KEY: Final = 16
-"""Least bytes of an HMAC key."""
+"""Minimum length of an HMAC key in bytes."""
 
-# The one character all addresses share. What is hashed already, and every repository's ssh address, go by.
+# All addresses have this character. Hashes and the SSH addresses of repositories are skipped.
 _NOT_SSH: Final = rb'(?<!"ssh_url":"git@)'
 _AT: Final = re.compile(rb"@" + _NOT_SSH)
 _AT_NOT_SHA1: Final = re.compile(rb'@(?<!"[0-9a-f]{40}@)' + _NOT_SSH)
@@ -49,25 +49,25 @@ _LOCAL_BYTES: Final = frozenset(
 )
 _BINARY_LOCAL: Final = bytes(_LOCAL_BYTES) + b"\0"
 # A host name with a top-level domain; not a version (pkg@1.2.3), not a picture for dense screens (logo@2x.png).
-# A letter beyond ASCII may be spelled as an escape.
+# A non-ASCII letter may be written as an escape.
 _SPELLED_LETTER: Final = re.compile(rb"\\u(?!00[0-7])[0-9a-fA-F]{4}")
-# Linear: nothing that a label gives back can match what follows, and the count of labels is bounded, as in the DNS.
-# A group must not be possessive: Python before 3.11.5 then finds other matches (python/cpython#106052).
+# Linear: backtracking into a label cannot match what follows, and the number of labels is bounded, as in the DNS.
+# Groups must not be possessive: Python before 3.11.5 finds wrong matches for them (python/cpython#106052).
 _DOMAIN: Final = re.compile(
     rb"(?!\d+\.\d|\dx\.)(?:(?:L|\d)+(?:-++(?:L|\d)+)*\.){1,127}L{2,}".replace(
         b"L", rb"(?:[A-Za-z\x80-\xff]|" + _SPELLED_LETTER.pattern + rb")"
     )
 )
-# An @ as URLs and HTML write it, which JSON may write as an escape in turn.
+# An @ as written in URLs and HTML; JSON may escape it again.
 _ENCODED_AT: Final = re.compile(rb"%(?:25){0,4}40|(?:&|\\u0026)(?:#0{0,6}64|#[xX]0{0,6}40|commat);")
-# What an address is made of, spelled as an escape, as no known writer of JSON does; "\u0040" is an @.
+# An ASCII character of an address, written as an escape. No known JSON writer does this. "\u0040" is an @.
 _SPELLED: Final = re.compile(rb"\\u00(2[5bdeBDE]|3[0-9]|[46][0-9a-fA-F]|5[0-9abdfABDF]|7[0-9a-eA-E])")
 _SHA1: Final = re.compile(rb"[0-9a-f]{40}")
 _HMAC: Final = re.compile(rb"[0-9a-f]{64}")
 _BARE_VALUE: Final = re.compile(rb'"(?:[^"@\\]++|\\.)*"')
 _BARE_EMAIL: Final = re.compile(rb'("email"\s*:\s*)("(?:[^"@\\]++|\\.)*")')
 _BARE_SHA: Final = re.compile(rb'(\[\s*"[0-9a-f]{40}"\s*,\s*)("(?:[^"@\\]++|\\.)*")')
-# In bytes that are no sound JSON, anything around an @ may be the rest of an address; in UTF-16 NULs stand in between.
+# In invalid JSON, anything next to an @ may be part of an address; in UTF-16 there are NULs between the characters.
 _ANY_AT: Final = re.compile(
     rb"(@|%(?:\0{0,16}2\0{0,16}5){0,4}\0{0,16}4\0{0,16}0|(?:&|\\u0026)(?:#0{0,6}64|#[xX]0{0,6}40|commat);)"
 )
@@ -78,28 +78,28 @@ _CUT_FIELD: Final = re.compile(
     rb'((?:mail"\s*+:\s*+|\[\s*+"[0-9a-f]{40}"\s*+,\s*+)")((?:[^"@\\\r\n\0]++|\\[^\r\n\0])+\\?)(?=[\r\n\0]|\Z)',
     re.DOTALL,
 )
-# In bytes that are no text either: a name, an @, a host of two labels or more, with NULs in between.
+# In binary data as well: a local part, an @, a host of two or more labels, with NULs in between.
 _BINARY_HOST: Final = re.compile(rb"\0{0,16}(?:[\w-]\0{0,16}){1,63}(?:\.\0{0,16}(?:[\w-]\0{0,16}){1,63}){1,16}")
 _CONTROLS: Final = bytes(set(range(0x20)) - set(b"\t\n\r\x1e")) + b"\x7f"
 _MOST_CONTROLS: Final = 1 / 32
-"""Of text; one byte in nine of a compressed stream is one."""
+"""Maximum share of control characters in text; in a compressed stream it is one byte in nine."""
 _TEXT_STEP: Final = 4096
 _NOT_A_PERSON: Final = b"git"
-"""The login of every Git host's ssh address, ``git@github.com:owner/name``; before no path, a person's after all."""
+"""User name of Git hosts' SSH addresses, ``git@github.com:owner/name``; without a path it may be a person's."""
 _PATH_BEGINS: Final = (b":", b"/", rb"\/")
 _AT_SIGN: Final = 0x40
 _CONTINUED: Final = 0x80
 """The upper two bits of a byte that continues a UTF-8 character."""
 _DROPPED_WORD: Final = b"[e-mail]"
 _PLAIN: Final = re.compile(rb"[ !\x23-\x5b\x5d-\x7e]*+")
-"""What stands in a JSON string for itself, whatever is around it."""
+"""Characters that stand for themselves in a JSON string, in any context."""
 _LONGEST_REMEMBERED: Final = 256
-"""Bytes of a name whose hash is remembered."""
+"""Maximum length in bytes of a local part whose hash is cached."""
 _BACKSLASH_STEP: Final = 4096
 
 
 class EmailMode(StrEnum):
-    """The three policies."""
+    """How addresses are handled."""
 
     HASH = "hash"
     KEEP = "keep"
@@ -108,7 +108,7 @@ class EmailMode(StrEnum):
 
 @dataclass(frozen=True)
 class EmailPolicy:
-    """A policy, ready to be applied.
+    """A policy for e-mail addresses.
 
     Attributes:
         mode: How addresses are handled.
@@ -120,7 +120,7 @@ class EmailPolicy:
 
     @classmethod
     def of(cls, mode: str, key: bytes | None = None) -> Self:
-        """Makes a policy of its setting.
+        """Returns the policy for a setting.
 
         Raises:
             UsageError: If the mode is unknown, or the key too short.
@@ -136,18 +136,18 @@ class EmailPolicy:
 
     @property
     def name(self) -> str:
-        """The policy as manifests name it; a keyed one with a fingerprint, since hashes of two keys never meet."""
+        """Name of the policy in manifests. With a key it has a fingerprint: hashes of different keys differ."""
         if self.mode is EmailMode.HASH and self.key is not None:
             return f"hash-keyed:{hmac.new(self.key, b'fingerprint', hashlib.sha256).hexdigest()[:8]}"
         return self.mode.value
 
     @property
     def keeps(self) -> bool:
-        """Whether addresses stay as they are."""
+        """Whether addresses are kept."""
         return self.mode is EmailMode.KEEP
 
     def scrub(self, text: bytes) -> bytes:
-        """Treats every address with an ``@`` in sound JSON text; the result is sound JSON again.
+        """Replaces every address with an ``@`` in valid JSON text; the result is valid JSON.
 
         Args:
             text: One document, or many, in UTF-8.
@@ -155,13 +155,13 @@ class EmailPolicy:
         return self.scrub_block(text)[0]
 
     def scrub_block(self, text: bytes) -> tuple[bytes, bool]:
-        """Treats as ``scrub`` does, and tells whether the result shows all damage that the text has.
+        """Replaces like ``scrub``, and returns whether all damage of the text is still visible in the result.
 
         Args:
             text: Any bytes.
 
         Returns:
-            The treated text; and False if something was replaced that may itself have been unsound.
+            The new text; and False if something was replaced that may itself have been invalid.
         """
         if self.keeps:
             return text, True
@@ -169,7 +169,7 @@ class EmailPolicy:
         return scrubber.run(), scrubber.plain
 
     def scrub_encoded(self, text: bytes) -> bytes:
-        """Treats every address whose ``@`` is written as in a URL or in HTML, in sound JSON text.
+        """Replaces every address whose ``@`` is encoded as in a URL or in HTML, in valid JSON text.
 
         Args:
             text: One document, or many, in UTF-8.
@@ -177,7 +177,7 @@ class EmailPolicy:
         return text if self.keeps else _Scrubber(self, text).run_encoded()
 
     def scrub_document(self, text: bytes) -> bytes:
-        """Treats every address in one sound document, also where one is spelled as escapes or encoded.
+        """Replaces every address in one valid document, also if it is written with escapes or encoded.
 
         Args:
             text: One document in UTF-8.
@@ -185,7 +185,7 @@ class EmailPolicy:
         return text if self.keeps else self.scrub_encoded(self.scrub(_spell_out(text)))
 
     def scrub_bare_fields(self, text: bytes) -> bytes:
-        """Treats the values without ``@`` of the fields that are there for an address.
+        """Replaces the values without ``@`` of fields for an address.
 
         Args:
             text: JSON of a push's payload or of ``actor_attributes``.
@@ -197,7 +197,7 @@ class EmailPolicy:
         return text
 
     def scrub_bare_value(self, value: bytes) -> bytes:
-        """Treats the value of a field for an address as ``scrub_bare_fields`` does.
+        """Replaces the value of one field for an address, like ``scrub_bare_fields``.
 
         Args:
             value: A JSON value.
@@ -207,14 +207,14 @@ class EmailPolicy:
         return self._bare(value) if _BARE_VALUE.fullmatch(value) else self.scrub_bare_fields(value)
 
     def has_bare_fields(self, text: bytes | memoryview) -> bool:
-        """Whether ``scrub_bare_fields`` would change anything."""
+        """Returns whether ``scrub_bare_fields`` would change anything."""
         if self.keeps:
             return False
         found = chain.from_iterable(pattern.finditer(text) for pattern in (_BARE_EMAIL, _BARE_SHA))
         return any(self._bare(match[2]) != match[2] for match in found)
 
     def scrub_damaged(self, data: bytes) -> bytes:
-        """Treats whatever may be an address, or the rest of one, in bytes that are no sound JSON."""
+        """Replaces everything that may be an address, or a part of one, in invalid JSON."""
         if self.keeps:
             return data
         data = self.scrub_bare_fields(_spell_out(data))
@@ -222,9 +222,9 @@ class EmailPolicy:
         return _replaced(data, self._loose_spans(data))
 
     def scrub_bytes(self, data: bytes) -> bytes:
-        """Treats addresses in bytes that are no text as far as is known, such as the rest of a broken container.
+        """Replaces addresses in binary data, such as the rest of a broken container.
 
-        Stretches that are text all the same are treated as ``scrub_damaged`` does.
+        Parts that are text nevertheless are handled like ``scrub_damaged``.
         """
         if self.keeps:
             return data
@@ -233,12 +233,12 @@ class EmailPolicy:
         return b"".join(self.scrub_damaged(self.scrub(step)) if _is_text(step) else step for step in steps)
 
     def digest(self, local: bytes) -> bytes:
-        """Hashes the part before the ``@``, given as it stands in JSON; a hash of this policy stays as it is."""
+        """Returns the hash of a local part as written in JSON; a hash by this policy is not hashed again."""
         return _digest(_unescape(local), self.key)
 
     @property
     def to_look_at(self) -> re.Pattern[bytes]:
-        """Finds the ``@`` that may belong to an address this policy has not treated yet."""
+        """Finds each ``@`` that may belong to an address that this policy has not replaced yet."""
         if self.mode is EmailMode.DROP:
             return _AT
         return _AT_NOT_SHA1 if self.key is None else _AT_NOT_HMAC
@@ -252,7 +252,7 @@ class EmailPolicy:
         return b'"' + self.digest(value[1:-1]) + b'"'
 
     def _loose_spans(self, data: bytes) -> Iterator[_Span]:
-        """Yields what may be an address in damaged text. Linear: no byte is looked at for two addresses."""
+        """Yields everything that may be an address in damaged text. Linear: no byte is read for two addresses."""
         done = 0
         for found in _ANY_AT.finditer(data):
             if found.start() < done:
@@ -306,17 +306,17 @@ def _replaced(text: bytes, spans: Iterable[_Span]) -> bytes:
 
 
 def _is_text(data: bytes) -> bool:
-    """Whether bytes may be text, in whatever encoding of ASCII's characters: few of them are control characters."""
+    """Returns whether bytes may be text in an encoding that contains ASCII: few of them are control characters."""
     shown = data.replace(b"\0", b"")
     return len(shown) - len(shown.translate(None, _CONTROLS)) <= max(1, len(shown) * _MOST_CONTROLS)
 
 
 class _Scrubber:
-    """One pass over a text, from ``@`` to ``@``."""
+    """Replaces the addresses of a text in one pass, from ``@`` to ``@``."""
 
     def __init__(self, policy: EmailPolicy, text: bytes) -> None:
         self.plain = True
-        """Whether all that was replaced stood for itself: then the result is sound only if the text is."""
+        """Whether everything replaced was free of escapes: then the result is valid only if the text is."""
         self._policy = policy
         self._text = text
         self._done = 0
@@ -324,11 +324,11 @@ class _Scrubber:
         self._quote = -1
 
     def run(self) -> bytes:
-        """Returns the text with every address treated."""
+        """Returns the text with every address replaced."""
         return _replaced(self._text, self._spans())
 
     def run_encoded(self) -> bytes:
-        """Returns the text with every address treated whose ``@`` is encoded."""
+        """Returns the text with every address replaced whose ``@`` is encoded."""
         return _replaced(self._text, self._encoded_spans())
 
     def _spans(self) -> Iterator[_Span]:
@@ -365,7 +365,7 @@ class _Scrubber:
         return self._word(at, at + 1) if text[at - 1] in _LOCAL_BYTES else None
 
     def _opens_field(self, quote: int) -> bool:
-        """Whether this quote opens the value of a field that is there for an address."""
+        """Returns whether this quote opens the value of a field for an address."""
         before = self._text[max(0, quote - 6) : max(0, quote)]
         if before.endswith(b'":'):
             return before == b'mail":'
@@ -375,9 +375,9 @@ class _Scrubber:
         return _FIELD.search(self._text, max(0, quote - _FIELD_REACH), quote) is not None
 
     def _opening_quote(self, at: int) -> int:
-        """Finds the quote that opens the string ``at`` stands in, or -1 if it is far off.
+        """Returns the position of the quote that opens the string around ``at``; -1 if it is too far away.
 
-        What was looked at for the ``@`` before is not looked at again, so that the search is linear.
+        The text before the previous ``@`` is not searched again, so that the search is linear.
         """
         low = max(self._done, at - _LONGEST_LOCAL)
         since = max(low, self._looked)
@@ -390,7 +390,7 @@ class _Scrubber:
         return quote
 
     def _field(self, quote: int, at: int) -> _Span:
-        """Replaces what stands before the ``@``, or, when addresses are dropped, the whole value."""
+        """Replaces the part before the ``@``; or the whole value, if addresses are dropped."""
         text = self._text
         if self._policy.mode is EmailMode.HASH:
             # Space before an address is no part of it, as in the official dataset.
@@ -401,7 +401,7 @@ class _Scrubber:
         return quote, b"null", end + 1 if end >= 0 else len(text)
 
     def _word(self, at: int, behind: int) -> _Span | None:
-        """Replaces the name before an ``@``, which ends at ``behind``, if a host follows."""
+        """Replaces the local part before an ``@`` that ends at ``behind``, if a host name follows."""
         domain = _DOMAIN.match(self._text, behind)
         start = self._word_start(at)
         local = self._text[start:at]
@@ -415,7 +415,7 @@ class _Scrubber:
         return start, _DROPPED_WORD, domain.end()
 
     def _word_start(self, at: int) -> int:
-        """Finds where the word before ``at`` begins; of escapes, only letters beyond ASCII are part of it."""
+        """Returns where the word before ``at`` begins. Of all escapes, only non-ASCII letters belong to it."""
         text = self._text
         low = max(self._done, at - _LONGEST_LOCAL)
         start = at
@@ -434,7 +434,7 @@ _LOG_TOKEN: Final = re.compile(r"[^\s\"'<>\\:;,()\[\]{}@/]++(@[^\s\"'<>\\;,()\[\
 
 
 def scrub_text(text: str) -> str:
-    """Takes whatever looks like an address out of a line of a log or an error message."""
+    """Removes everything that looks like an address from a log line or an error message."""
     # Linear, as each match takes a whole run of characters, with an @ behind it or not.
     return _LOG_TOKEN.sub(lambda found: _DROPPED_WORD.decode() if found[1] else found[0], text)
 
@@ -454,7 +454,7 @@ _short_digest: Final = lru_cache(maxsize=1 << 16)(_made_digest)
 
 
 def _unescape(local: bytes) -> bytes:
-    """Returns the text that the inside of a JSON string says, in UTF-8."""
+    """Returns the value of a JSON string without its quotes, in UTF-8."""
     if b"\\" not in local:
         return local
     try:
@@ -464,19 +464,19 @@ def _unescape(local: bytes) -> bytes:
 
 
 def spells_addresses(text: bytes) -> bool:
-    """Whether anything an address is made of is spelled as an escape, so that only ``scrub_document`` finds it."""
+    """Returns whether a character that an address may have is written as an escape; ``scrub_document`` finds these."""
     return any(not _is_escaped(text, found.start()) for found in _SPELLED.finditer(text))
 
 
 def _spell_out(text: bytes) -> bytes:
-    """Writes the characters an address is made of as themselves."""
+    """Replaces the escapes of characters that an address may have by these characters."""
     return _SPELLED.sub(
         lambda found: found[0] if _is_escaped(text, found.start()) else bytes.fromhex(found[1].decode()), text
     )
 
 
 def _escape_over(text: bytes, at: int) -> tuple[int, int]:
-    """Finds begin and end of the escape that ``at`` stands inside of; ``at`` twice when it stands in none."""
+    """Returns the bounds of the escape around ``at``; ``at`` twice if there is none."""
     begin = text.find(b"\\", max(0, at - 5), at)
     while begin >= 0:
         if not _is_escaped(text, begin):
@@ -488,7 +488,7 @@ def _escape_over(text: bytes, at: int) -> tuple[int, int]:
 
 
 def _is_escaped(text: bytes, at: int) -> bool:
-    """Whether the byte at ``at`` stands behind an odd number of backslashes."""
+    """Returns whether the byte at ``at`` follows an odd number of backslashes."""
     # The run before it is measured by the interpreter's own loops, in steps that bound what is copied.
     end = at
     while end > 0:
