@@ -1,1 +1,1 @@
-"""The room of the warehouse: models written once in BigQuery's SQL, built by DuckDB or Spark a partition at a time."""
+"""The warehouse: models written once in BigQuery's SQL, and built by DuckDB or Spark, one partition at a time."""

@@ -1,4 +1,4 @@
-"""Building: brings every table up to date with the lake, one partition at a time, each replaced whole."""
+"""Builds the warehouse: updates every table from the lake. Each partition is replaced atomically."""
 
 from __future__ import annotations
 
@@ -34,13 +34,13 @@ _log: structlog.stdlib.BoundLogger = structlog.get_logger()
 
 @dataclass(frozen=True)
 class BuildOptions:
-    """How to build.
+    """Options of a build.
 
     Attributes:
-        engine: What runs the models, where tables are files.
-        days: The days to look at; others stay as they are.
-        full: Build what is built already, too.
-        thresholds: From where on the coverage calls an hour suspect.
+        engine: The engine that runs the models, if tables are files.
+        days: The days to build; other days are not changed.
+        full: Also build partitions that are up to date.
+        thresholds: Thresholds of anomaly detection, for the coverage.
     """
 
     engine: FileEngine = "duckdb"
@@ -50,7 +50,7 @@ class BuildOptions:
 
 
 def planned(place: StateStore, lake: Lake, options: BuildOptions, *, now: datetime) -> list[PartitionTask]:
-    """Tells what ``build`` would do, and changes nothing.
+    """Returns what ``build`` would do, without changing anything.
 
     Raises:
         StoreError: If the lake or the warehouse cannot be read.
@@ -81,7 +81,7 @@ def build(
     begins: Callable[[str, int], None] = lambda _table, _partitions: None,
     clock: Callable[[], datetime] = lambda: datetime.now(UTC),
 ) -> list[Entry]:
-    """Brings a warehouse of parquet files up to date; see ``materialize`` for the rest.
+    """Updates a warehouse of Parquet files; ``materialize`` describes the arguments.
 
     Raises:
         ChecksFailedError: If a partition was refused; all others are up to date.
@@ -101,15 +101,15 @@ def materialize(
     begins: Callable[[str, int], None] = lambda _table, _partitions: None,
     clock: Callable[[], datetime] = lambda: datetime.now(UTC),
 ) -> list[Entry]:
-    """Brings tables up to date with the lake; doing it again is free and safe, also after a crash.
+    """Updates tables from the lake. Running it again is cheap and safe, also after a crash.
 
     Args:
-        builder: Makes them; nobody else may, meanwhile.
-        lake: Where from.
-        options: How.
-        watch: Called with each partition when it is done.
+        builder: Builds the tables; no other build may run at the same time.
+        lake: The lake.
+        options: Options of the build.
+        watch: Called with each partition when it is finished.
         begins: Called with each table that has partitions to be made, and with their number, before they are made.
-        clock: Tells the time (aware, UTC).
+        clock: Returns the current time (aware, UTC).
 
     Returns:
         What was done, a partition an entry; also written to the table ``build_log``.
@@ -159,7 +159,7 @@ class _Run(Generic[Rows]):
         self._state_written = self._built_at
 
     def all(self) -> None:
-        """Brings all tables up to date, each after those it reads."""
+        """Updates all tables, each after those it reads."""
         found = days_of(self._lake, self._builder.place.store, self._options.days, now=self._built_at)
         _warn_of_set_aside(found)
         days = found.days
@@ -171,7 +171,7 @@ class _Run(Generic[Rows]):
                 inputs[model.name] = self._model(model, inputs)
 
     def write_log(self) -> None:
-        """Adds what was done so far to the table ``build_log``."""
+        """Adds the entries so far to the table ``build_log``."""
         if self.entries:
             self._builder.write_log(self._build_id, self.entries)
 
@@ -217,7 +217,7 @@ class _Run(Generic[Rows]):
     def _refuse(
         self, open_tasks: dict[str, PartitionTask], wrong: Mapping[str, Mapping[Check, int]], began: datetime
     ) -> None:
-        """Keeps the old version of partitions for which a check that must hold does not."""
+        """Keeps the old version of partitions for which a check with severity ``fail`` failed."""
         for partition, task in list(open_tasks.items()):
             for check, rows in wrong[partition].items():
                 _tell(check, task, rows)
@@ -232,7 +232,7 @@ class _Run(Generic[Rows]):
         inputs: Mapping[str, Input],
         began: datetime,
     ) -> None:
-        """Puts finished partitions in their places, and takes each off the list when it is there."""
+        """Publishes finished partitions, and removes each from the list when it is published."""
         lineages = {partition: self._lineage(task, staged[partition]) for partition, task in open_tasks.items()}
         if not open_tasks:
             return
@@ -265,7 +265,7 @@ class _Run(Generic[Rows]):
         self._state_written = self._clock()
 
     def _wrong(self, batch: Sequence[PartitionTask], staged: Mapping[str, Rows]) -> dict[str, dict[Check, int]]:
-        """Returns the checks that do not hold, with the rows that are wrong, by partition.
+        """Returns the failed checks with the number of violations, by partition.
 
         All partitions are asked at once first, which is one job, and each alone only when something is wrong.
         """
@@ -280,7 +280,7 @@ class _Run(Generic[Rows]):
         return {batch[0].partition: {check: numbers[check.name] for check in model.checks if numbers[check.name]}}
 
     def _lineage(self, task: PartitionTask, rows: Rows) -> str:
-        """Keeps a partition's lineage if the new rows say all that the old ones said; else begins another."""
+        """Returns the partition's lineage if the new rows only add to the old ones; otherwise a new one."""
         grows = task.model.grows
         old = self._states[task.model.name].partitions.get(task.partition)
         if grows is None or old is None:
@@ -331,7 +331,7 @@ class _Run(Generic[Rows]):
 
 
 def retracted_rows_query(grows: AppendOnlyKey) -> str:
-    """A query for the rows of ``old_rows`` that ``new_rows`` does not cover."""
+    """Returns a query for the rows of ``old_rows`` that ``new_rows`` does not cover."""
     same = " AND ".join(f"old_rows.{column} = new_rows.{column}" for column in grows.key)
     less = [f"new_rows.{column} > old_rows.{column}" for column in grows.lowest]
     less += [f"new_rows.{column} < old_rows.{column}" for column in grows.highest]
@@ -343,7 +343,7 @@ def retracted_rows_query(grows: AppendOnlyKey) -> str:
 
 
 def _batches(todo: Sequence[PartitionTask], days_at_once: int) -> Iterator[list[PartitionTask]]:
-    """Cuts what is to be built into runs of a length that suits the engine."""
+    """Splits the partitions to build into batches of the size that suits the engine."""
     waiting = iter(todo)
     while batch := list(islice(waiting, days_at_once)):
         yield batch
@@ -361,7 +361,7 @@ def _warn_of_set_aside(found: LakeDays) -> None:
 
 
 def _coverage(lake: Lake, options: BuildOptions, set_aside: Mapping[str, int], now: datetime) -> bytes:
-    """The lake's coverage as a parquet file, in the types that all engines have; equal rows give equal bytes."""
+    """Returns the lake's coverage as a Parquet file, in types that all engines have. Equal rows make equal bytes."""
     rows = coverage(lake, None, thresholds=options.thresholds, now=now)
     field = LAKE_COVERAGE_SCHEMA.field("events_set_aside")
     aside = [{field.name: set_aside.get(str(hour))} for hour in rows["hour"].to_pylist()]

@@ -1,4 +1,4 @@
-"""The choice of what builds a warehouse of parquet files: this machine, or Spark's machines."""
+"""Chooses what builds a warehouse of Parquet files: this machine or a Spark cluster."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ FileEngine = Literal["duckdb", "spark"]
 
 @contextmanager
 def open_builder(warehouse: Warehouse, lake: Lake, engine: FileEngine) -> Iterator[TableBuilder[Any]]:
-    """Holds a warehouse alone during a build, with an engine running.
+    """Locks a warehouse for a build and starts its engine.
 
     Yields:
         What makes files on this machine; with a Spark that reads and writes buckets, what leaves that to Spark.

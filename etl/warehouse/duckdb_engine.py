@@ -1,4 +1,4 @@
-"""The engine of a laptop: DuckDB, in this process."""
+"""The engine for one machine: DuckDB, in this process."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class DuckDBEngine:
     """Builds with DuckDB.
 
     Args:
-        scratch: A folder for what does not fit into memory.
+        scratch: A folder for data that does not fit into memory.
     """
 
     name = "duckdb"
@@ -46,7 +46,7 @@ class DuckDBEngine:
     def build(
         self, model: Model, partitions: Sequence[str], parameters: Parameters, tables: Tables, folder: Path
     ) -> dict[str, Path]:
-        """Asks a model's query and writes what it gives; one partition at a time."""
+        """Runs a model's query and writes the result, one partition at a time."""
         (partition,) = partitions
         query = shaped(translate(model.query, Dialect.DUCKDB, parameters), model.columns, Dialect.DUCKDB)
         target = folder / f"{model.name}.parquet"
@@ -55,7 +55,7 @@ class DuckDBEngine:
         return {partition: target}
 
     def count_violations(self, queries: Mapping[str, str], parameters: Parameters, tables: Tables) -> dict[str, int]:
-        """Counts the rows that each query gives."""
+        """Counts the rows that each query returns."""
         counted: dict[str, int] = {}
         with self._reading(tables, ", ".join(queries)):
             for name, query in queries.items():
@@ -86,7 +86,7 @@ class DuckDBEngine:
 
 
 def connect() -> duckdb.DuckDBPyConnection:
-    """Opens a DuckDB of its own in memory, in UTC, with what translated queries need.
+    """Opens a new DuckDB in memory, in UTC, with the functions that translated queries need.
 
     Raises:
         UsageError: If DuckDB is not installed.
@@ -102,7 +102,7 @@ def connect() -> duckdb.DuckDBPyConnection:
 
 
 def view_of(name: str, paths: Sequence[str], columns: Sequence[str], *, by_folder: bool = False) -> str:
-    """Returns the statement that lets queries read some columns of parquet files under a name."""
+    """Returns the statement that creates a view of some columns of Parquet files."""
     files = ", ".join(quoted(path) for path in paths)
     folders = "true, hive_types = {date: DATE, hour: BIGINT}" if by_folder else "false"
     listed = ", ".join(f'"{column}"' for column in columns)
@@ -113,7 +113,7 @@ def view_of(name: str, paths: Sequence[str], columns: Sequence[str], *, by_folde
 
 
 def quoted(text: str | Path) -> str:
-    """Writes a text as SQL does."""
+    """Returns a text as an SQL literal."""
     return "'" + str(text).replace("'", "''") + "'"
 
 

@@ -1,4 +1,4 @@
-"""Reading the warehouse on this machine: a DuckDB with every table and view under its name."""
+"""Opens the warehouse for queries on this machine: a DuckDB with every table and view."""
 
 from __future__ import annotations
 

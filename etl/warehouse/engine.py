@@ -1,4 +1,4 @@
-"""What a build asks of an engine: rows of a model as parquet files, and numbers of rows that are wrong."""
+"""The interface of engines: they run models and write Parquet files, and count violations of checks."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ NO_ROOM: Final = "free some space on that disk, or choose another --warehouse; t
 
 @dataclass(frozen=True)
 class Files:
-    """A table as a query reads it.
+    """The files of a table that a query reads.
 
     Attributes:
         paths: Parquet files of this machine; for a Spark that reads buckets, addresses in one.
@@ -40,11 +40,11 @@ Tables = Mapping[str, Files]
 
 
 class Engine(Protocol):
-    """DuckDB or Spark, for the time of one build.
+    """An engine, DuckDB or Spark, during one build.
 
     Attributes:
-        name: What a person calls it.
-        days_at_once: How many days are best built by one statement.
+        name: Its name.
+        days_at_once: Number of days that one statement should build.
     """
 
     name: str
@@ -53,7 +53,7 @@ class Engine(Protocol):
     def build(
         self, model: Model, partitions: Sequence[str], parameters: Parameters, tables: Tables, folder: Path
     ) -> dict[str, Path]:
-        """Asks a model's query and writes what it gives.
+        """Runs a model's query and writes the result.
 
         Args:
             model: The model.
@@ -71,11 +71,11 @@ class Engine(Protocol):
         """
 
     def count_violations(self, queries: Mapping[str, str], parameters: Parameters, tables: Tables) -> dict[str, int]:
-        """Counts the rows that each of some queries in BigQuery's dialect gives, by the queries' names.
+        """Returns the number of rows of each query (in BigQuery's dialect), by the queries' names.
 
         Raises:
             StoreError: If files cannot be read.
         """
 
     def close(self) -> None:
-        """Lets go of everything."""
+        """Releases all resources."""

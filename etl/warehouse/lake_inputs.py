@@ -1,4 +1,4 @@
-"""What the lake offers to a build: which hours hold events of which days, and in what version.
+"""The lake as input of a build: which hours have events of which days, and in which version.
 
 An hour's events lie on one day or two, or, since late ones are published with those of the hour in which they were
 crawled, on several. The manifest knows the first and the last instant only, so an hour's times are read once for each
@@ -44,19 +44,19 @@ _A_BATCH: Final = 256
 
 @dataclass(frozen=True)
 class Days:
-    """Days from ``first`` to ``last``, both included; None is as far as there is anything."""
+    """Days from ``first`` to ``last``, both included; None means unlimited."""
 
     first: date | None = None
     last: date | None = None
 
     def __contains__(self, day: str) -> bool:
-        """Whether a day (2015-01-01) is among them."""
+        """Returns whether a day (2015-01-01) is in the range."""
         early = self.first is not None and day < self.first.isoformat()
         late = self.last is not None and day > self.last.isoformat()
         return not (early or late)
 
     def touch(self, first: datetime, last: datetime) -> bool:
-        """Whether a time from the one instant to the other lies on any of them."""
+        """Returns whether a period overlaps with the range."""
         early = self.first is not None and last.date() < self.first
         late = self.last is not None and first.date() > self.last
         return not (early or late)
@@ -88,7 +88,7 @@ class _Known(msgspec.Struct, forbid_unknown_fields=True):
 
 @dataclass(frozen=True)
 class DayInput:
-    """What a day's events are made from.
+    """The files that a day's events are read from.
 
     Attributes:
         fingerprint: Changes when another hour holds events of the day, or one of them was replaced.
@@ -103,7 +103,7 @@ class DayInput:
 
 @dataclass(frozen=True)
 class LakeDays:
-    """What the lake holds, by the days on which events happened.
+    """The contents of the lake, by the days on which events happened.
 
     Attributes:
         days: What each day's events are made from, by day (2015-01-01), in order.
@@ -124,14 +124,14 @@ def archive_span(now: datetime) -> Days:
 
 
 def days_of(lake: Lake, memory: Store, days: Days, *, now: datetime, remember: bool = True) -> LakeDays:
-    """Tells for each day of the archive's span which hours of the lake hold events of it.
+    """Returns for each day of the archive's span which hours of the lake have events of it.
 
     Args:
         lake: The lake.
-        memory: The warehouse's store, where what was found out is kept.
+        memory: The warehouse's store, where the result is cached.
         days: Days of interest: the times of hours that hold none of these are not read.
-        now: The time (aware, UTC).
-        remember: Whether to write down what was found out.
+        now: The current time (aware, UTC).
+        remember: Whether to update the cache.
 
     Returns:
         Days that have events, those outside of the days of interest included as far as they are known.
@@ -234,13 +234,13 @@ def _day_input(day: str, members: list[tuple[str, KnownHour]]) -> DayInput:
 
 
 def _bytes_of_day(day: str, hour: KnownHour) -> int:
-    """Bytes of an hour's file that a day's events take: files hold events of several days, and count once."""
+    """Returns the share of an hour's file, in bytes, that a day's events take up."""
     days = hour.days or {}
     return hour.bytes * days.get(day, 0) // max(1, sum(days.values()))
 
 
 def bounds(first: str, last: str) -> tuple[datetime, datetime]:
-    """The instants ``[start, end)`` of the days from one to another, both included."""
+    """Returns the bounds ``[start, end)`` of a range of days, both included."""
     start, end = (datetime.combine(date.fromisoformat(day), datetime.min.time(), UTC) for day in (first, last))
     # A record may name the last day that there is.
     return start, end + min(timedelta(days=1), datetime.max.replace(tzinfo=UTC) - end)

@@ -1,4 +1,4 @@
-"""Tables as parquet files: what an engine of this machine makes, put into a folder or a bucket."""
+"""Builds tables as Parquet files with an engine on this machine, in a folder or a bucket."""
 
 from __future__ import annotations
 
@@ -26,12 +26,12 @@ _SAVE_STATE_EVERY: Final = timedelta(seconds=2)
 
 
 class LocalBuilder:
-    """Makes the files of a warehouse.
+    """Builds the files of a warehouse.
 
     Args:
-        warehouse: Where to.
-        lake: Where from.
-        engine: What runs the models.
+        warehouse: The warehouse.
+        lake: The lake.
+        engine: The engine that runs the models.
         staging: A folder for temporary files.
     """
 
@@ -51,13 +51,13 @@ class LocalBuilder:
         self._models = by_name(models())
 
     def begin(self, sources: Sources) -> None:
-        """Takes note of what there is to read."""
+        """Sets the inputs of the build."""
         with self._room():
             self._sources = sources
             self._coverage_path.write_bytes(sources.coverage)
 
     def stage(self, batch: Sequence[PartitionTask], parameters: Parameters) -> dict[str, Path]:
-        """Has the engine make the partitions of a batch, and holds the files against the model's schema."""
+        """Runs the engine for a batch of partitions, and validates the files against the model's schema."""
         model = batch[0].model
         partitions = [task.partition for task in batch]
         with self._room():
@@ -81,12 +81,12 @@ class LocalBuilder:
     def count_violations(
         self, queries: Mapping[str, str], model: Model, parameters: Parameters, tables: Mapping[str, Sequence[Path]]
     ) -> dict[str, int]:
-        """Counts the rows that each query gives."""
+        """Counts the rows that each query returns."""
         files = {name: Files(tuple(map(str, paths)), model.arrow_schema) for name, paths in tables.items()}
         return self._engine.count_violations(queries, parameters, files)
 
     def publish(self, model: Model, staged: Mapping[str, Path]) -> Iterator[tuple[str, Published]]:
-        """Puts finished files in their places, each in one step."""
+        """Publishes finished files, each atomically."""
         for partition, path in staged.items():
             with self._room():
                 rows = pq.read_metadata(path).num_rows
@@ -96,11 +96,11 @@ class LocalBuilder:
             yield partition, Published(info.generation, rows, info.size, sha256)
 
     def remove(self, model: Model, partition: str) -> None:
-        """Takes a partition's file away."""
+        """Removes a partition's file."""
         self.place.remove(model.name, partition)
 
     def save_state(self, table: str, state: TableState) -> None:
-        """Writes down what is known of a table."""
+        """Saves the state of a table."""
         with self._room():
             self.place.save_state(table, state)
 

@@ -1,4 +1,4 @@
-"""What there is to do: which partitions of which tables are not what their inputs would make of them.
+"""Plans a build: which partitions of which tables are outdated.
 
 Changes are detected by fingerprints. A partition's is made of its model's and of those of its inputs, so a new version
 of an hour, an hour that came late, and a changed query are all seen in the same way, however far down the tables they
@@ -30,7 +30,7 @@ class BuildReason(StrEnum):
 
 @dataclass(frozen=True)
 class Input:
-    """What a table in the making reads of one table.
+    """One input of a table.
 
     Attributes:
         fingerprints: Of its partitions.
@@ -44,14 +44,14 @@ class Input:
 
     @classmethod
     def of_lake(cls, days: Mapping[str, DayInput]) -> Input:
-        """The lake's events."""
+        """Returns the lake's events as an input."""
         return cls(
             {day: found.fingerprint for day, found in days.items()}, {day: found.bytes for day, found in days.items()}
         )
 
     @classmethod
     def of_table(cls, state: TableState) -> Input:
-        """A table as it stands."""
+        """Returns a table as an input."""
         built = state.partitions
         return cls(
             {name: partition.fingerprint for name, partition in built.items()},
@@ -86,7 +86,7 @@ class PartitionTask:
 def partition_tasks(
     model: Model, inputs: Mapping[str, Input], state: TableState, unknown: list[str], days: Days, *, full: bool
 ) -> list[PartitionTask]:
-    """Tells what there is to do for one table.
+    """Returns the tasks for one table.
 
     Args:
         model: The table.
@@ -165,7 +165,7 @@ def _reason(model: Model, fingerprint: str, built: Built | None) -> BuildReason:
 
 
 def _can_add(model: Model, inputs: Mapping[str, Input], state: TableState) -> bool:
-    """Whether nothing that a merge has taken in was taken back since."""
+    """Returns whether all that a merge has read still exists in its inputs."""
     if model.kind is not Kind.MERGE or ALL not in state.partitions or state.definition != model.fingerprint:
         return False
     (name,) = model.reads

@@ -1,4 +1,4 @@
-"""Tables as parquet files in a bucket, read and written by Spark's own machines: nothing passes through this one.
+"""Builds tables as Parquet files in a bucket with a Spark cluster; no data passes through this machine.
 
 What Spark writes lies below ``.staging`` in the warehouse's own bucket until it was checked. Publishing is a copy
 within the bucket, which Google makes without sending bytes to anybody, and which readers see whole or not at all.
@@ -54,12 +54,12 @@ def spark_builder(warehouse: Warehouse, lake: Lake, engine: Engine) -> SparkBuil
 
 
 class SparkBuilder:
-    """Makes the files of a warehouse in a bucket.
+    """Builds the files of a warehouse in a bucket.
 
     Args:
-        warehouse: Where to; in a bucket.
-        lake: Where from; in a bucket.
-        engine: A Spark that reads buckets.
+        warehouse: The warehouse, in a bucket.
+        lake: The lake, in a bucket.
+        engine: A Spark engine that can read buckets.
     """
 
     save_state_every = _SAVE_STATE_EVERY
@@ -78,7 +78,7 @@ class SparkBuilder:
         self._rows: dict[str, int] = {}
 
     def begin(self, sources: Sources) -> None:
-        """Takes note of what there is to read, and removes what a killed build left."""
+        """Sets the inputs of the build, and removes what a killed build left behind."""
         self.discard_staging()
         self._sources = sources
         self._store.write(_COVERAGE_KEY, sources.coverage)
@@ -111,22 +111,22 @@ class SparkBuilder:
     def count_violations(
         self, queries: Mapping[str, str], model: Model, parameters: Parameters, tables: Mapping[str, Sequence[str]]
     ) -> dict[str, int]:
-        """Counts the rows that each query gives."""
+        """Counts the rows that each query returns."""
         files = {name: self._files(keys, model.arrow_schema) for name, keys in tables.items()}
         return self._engine.count_violations(queries, parameters, files)
 
     def publish(self, model: Model, staged: Mapping[str, str]) -> Iterator[tuple[str, Published]]:
-        """Copies finished files to their places, each in one step."""
+        """Publishes finished files by copying each atomically."""
         for partition, key in staged.items():
             info = self._store.copy(key, partition_key(model.name, partition))
             yield partition, Published(info.generation, self._rows[key], info.size)
 
     def remove(self, model: Model, partition: str) -> None:
-        """Takes a partition's file away."""
+        """Removes a partition's file."""
         self.place.remove(model.name, partition)
 
     def save_state(self, table: str, state: TableState) -> None:
-        """Writes down what is known of a table."""
+        """Saves the state of a table."""
         self.place.save_state(table, state)
 
     def discard_staging(self) -> None:
@@ -139,7 +139,7 @@ class SparkBuilder:
         self._store.write(partition_key(BUILD_LOG, build_id), _parquet(log_table(entries)))
 
     def _tables(self, batch: Sequence[PartitionTask]) -> Tables:
-        """Returns what a batch reads, by table."""
+        """Returns the inputs of a batch, by table."""
         model = batch[0].model
         return {name: self._read_by(name, model, batch) for name in model.reads}
 

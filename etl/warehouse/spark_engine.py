@@ -57,7 +57,7 @@ class SparkEngine:
     """Builds with Spark.
 
     Args:
-        scratch: A folder for what does not fit into memory.
+        scratch: A folder for data that does not fit into memory.
     """
 
     name = "spark"
@@ -71,12 +71,12 @@ class SparkEngine:
 
     @property
     def is_local(self) -> bool:
-        """Whether all of Spark runs on this machine, and sees its folders."""
+        """Whether Spark runs entirely on this machine and can read its folders."""
         return self._is_local
 
     @property
     def reads_buckets(self) -> bool:
-        """Whether Spark itself can read and write ``gs://``, by Google's connector for Hadoop."""
+        """Whether Spark can read and write ``gs://`` with Google's connector for Hadoop."""
         from py4j.protocol import Py4JJavaError  # type: ignore[import-untyped]  # noqa: PLC0415
 
         try:
@@ -88,7 +88,7 @@ class SparkEngine:
     def build(
         self, model: Model, partitions: Sequence[str], parameters: Parameters, tables: Tables, folder: Path
     ) -> dict[str, Path]:
-        """Asks a model's query and writes what it gives, a file a partition."""
+        """Runs a model's query and writes one file per partition."""
         target = folder / model.name
         self.write(model, partitions, parameters, tables, str(target))
         names = [str(path.relative_to(target)) for path in target.rglob("part-*.parquet")]
@@ -97,7 +97,7 @@ class SparkEngine:
     def write(
         self, model: Model, partitions: Sequence[str], parameters: Parameters, tables: Tables, target: str
     ) -> None:
-        """Asks a model's query and writes what it gives below a folder or an address in a bucket.
+        """Runs a model's query and writes the result below a folder or an address in a bucket.
 
         Args:
             model: The model.
@@ -124,7 +124,7 @@ class SparkEngine:
             cut.repartition(tasks, _DAY).write.partitionBy(_DAY).parquet(target)
 
     def clear(self, target: str) -> None:
-        """Removes a folder or an address in a bucket with all that is below it, there or not.
+        """Removes a folder, or an address in a bucket with everything below it, if it exists.
 
         Raises:
             StoreError: If it cannot be removed.
@@ -138,7 +138,7 @@ class SparkEngine:
             raise StoreError(f"Spark could not remove {target}", hint="run it again") from error
 
     def count_violations(self, queries: Mapping[str, str], parameters: Parameters, tables: Tables) -> dict[str, int]:
-        """Counts the rows that each query gives, all in one job."""
+        """Counts the rows that each query returns, all in one job."""
         if not queries:
             return {}
         parts = [
@@ -151,11 +151,11 @@ class SparkEngine:
         return {row["name"]: int(row["number"]) for row in rows}
 
     def close(self) -> None:
-        """Stops the session, unless somebody else began it."""
+        """Stops the session, unless it was started by someone else."""
         self._open.close()
 
     def _session(self, *, little: bool = False) -> SparkSession:
-        """The session; when it is first asked for it is known whether little is to be done."""
+        """Returns the session, and starts it at the first call, for small data if ``little``."""
         if self._begun is None:
             self._begun = self._open.enter_context(session.opened(CONFIGURATION, self._scratch, little=little))
         return self._begun
@@ -192,7 +192,7 @@ class SparkEngine:
 
 
 def _is_little(tables: Tables) -> bool:
-    """Whether what is read is little; of what lies in a bucket nothing is known."""
+    """Returns whether the inputs are small; False for a bucket, where the size is not known."""
     paths = [path for files in tables.values() for path in files.paths]
     if any(map(gcs.is_address, paths)):
         return False
@@ -200,7 +200,7 @@ def _is_little(tables: Tables) -> bool:
 
 
 def partitions_of(names: Iterable[str]) -> dict[str, str]:
-    """Tells which of the files that ``SparkEngine.write`` made holds which partition.
+    """Returns which of the files written by ``SparkEngine.write`` has which partition.
 
     Args:
         names: Paths below the target.

@@ -1,4 +1,4 @@
-"""What a build asks of the place where tables are made: to make partitions, count what is wrong, put them in place.
+"""The interface of builders: they stage partitions, count violations of checks, and publish.
 
 The order of things (what is due, checks, lineage, the log) is the build's and the same everywhere. Whether rows are a
 parquet file of this machine or a table in BigQuery is the builder's own business.
@@ -28,7 +28,7 @@ Rows = TypeVar("Rows")
 
 
 class PartitionOutcome(StrEnum):
-    """What became of a partition."""
+    """What happened to a partition."""
 
     BUILT = "built"
     REMOVED = "removed"
@@ -40,7 +40,7 @@ class PartitionOutcome(StrEnum):
 
 @dataclass(frozen=True)
 class Entry:
-    """A row of the build log; see the model ``build_log`` for what each column means."""
+    """A row of the build log; the model ``build_log`` describes the columns."""
 
     build_id: str
     engine: str
@@ -59,11 +59,11 @@ class Entry:
 
 @dataclass(frozen=True)
 class Sources:
-    """What a build reads of the lake.
+    """The parts of the lake that a build reads.
 
     Attributes:
         days: For each day that is looked at, the hours that hold events of it.
-        coverage: The lake's coverage as a parquet file.
+        coverage: The lake's coverage as a Parquet file.
     """
 
     days: Mapping[str, DayInput]
@@ -72,12 +72,12 @@ class Sources:
 
 @dataclass(frozen=True)
 class Published:
-    """A partition that was put in its place.
+    """A published partition.
 
     Attributes:
-        generation: Tells this version of it from all others.
-        rows: Rows in it.
-        bytes: Its size, as the place counts it.
+        generation: Identifies this version of it.
+        rows: Number of rows.
+        bytes: Its size, as the store counts it.
         sha256: Digest of its file; empty where it is none, or not known.
     """
 
@@ -88,7 +88,7 @@ class Published:
 
 
 class StateStore(Protocol):
-    """A place that remembers what its tables were made from.
+    """A store of tables that records what they were built from.
 
     Attributes:
         store: Where it keeps that, and what was found out about the lake's hours.
@@ -105,11 +105,11 @@ class StateStore(Protocol):
 
 
 class TableBuilder(Protocol[Rows]):
-    """Makes the tables of one place, for the time of one build.
+    """Builds the tables of one store during one build.
 
     Attributes:
-        name: What a person calls the engine.
-        days_at_once: How many days are best built by one statement.
+        name: Name of the engine.
+        days_at_once: Number of days that one statement should build.
         save_state_every: How much work a crash may cost: what was published since the state was last written is made
             again.
     """
@@ -120,17 +120,17 @@ class TableBuilder(Protocol[Rows]):
 
     @property
     def place(self) -> StateStore:
-        """What it makes tables in."""
+        """The store that it builds tables in."""
 
     def begin(self, sources: Sources) -> None:
-        """Takes note of what there is to read.
+        """Sets the inputs of the build.
 
         Raises:
             StoreError: If that cannot be made readable.
         """
 
     def stage(self, batch: Sequence[PartitionTask], parameters: Parameters) -> Mapping[str, Rows]:
-        """Makes partitions of one table out of everybody's sight.
+        """Builds partitions of one table without publishing them.
 
         Args:
             batch: What to make, in the order of days.
@@ -144,12 +144,12 @@ class TableBuilder(Protocol[Rows]):
         """
 
     def stored_rows(self, model: Model, partition: str) -> Rows:
-        """Returns the rows of a partition as everybody sees it."""
+        """Returns the published rows of a partition."""
 
     def count_violations(
         self, queries: Mapping[str, str], model: Model, parameters: Parameters, tables: Mapping[str, Sequence[Rows]]
     ) -> Mapping[str, int]:
-        """Counts the rows that each of some queries in BigQuery's dialect gives, by the queries' names.
+        """Returns the number of rows of each query (in BigQuery's dialect), by the queries' names.
 
         Args:
             queries: The queries.
@@ -162,28 +162,28 @@ class TableBuilder(Protocol[Rows]):
         """
 
     def publish(self, model: Model, staged: Mapping[str, Rows]) -> Iterator[tuple[str, Published]]:
-        """Puts partitions in their places, each whole, and tells of each when it is there.
+        """Publishes partitions, each atomically, and yields each when it is published.
 
         Raises:
             StoreError: If one cannot be put there; those told of before are.
         """
 
     def remove(self, model: Model, partition: str) -> None:
-        """Takes a partition away.
+        """Removes a partition.
 
         Raises:
             StoreError: If it cannot be.
         """
 
     def save_state(self, table: str, state: TableState) -> None:
-        """Writes down what is known of a table.
+        """Saves the state of a table.
 
         Raises:
             StoreError: If it cannot be written.
         """
 
     def discard_staging(self) -> None:
-        """Throws away what was staged and not published."""
+        """Discards staged partitions that were not published."""
 
     def write_log(self, build_id: str, entries: Sequence[Entry]) -> None:
         """Adds rows to the table ``build_log``.
@@ -201,7 +201,7 @@ def log_table(entries: Sequence[Entry]) -> pa.Table:
 
 
 def check_columns(model: Model, found: pa.Schema) -> None:
-    """Fails when a file's columns are not those of the model.
+    """Checks that a file has the columns of the model.
 
     Raises:
         StoreError: If they are not.

@@ -43,7 +43,7 @@ _CHUNK_BYTES: Final = 1 << 20
 
 
 class Built(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """A partition as it stands.
+    """A built partition.
 
     Attributes:
         fingerprint: What it was made from: the model and its inputs.
@@ -65,7 +65,7 @@ class Built(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
 
 
 class TableState(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
-    """What is known of a table.
+    """The state of a table.
 
     Attributes:
         version: Version of this form.
@@ -87,7 +87,7 @@ class Warehouse:
     """The tables in a store.
 
     Args:
-        store: Where they lie.
+        store: The store that has them.
     """
 
     def __init__(self, store: Store) -> None:
@@ -100,11 +100,11 @@ class Warehouse:
 
     @property
     def address(self) -> str:
-        """What a person would type to name this warehouse."""
+        """The address of this warehouse, as a user would type it."""
         return self.store.address
 
     def state(self, table: str) -> tuple[TableState, list[str]]:
-        """Reads what is known of a table.
+        """Reads the state of a table.
 
         Returns:
             The state without entries that the files contradict, and the partitions with a file that it does not
@@ -126,7 +126,7 @@ class Warehouse:
         ]
 
     def _borne_out(self, built: Built, info: ObjectInfo | None) -> Built | None:
-        """Returns what is known of a partition if its file is the one that was built, or a copy of that."""
+        """Returns the state of a partition if its file is the one that was built, or a copy of it."""
         if info is None or info.generation == built.generation:
             return None if info is None else built
         if not built.sha256 or info.size != built.bytes:
@@ -136,7 +136,7 @@ class Warehouse:
         return msgspec.structs.replace(built, generation=info.generation) if copied else None
 
     def adopt_copies(self) -> None:
-        """Writes down the generations of files that were copied, so that they need not be read every time.
+        """Saves the generations of copied files, so that they are not read every time.
 
         Raises:
             StoreError: If the warehouse cannot be read or written.
@@ -150,7 +150,7 @@ class Warehouse:
                 self.save_state(table, now)
 
     def recalled(self, table: str) -> TableState:
-        """Reads what was written down of a table, whether it still holds or not.
+        """Reads the saved state of a table, even if it is outdated.
 
         Raises:
             StoreError: If the warehouse cannot be read.
@@ -159,7 +159,7 @@ class Warehouse:
         return TableState() if content is None else _decoded(content)
 
     def save_state(self, table: str, state: TableState) -> None:
-        """Writes down what is known of a table.
+        """Saves the state of a table.
 
         Raises:
             StoreError: If the warehouse cannot be written.
@@ -167,7 +167,7 @@ class Warehouse:
         self.store.write(f"{_STATE}/{table}.json", msgspec.json.encode(state))
 
     def files(self, table: str) -> Iterator[ObjectInfo]:
-        """Yields a table's parquet files.
+        """Yields a table's Parquet files.
 
         Raises:
             StoreError: If the warehouse cannot be read.
@@ -175,7 +175,7 @@ class Warehouse:
         return (info for info in self.store.list(f"{TABLES}/{table}/") if info.key.endswith(".parquet"))
 
     def publish(self, key: str, path: Path) -> ObjectInfo:
-        """Puts a finished parquet file of this machine in its place, in one step; it is gone from where it was.
+        """Moves a finished local Parquet file to its place, atomically.
 
         Raises:
             StoreError: If the warehouse cannot be written.
@@ -183,7 +183,7 @@ class Warehouse:
         return self.store.take(key, path)
 
     def remove(self, table: str, partition: str) -> None:
-        """Takes a partition away.
+        """Removes a partition.
 
         Raises:
             StoreError: If the warehouse cannot be written.
@@ -226,17 +226,17 @@ class Warehouse:
 
 
 class LocalCache:
-    """Returns stored objects as files of this machine, fetching those of a bucket.
+    """Provides stored objects as local files; those in a bucket are downloaded.
 
     Args:
-        folder: Where to put what is fetched.
+        folder: The folder for downloaded files.
     """
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
 
     def path(self, store: Store, key: str) -> str:
-        """The path of an object; the end of it is the key, so that folders named ``date=...`` keep their meaning.
+        """Returns the path of an object. It ends with the key, so that folders named ``date=...`` keep their meaning.
 
         Raises:
             StoreError: If it cannot be read.
@@ -251,17 +251,17 @@ class LocalCache:
         return str(path)
 
     def clear(self) -> None:
-        """Removes what was fetched: objects may change, and disks are small."""
+        """Removes downloaded files: objects may change, and disk space is limited."""
         shutil.rmtree(self._folder / "fetched", ignore_errors=True)
 
 
 def partition_key(table: str, partition: str) -> str:
-    """Key of a partition's file."""
+    """Returns the key of a partition's file."""
     return f"{TABLES}/{table}/{partition}.parquet"
 
 
 def partition_of(table: str, key: str) -> str | None:
-    """Returns the partition whose file has this key; None when it is no such key."""
+    """Returns the partition whose file has this key; None if it is another kind of key."""
     partition = key.removeprefix(f"{TABLES}/{table}/").removesuffix(".parquet")
     return partition if partition_key(table, partition) == key and "/" not in partition else None
 

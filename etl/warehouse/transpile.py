@@ -1,4 +1,4 @@
-"""One SQL, three dialects: what BigQuery reads, in the words of DuckDB and of Spark.
+"""Translates BigQuery's SQL to the dialects of DuckDB and Spark.
 
 sqlglot does nearly all of it. What it does not do, or does so that engines would differ, is done here on its syntax
 tree: parameters become literals, JSON is parsed once a row, hashes are hexadecimal, keys of JSON objects are listed,
@@ -33,7 +33,7 @@ _PLACE: Final = re.compile(r"'@([a-z_]+)'")
 
 
 class Dialect(StrEnum):
-    """An engine's SQL, by sqlglot's name for it."""
+    """SQL dialects, by sqlglot's names."""
 
     BIGQUERY = "bigquery"
     DUCKDB = "duckdb"
@@ -61,7 +61,7 @@ def translate(sql: str, dialect: Dialect, parameters: Parameters, *, broadcast: 
 
 @cache
 def _template(sql: str, dialect: Dialect, broadcast: tuple[str, ...]) -> str:
-    """Returns a query in an engine's dialect with places to put values in: a build asks the same of many days."""
+    """Returns a query in an engine's dialect with placeholders; a build runs it for many days."""
     tree = _with_places(_parsed(sql))
     if dialect is not Dialect.BIGQUERY:
         tree = _named_alike(tree)
@@ -79,7 +79,7 @@ def _literal(name: str, parameters: Parameters) -> str:
 
 
 def shaped(sql: str, columns: Iterable[Column], dialect: Dialect) -> str:
-    """Wraps a translated query so that it gives exactly these columns in these types and this order."""
+    """Wraps a translated query so that it returns exactly these columns, in these types and this order."""
     from sqlglot import exp  # noqa: PLC0415 -- comes with the extra
 
     casts = [
@@ -90,7 +90,7 @@ def shaped(sql: str, columns: Iterable[Column], dialect: Dialect) -> str:
 
 
 def tables_of(sql: str) -> set[str]:
-    """Returns the tables that a query names, less those it defines itself."""
+    """Returns the tables that a query reads, without those it defines itself."""
     from sqlglot import exp  # noqa: PLC0415 -- comes with the extra
 
     tree = _parsed(sql)
@@ -124,7 +124,7 @@ def _with_places(tree: exp.Expression) -> exp.Expression:
 
 
 def _named_alike(tree: exp.Expression) -> exp.Expression:
-    """Replaces what the two engines call by names of our own or do not know at all."""
+    """Replaces functions that the two engines name differently or do not have."""
     from sqlglot import exp  # noqa: PLC0415
 
     def replaced(node: exp.Expression) -> exp.Expression:
@@ -163,7 +163,7 @@ def _for_duckdb(tree: exp.Expression) -> exp.Expression:
 
 
 def _parse_json_once(select: exp.Select) -> None:
-    """Makes one call of all ``JSON_VALUE(column, path)`` of a select; equal calls are made once a row."""
+    """Merges all ``JSON_VALUE(column, path)`` of a select into one call; equal calls are evaluated once per row."""
     from sqlglot import exp  # noqa: PLC0415
 
     calls: dict[str, list[exp.JSONExtractScalar]] = {}
@@ -202,7 +202,7 @@ def _for_spark(tree: exp.Expression, broadcast: tuple[str, ...]) -> exp.Expressi
 
 
 def _read_json_once(select: exp.Select) -> None:
-    """Has Spark read a document once for all ``JSON_VALUE(column, path)`` of a select from one table.
+    """Lets Spark parse a document once for all ``JSON_VALUE(column, path)`` of a select from one table.
 
     ``get_json_object`` reads it again for each path. ``from_json`` takes the last of keys that come twice in a struct,
     where the other engines take the first; a map keeps both, and is asked for the first. So objects inside of the
@@ -233,7 +233,7 @@ def _read_json_once(select: exp.Select) -> None:
 
 
 def _schema(paths: list[list[object]]) -> str | None:
-    """Returns the schema of a document in which paths are found; None where one is not plain, or part of another."""
+    """Returns the schema of a document that has these paths; None if one is not plain, or part of another."""
     fields: dict[str, str] = {}
     for path in paths:
         if not path or not all(isinstance(name, str) and name.isidentifier() for name in path):
@@ -257,7 +257,7 @@ def _field(column: str, path: list[object]) -> str:
 
 
 def _broadcast(tree: exp.Expression, subqueries: tuple[str, ...]) -> None:
-    """Adds Spark's hint for small subqueries to each join with one: Spark cannot know before how small it is."""
+    """Adds a broadcast hint to each join with a small subquery: Spark cannot know its size in advance."""
     from sqlglot import exp  # noqa: PLC0415
 
     for select in tree.find_all(exp.Select):
@@ -267,7 +267,7 @@ def _broadcast(tree: exp.Expression, subqueries: tuple[str, ...]) -> None:
 
 
 def _ordered_array(order: exp.Order) -> exp.Expression:
-    """Spark collects in any order: the values are sorted afterwards, with what they are sorted by before them."""
+    """Sorts a collected array by its sort keys: Spark collects in any order."""
     from sqlglot import exp  # noqa: PLC0415
 
     if any(part.args.get("desc") for part in order.expressions):
