@@ -1,4 +1,4 @@
-"""The engine that is BigQuery itself: the models' own queries, over the lake's files where they lie.
+"""Builds tables in BigQuery with the models' own queries, directly from the lake's files.
 
 A build reads exactly the parquet files of the hours that hold events of a day, as external tables that exist for one
 query. So nothing of the lake is stored twice, and no copy of it can be out of date.
@@ -39,14 +39,14 @@ _COVERAGE_KEY: Final = "state/lake_coverage.parquet"
 
 @dataclass(frozen=True)
 class BigQueryTarget:
-    """Where BigQuery's tables are, and how they are cut.
+    """Where BigQuery's tables are, and how they are partitioned.
 
     Attributes:
         dataset: The dataset of the tables.
         reporting: The dataset of the views for reports; None to leave those alone.
         warehouse: ``gs://bucket/prefix``, below which the state is kept.
-        events_by: How ``events_base`` is cut.
-        patience: How long to go on trying.
+        events_by: How ``events_base`` is partitioned.
+        patience: Retries and timeouts.
     """
 
     dataset: DatasetName
@@ -74,12 +74,12 @@ class BigQueryTarget:
 
 @dataclass(frozen=True)
 class Part:
-    """Rows of a table: those of a day, or all.
+    """Rows of a table: those of some days, or all.
 
     Attributes:
         table: The table's name in the dataset.
         days: The days; None for all rows.
-        staged: What it was staged as, when it is not published yet.
+        staged: Name of the staged table; None if it is published.
     """
 
     table: str
@@ -88,11 +88,11 @@ class Part:
 
 
 class BigQueryMaker:
-    """Makes the tables of a dataset by queries.
+    """Builds the tables of a dataset with queries.
 
     Args:
-        dataset: Where to.
-        lake: Where from, a bucket.
+        dataset: The dataset.
+        lake: The lake, in a bucket.
     """
 
     name = "bigquery"
@@ -112,13 +112,13 @@ class BigQueryMaker:
         self._staged: list[str] = []
 
     def begin(self, sources: Sources) -> None:
-        """Takes note of the lake's files, and puts the coverage where BigQuery can read it."""
+        """Sets the lake's files as inputs, and uploads the coverage for BigQuery."""
         self.place.refuse_too_many(sources.days)
         self._sources = sources
         self.place.store.write(_COVERAGE_KEY, sources.coverage)
 
     def stage(self, batch: Sequence[PartitionTask], parameters: Parameters) -> dict[str, Part]:
-        """Runs a model's query into a table that nobody looks at."""
+        """Runs a model's query into a staging table."""
         model = batch[0].model
         table = self.place.stage(model)
         self._staged.append(table)
@@ -148,13 +148,13 @@ class BigQueryMaker:
         return self.place.jobs.bytes_of(_what([task]), self.query([task]), parameters)
 
     def stored_rows(self, model: Model, partition: str) -> Part:
-        """Returns a partition as everybody sees it."""
+        """Returns a published partition."""
         return Part(model.name, _days(partition))
 
     def count_violations(
         self, queries: Mapping[str, str], model: Model, parameters: Parameters, tables: Mapping[str, Sequence[Part]]
     ) -> dict[str, int]:
-        """Counts the rows that each query gives, all in one job."""
+        """Counts the rows that each query returns, all in one job."""
         if not queries:
             return {}
         columns = ", ".join(column.name for column in model.columns)
@@ -164,21 +164,21 @@ class BigQueryMaker:
         return {name: int(row[name]) for name in queries}
 
     def publish(self, model: Model, staged: Mapping[str, Part]) -> Iterator[tuple[str, Published]]:
-        """Copies partitions to their places."""
+        """Publishes partitions by copying them."""
         return self.place.publish(
             model, {partition: part.staged for partition, part in staged.items() if part.staged is not None}
         )
 
     def remove(self, model: Model, partition: str) -> None:
-        """Takes a partition away."""
+        """Removes a partition."""
         self.place.remove(model, partition)
 
     def save_state(self, table: str, state: TableState) -> None:
-        """Writes down what is known of a table."""
+        """Saves the state of a table."""
         self.place.save_state(table, state)
 
     def discard_staging(self) -> None:
-        """Removes staged tables; BigQuery removes within a day what a killed build leaves."""
+        """Removes staging tables; BigQuery removes those of a killed build within a day."""
         while self._staged:
             self.place.unstage(self._staged.pop())
 
@@ -215,7 +215,7 @@ class BigQueryMaker:
         return "\nUNION ALL\n".join(selected)
 
     def _definitions(self, batch: Sequence[PartitionTask]) -> dict[str, ExternalConfig]:
-        """Describes the files that a batch reads as tables for one query."""
+        """Returns the external table definitions of the files that a batch reads."""
         found = {}
         reads = batch[0].model.reads
         if LAKE_COVERAGE in reads:
@@ -237,13 +237,13 @@ def build(
     begins: Callable[[str, int], None] = lambda _table, _partitions: None,
     told: Callable[[str], None] = lambda _: None,
 ) -> list[Entry]:
-    """Brings the tables of a dataset up to date with a lake in a bucket, by queries in BigQuery.
+    """Updates the tables of a dataset from a lake in a bucket, with queries in BigQuery.
 
     Args:
         place: The dataset.
         lake: The lake.
-        options: How; the engine is left out of account.
-        watch: Called with each partition when it is done.
+        options: Options of the build; the engine is ignored.
+        watch: Called with each partition when it is finished.
         begins: Called with each table that has partitions to be made, and with their number.
         told: Told of each table that was created or changed, and of the bytes that BigQuery bills.
 
@@ -264,7 +264,7 @@ def build(
 
 
 def plan(place: BigQueryTarget, lake: Lake, options: BuildOptions, *, now: datetime) -> list[PartitionTask]:
-    """Tells what ``build`` would do, with the bytes that BigQuery would bill, and changes nothing.
+    """Returns what ``build`` would do, with the bytes that BigQuery would bill, without changing anything.
 
     Of files in buckets, and of tables that are yet to be made, BigQuery tells nothing before it reads them: there the
     bytes are those of the files, compressed.
@@ -285,7 +285,7 @@ def plan(place: BigQueryTarget, lake: Lake, options: BuildOptions, *, now: datet
 
 @contextmanager
 def build_lock(dataset: Dataset) -> Iterator[None]:
-    """Holds the only lock on a dataset during a build or a load.
+    """Locks a dataset during a build or a load.
 
     Raises:
         StoreError: If another one is running.
@@ -309,7 +309,7 @@ def _parquet(files: Sequence[str], folders: str | None = None) -> ExternalConfig
 
 
 def _condition(model: Model, days: Sequence[str] | None) -> str:
-    """Says which days' rows are meant, in constants, by which BigQuery knows the partitions before it reads."""
+    """Returns a condition for the rows of some days, with constants, so that BigQuery prunes partitions."""
     if days is None or model.partition is None:
         return "TRUE"
     field = model.partition.field
@@ -325,7 +325,7 @@ def _condition(model: Model, days: Sequence[str] | None) -> str:
 
 
 def _spans(days: Sequence[str]) -> Iterator[tuple[str, str]]:
-    """Returns the first and last day of each run of days that follow each other."""
+    """Returns the first and last day of each run of consecutive days."""
     numbered = enumerate(sorted(set(days)))
     for _, run in groupby(numbered, key=lambda each: date.fromisoformat(each[1]).toordinal() - each[0]):
         named = [day for _, day in run]

@@ -1,4 +1,4 @@
-"""BigQuery's client and its jobs: each tried again where that helps, and explained where it does not.
+"""BigQuery's client and its jobs: each is retried if that can help, and its errors are explained.
 
 A job that fails changes nothing (https://cloud.google.com/bigquery/docs/reference/rest/v2/Job: a write is "atomic and
 only occurs if BigQuery is able to complete the job successfully"), and all of ours overwrite what they write to. So a
@@ -81,21 +81,21 @@ class DatasetName:
         return f"{self.project}.{self.dataset}"
 
     def table(self, name: str) -> str:
-        """The whole name of a table, as the client takes it; a partition's with ``$`` and its id."""
+        """Returns the full name of a table for the client; that of a partition ends with ``$`` and its ID."""
         return f"{self}.{name}"
 
     def quoted(self, name: str) -> str:
-        """The whole name of a table, as SQL takes it."""
+        """Returns the full name of a table for SQL."""
         return f"`{self.project}`.`{self.dataset}`.`{name}`"
 
 
 @dataclass(frozen=True)
 class JobTimeouts:
-    """How long to go on trying.
+    """Retries and timeouts of jobs.
 
     Attributes:
-        attempts: Times that one job is sent.
-        first: Seconds before the second time, doubled for each further one.
+        attempts: Maximum number of attempts at a job.
+        first: Seconds before the second attempt, doubled for each further one.
         longest: The longest wait in seconds.
         request: Seconds during which one request is repeated while Google cannot be reached.
     """
@@ -110,7 +110,7 @@ JOB_TIMEOUTS: Final = JobTimeouts()
 
 
 def connect(name: DatasetName) -> Client:
-    """Makes a client with the machine's default credentials, or one for a server that stands in for Google's.
+    """Returns a client with the default credentials of this machine, or one for an emulator.
 
     With ``BIGQUERY_EMULATOR_HOST`` set, as Google's own clients have it, no credentials are looked for.
 
@@ -133,7 +133,7 @@ def connect(name: DatasetName) -> Client:
 
 
 class Jobs:
-    """Runs jobs for one dataset, where it lies, and waits for their ends.
+    """Runs jobs for one dataset, in its location, and waits until they end.
 
     Attributes:
         billed: Bytes that the queries so far are billed for; all other jobs are free.
@@ -141,7 +141,7 @@ class Jobs:
     Args:
         client: BigQuery's client.
         dataset: The dataset.
-        patience: How long to go on trying.
+        patience: Retries and timeouts.
 
     Raises:
         StoreError: If the dataset does not exist or cannot be seen.
@@ -167,7 +167,7 @@ class Jobs:
         destination: str | None = None,
         definitions: Mapping[str, ExternalConfig] | None = None,
     ) -> list[Row]:
-        """Runs a query to its end.
+        """Runs a query and waits for its result.
 
         Args:
             what: The table and partition it is for, for people.
@@ -223,7 +223,7 @@ class Jobs:
         return int(job.total_bytes_processed or 0)
 
     def copy(self, what: str, source: str, destination: str) -> None:
-        """Replaces a table or a partition by a copy of another one, in one step.
+        """Replaces a table or a partition by a copy of another one, atomically.
 
         Raises:
             StoreError: If it cannot be.
@@ -242,7 +242,7 @@ class Jobs:
         self._tried(what, lambda: self._ended(begin))
 
     def load(self, what: str, files: Sequence[str], destination: str, *, add: bool = False) -> int:
-        """Replaces a table or a partition by the rows of parquet files, in one step.
+        """Replaces a table or a partition by the rows of Parquet files, atomically.
 
         Args:
             what: What it is, for people.
@@ -277,7 +277,7 @@ class Jobs:
         return int(self._tried(what, lambda: self._ended(begin)).output_rows or 0)
 
     def _ended(self, begin: Callable[[str], AnyJob]) -> AnyJob:
-        """Begins a job under a name of its own, and waits for its end."""
+        """Starts a job with a unique name, and waits until it ends."""
         from google.api_core.exceptions import Conflict  # noqa: PLC0415
 
         name = f"gharchive-etl-{uuid4()}"
@@ -290,7 +290,7 @@ class Jobs:
         return job
 
     def _tried(self, what: str, once: Callable[[], Answer]) -> Answer:
-        """Runs a job to its end, as often as it fails for a reason that goes away."""
+        """Runs a job, and retries it after transient errors."""
         tries = Retrying(
             retry=retry_if_exception(_goes_away),
             wait=wait_random_exponential(self._patience.first, self._patience.longest),
@@ -304,7 +304,7 @@ class Jobs:
 
 @contextmanager
 def explained(what: str) -> Iterator[None]:
-    """Turns what BigQuery's client raises inside the block into an error for people.
+    """Converts exceptions of BigQuery's client in the block into errors of this program.
 
     Args:
         what: The dataset, table or partition in question.
@@ -361,7 +361,7 @@ def _of_answer(code: int | None, reason: str, words: str, what: str) -> StoreErr
 
 
 def _safe_words(error: Any) -> str:  # noqa: ANN401 -- the library's errors ship no types for this
-    """Returns Google's words where they name a resource, a right or a quota, which is never a value."""
+    """Returns Google's message if it names a resource, a permission or a quota; it then has no values of rows."""
     if error.code not in (HTTPStatus.FORBIDDEN, HTTPStatus.NOT_FOUND):
         return ""
     told = error.errors[0].get("message", "") if error.errors else error.message or ""

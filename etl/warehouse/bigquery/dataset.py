@@ -1,4 +1,4 @@
-"""A dataset of BigQuery as a place for tables: which partitions stand, how they are put there and taken away.
+"""A dataset of BigQuery as a store of tables: which partitions it has, and how they are published and removed.
 
 A partition is put in its place by a copy job, which is free and atomic, from a table that nobody looks at and that was
 made and checked before. So readers see the old partition or the new one. The state of each table lies in a bucket, as
@@ -47,11 +47,11 @@ _FORMATS: Final[Mapping[Cut, str]] = {"day": "%Y%m%d", "hour": "%Y%m%d%H"}
 
 @dataclass(frozen=True)
 class Staged:
-    """A table that nobody looks at.
+    """A staging table.
 
     Attributes:
         table: Its name in the dataset.
-        rows: Its rows, by partition id; by "all" where it is in one piece.
+        rows: Number of rows, by partition ID; by "all" if it has no partitions.
     """
 
     table: str
@@ -64,8 +64,8 @@ class Dataset:
     Args:
         jobs: The connection.
         name: The dataset.
-        store: Where its state is kept.
-        events_by: How ``events_base`` is cut.
+        store: The store of its state.
+        events_by: How ``events_base`` is partitioned.
     """
 
     def __init__(self, jobs: Jobs, name: DatasetName, store: Store, events_by: Cut) -> None:
@@ -82,7 +82,7 @@ class Dataset:
         self._published: dict[str, dict[str, Published]] | None = None
 
     def refuse_too_many(self, days: Collection[str]) -> None:
-        """Fails where these days, with those that are there, would be more partitions than BigQuery allows a table.
+        """Checks that a table with these days will not exceed BigQuery's limit of partitions.
 
         Raises:
             StoreError: If BigQuery cannot be asked.
@@ -98,7 +98,7 @@ class Dataset:
                 )
 
     def state(self, table: str) -> tuple[TableState, list[str]]:
-        """Returns the state of a table, without what BigQuery contradicts, and the unknown partitions."""
+        """Returns the state of a table, without entries that BigQuery contradicts, and the unknown partitions."""
         state = self._warehouse.recalled(table)
         standing = self._all_published().get(table, {})
         state.partitions = {
@@ -111,11 +111,11 @@ class Dataset:
         ]
 
     def save_state(self, table: str, state: TableState) -> None:
-        """Writes down what is known of a table."""
+        """Saves the state of a table."""
         self._warehouse.save_state(table, state)
 
     def published(self, tables: Sequence[str]) -> dict[str, dict[str, Published]]:
-        """Asks BigQuery which partitions some tables have, and when each was written.
+        """Returns which partitions some tables have, and when each was written.
 
         Returns:
             By table and day, or "all" for tables in one piece.
@@ -185,7 +185,7 @@ class Dataset:
             self.jobs.client.delete_table(self.name.table(table), not_found_ok=True, retry=self.jobs.retry)
 
     def publish(self, model: Model, staged: Mapping[str, Staged]) -> Iterator[tuple[str, Published]]:
-        """Copies partitions from where they were staged to their places, and tells of those that are there.
+        """Publishes staged partitions by copying them, and yields each that is published.
 
         Args:
             model: The table.
@@ -217,7 +217,7 @@ class Dataset:
             raise failed
 
     def load(self, model: Model, partition: str, files: Sequence[str]) -> int:
-        """Replaces a partition, or a table in one piece, by the rows of parquet files.
+        """Replaces a partition, or a table without partitions, by the rows of Parquet files.
 
         Args:
             model: The table.
@@ -244,7 +244,7 @@ class Dataset:
         return rows
 
     def remove(self, model: Model, partition: str) -> None:
-        """Takes a partition away, or all rows of a table in one piece.
+        """Removes a partition, or all rows of a table without partitions.
 
         Raises:
             StoreError: If it cannot be.
@@ -275,7 +275,7 @@ class Dataset:
         settle(self.jobs, self._resources[model.name])
 
     def _drop_partition(self, target: str) -> None:
-        """Takes one partition away; there being none is no error."""
+        """Removes one partition if it exists."""
         table, _, partition = target.partition("$")
         if not _PARTITION_ID.fullmatch(partition):
             raise StoreError(f"{target} is no partition, and no table is ever dropped")
@@ -283,7 +283,7 @@ class Dataset:
             self.jobs.client.delete_table(self.name.table(target), not_found_ok=True, retry=self.jobs.retry)
 
     def _ids(self, model: Model, partition: str) -> list[str]:
-        """Returns the ids of the partitions that a day is in BigQuery."""
+        """Returns the IDs of a day's partitions in BigQuery."""
         cut = cut_of(model, self._events_by)
         if cut is None:
             return [partition]
@@ -297,12 +297,12 @@ class Dataset:
 
 
 def within_reach(days: Days) -> Days:
-    """Leaves out days that BigQuery has no partitions for; only a damaged record names one."""
+    """Returns the days that BigQuery can have partitions for; only damaged records have others."""
     return Days(max(days.first or _FIRST_DAY, _FIRST_DAY), min(days.last or _LAST_DAY, _LAST_DAY))
 
 
 def _day(partition_id: str | None) -> str | None:
-    """Returns the day that a partition belongs to, "all" for a table in one piece, None for what has no day."""
+    """Returns the day of a partition; "all" for a table without partitions, None for a partition without a day."""
     if partition_id is None:
         return ALL
     if not _PARTITION_ID.fullmatch(partition_id):
@@ -311,7 +311,7 @@ def _day(partition_id: str | None) -> str | None:
 
 
 def _together(rows: Sequence[Any]) -> Published:
-    """Makes one version of the partitions of a day."""
+    """Combines the partitions of a day into one version."""
     said = [f"{row['partition_id'] or ALL} {row['last_modified_time'].isoformat()}" for row in rows]
     return Published(
         sha256("\n".join(said).encode()).hexdigest()[:32],

@@ -1,4 +1,4 @@
-"""The models as BigQuery knows them: tables and views with all that is said of their columns.
+"""The models as tables and views of BigQuery, with the descriptions of their columns.
 
 Once as resources of its API, for Terraform and for what a build makes itself, and once as statements, which Google's
 analyzer can check. Nothing here drops or replaces a table. A view is replaced, since it holds no rows.
@@ -51,7 +51,7 @@ def resources(events_by: Cut = "day") -> list[dict[str, Any]]:
     read themselves.
 
     Args:
-        events_by: How ``events_base`` is cut.
+        events_by: How ``events_base`` is partitioned.
 
     Returns:
         Tables, then views, then the views for reports, each by name. A view's ``schema`` holds the descriptions of its
@@ -84,7 +84,7 @@ def filled(resource: Mapping[str, Any], *, project: str, dataset: str, reporting
 
 
 def reported() -> list[Model]:
-    """Returns what reports read, by name: the marts, less those that another mart is made of."""
+    """Returns the models that reports read, by name: the marts that no other mart reads."""
     named = sorted(models(), key=lambda model: model.name)
     marts = [model for model in named if model.labels.get("layer") == _MART]
     inner = {name for model in marts for name in model.reads}
@@ -92,7 +92,7 @@ def reported() -> list[Model]:
 
 
 def cut_of(model: Model, events_by: Cut) -> Cut | None:
-    """Tells how a table is cut in BigQuery; None when it is in one piece."""
+    """Returns how a table is partitioned in BigQuery; None if it is not."""
     if model.partition is None:
         return None
     return events_by if model.partition.may_be_hourly else "day"
@@ -108,7 +108,7 @@ def schema_of(columns: Sequence[Column]) -> dict[str, Any]:
 
 
 def create(model: Model, dataset: str | None = None) -> str:
-    """Returns the statement that creates a model's table or view where there is none.
+    """Returns the statement that creates a model's table or view if it does not exist.
 
     Args:
         model: The model.
@@ -134,7 +134,7 @@ def create_all(dataset: str | None = None) -> list[str]:
 
 
 def create_sources() -> list[str]:
-    """Returns statements for what the models read of the lake, so that a checker of SQL knows its columns."""
+    """Returns statements that create the lake's tables, so that an SQL analyzer knows their columns."""
     events = [(column.name, column.kind.bigquery, column.description) for column in LAKE_COLUMNS]
     rows = [(column.name, _kind(column.type), "") for column in LAKE_COVERAGE_SCHEMA]
     return [

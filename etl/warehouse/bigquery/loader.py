@@ -1,4 +1,4 @@
-"""Loads a warehouse of parquet files into BigQuery: what DuckDB or Spark has made, a partition a load job.
+"""Loads a warehouse of Parquet files, built by DuckDB or Spark, into BigQuery; one load job per partition.
 
 A load job is free, and atomic: a partition is replaced whole or stays as it was. What was loaded is noted by the
 generation of the file it came from, so a second run loads what changed since, and a run that was killed is finished by
@@ -31,7 +31,7 @@ _NOTED_EVERY: Final = 128
 
 
 class Action(StrEnum):
-    """What is to be done with a partition."""
+    """What to do with a partition."""
 
     LOAD = "load"
     REMOVE = "remove"
@@ -39,7 +39,7 @@ class Action(StrEnum):
 
 @dataclass(frozen=True)
 class Step:
-    """One partition that has to be loaded or taken away.
+    """One partition to load or remove.
 
     Attributes:
         model: The table.
@@ -60,7 +60,7 @@ class Step:
 
 @dataclass(frozen=True)
 class Loaded:
-    """A step that was done.
+    """A finished step.
 
     Attributes:
         step: The step.
@@ -72,12 +72,12 @@ class Loaded:
 
 
 def steps(warehouse: Warehouse, dataset: Dataset, days: Days) -> Iterator[Step]:
-    """Tells what there is to do, a table after those it reads, and changes nothing.
+    """Returns the steps to do, each table after those it reads, without changing anything.
 
     Args:
         warehouse: Where from, a bucket.
         dataset: Where to.
-        days: The days to look at; others stay as they are.
+        days: The days to process; other days are not changed.
 
     Raises:
         StoreError: If the warehouse or the dataset cannot be read.
@@ -97,13 +97,13 @@ def steps(warehouse: Warehouse, dataset: Dataset, days: Days) -> Iterator[Step]:
 def load(
     warehouse: Warehouse, dataset: Dataset, days: Days, *, watch: Callable[[Loaded], None] = lambda _: None
 ) -> list[Loaded]:
-    """Brings a dataset up to date with a warehouse; the tables have to be there (``bigquery_tables.ensure``).
+    """Updates a dataset from a warehouse; the tables must exist (``schema_sync.ensure``).
 
     Args:
         warehouse: Where from, a bucket.
         dataset: Where to; nobody else may write to it meanwhile.
-        days: The days to look at; others stay as they are.
-        watch: Told of each partition when it is done.
+        days: The days to process; other days are not changed.
+        watch: Called with each partition when it is finished.
 
     Raises:
         StoreError: If something cannot be read or written; what was loaded until then stays, and is not loaded again.
@@ -145,7 +145,7 @@ def _steps_of(model: Model, warehouse: Warehouse, dataset: Dataset, days: Days) 
 def _loaded(
     dataset: Dataset, due: list[Step], expected: TableState, state: TableState, watch: Callable[[Loaded], None]
 ) -> list[Loaded]:
-    """Loads partitions of one table, and notes what became of them also when something fails."""
+    """Loads partitions of one table, and saves the state also after a failure."""
     model = due[0].model
     rows: dict[str, int] = {}
     failed: StoreError | None = None

@@ -1,4 +1,4 @@
-"""Makes BigQuery's tables and views what the models say: created where there are none, never dropped, only added to.
+"""Synchronizes BigQuery's tables and views with the models: they are created and extended, and never dropped.
 
 A table may gain columns, and whatever is said about it may change. A column that is gone, of another type or mode, or
 another partitioning is refused: BigQuery would need a new table, and a person has to decide that.
@@ -31,13 +31,13 @@ _HINT: Final = (
 
 
 def ensure(jobs: Jobs, dataset: DatasetName, reporting: DatasetName | None, events_by: Cut) -> list[str]:
-    """Creates the tables and views that are not there, and brings the others up to date.
+    """Creates missing tables and views, and updates the others.
 
     Args:
         jobs: The connection.
         dataset: Where the tables are.
         reporting: Where the views for reports are; they are made, and authorised in ``dataset``, if it is given.
-        events_by: How ``events_base`` is cut.
+        events_by: How ``events_base`` is partitioned.
 
     Returns:
         What was created or changed, for people.
@@ -62,7 +62,7 @@ def ensure(jobs: Jobs, dataset: DatasetName, reporting: DatasetName | None, even
 
 
 def settle(jobs: Jobs, resource: Mapping[str, Any]) -> None:
-    """Brings what is said of one table up to date, after a job that may have taken it from another one.
+    """Updates the descriptions of one table, after a job that may have copied those of another one.
 
     Raises:
         StoreError: If it cannot be.
@@ -99,7 +99,7 @@ def _made_so(jobs: Jobs, resource: Mapping[str, Any]) -> list[str]:
 
 
 def _changed(jobs: Jobs, name: str, table: Table, resource: Mapping[str, Any]) -> list[str]:
-    """Changes what differs, and says of which table anything did."""
+    """Updates what differs, and returns which tables changed."""
     there = table.to_api_repr()
     _refuse_another_kind(name, there, resource)
     fields = [_FIELDS[key] for key in _FIELDS if key in resource and there.get(key) != resource[key]]
@@ -149,7 +149,7 @@ def _cut(partitioning: Mapping[str, Any] | None) -> tuple[str, str] | None:
 
 
 def _schema(name: str, there: list[dict[str, Any]], resource: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """Returns the columns that are there, described as ours are, and those that are new behind them."""
+    """Returns the existing columns with the models' descriptions, followed by new columns."""
     ours = {field["name"]: field for field in resource["schema"]["fields"]}
     for field in there:
         if field["name"] not in ours:
@@ -175,7 +175,7 @@ def _home(view: Mapping[str, str]) -> dict[str, str]:
 
 
 def _authorised(jobs: Jobs, dataset: DatasetName, views: list[dict[str, str]]) -> list[str]:
-    """Lets views of another dataset read the tables of this one, whoever reads the views.
+    """Authorizes the views of another dataset to read the tables of this one.
 
     Nothing is changed where that dataset is authorised as a whole, as Terraform does it.
     """
