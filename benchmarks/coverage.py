@@ -46,7 +46,7 @@ _SHARES: Final = {
 
 
 def main() -> int:
-    """Measures and prints; gives the exit code."""
+    """Measures and prints; returns the exit code."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--hours", type=positive, default=_HOURS, help="Hours in the lake.")
     parser.add_argument("--rounds", type=positive, default=_ROUNDS, help="How often to ask.")

@@ -107,7 +107,7 @@ def _bare(folder: Path, name: str, *words: object) -> tuple[float, int]:
 
 
 def main() -> int:
-    """Measures and prints; gives the exit code."""
+    """Measures and prints; returns the exit code."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--hours", type=positive, default=24, help="Small hours to backfill.")
     parser.add_argument("--events", type=positive, default=300_000, help="Events of the modern hour.")

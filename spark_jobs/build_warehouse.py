@@ -15,7 +15,7 @@ from etl.cli.main import main
 
 
 def run() -> int:
-    """Begins the session that spark-submit describes, and builds; gives the exit code."""
+    """Starts the session that spark-submit describes, builds, and returns the exit code."""
     session = SparkSession.builder.appName("gharchive-build-warehouse").getOrCreate()
     try:
         return main(["build", "--engine", "spark", *sys.argv[1:]], prog_name="build_warehouse.py")
