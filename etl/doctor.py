@@ -18,10 +18,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 from uuid import uuid4
 
-from etl.archive.availability import survey
+from etl.archive.availability import sizes, survey
 from etl.archive.fetch import newest_published
 from etl.archive.retry import FetchPolicy
-from etl.archive.source import Promise, Source, file_name, mask_credentials
+from etl.archive.source import Source, file_name, mask_credentials
 from etl.archive.sources import source_at
 from etl.coverage.index import facts
 from etl.coverage.policies import REPROCESS_HINT, describe, other_policies
@@ -378,20 +378,13 @@ def _last_day(plan: DoctorOptions) -> Iterator[Finding]:
     sources = [_opened(address, plan.policy) for address in plan.settings.sources]
     with ThreadPoolExecutor(_HOURS_AT_ONCE) as threads:
         answers = list(threads.map(lambda hour: survey(sources, hour, timeout=plan.policy.ask_timeout), hours))
-    sizes = [_sizes([answer.promise for answer in each]) for each in answers]
-    fullest = sum(max(each) for each in sizes)
+    sizes_of_hours = [sizes(each) for each in answers]
+    fullest = sum(max(each) for each in sizes_of_hours)
     for place, source in enumerate(sources):
         present = sum(each[place].promise is not None for each in answers)
-        share = f"; {sum(each[place] for each in sizes) / fullest:.0%} of the fullest hours" if fullest else ""
+        share = f"; {sum(each[place] for each in sizes_of_hours) / fullest:.0%} of the fullest hours" if fullest else ""
         name = f"last day of {mask_credentials(source.address)}"
         yield Finding(name, State.OK, f"{present} of {plural(len(hours), 'hour')}{share}")
-
-
-def _sizes(promises: Sequence[Promise | None]) -> list[int]:
-    """Returns the sizes of one hour at all sources, in events if all say so, otherwise in bytes; 0 if not known."""
-    amounts = [None if promise is None else promise.amount for promise in promises]
-    counted = all(amount.events is not None for amount in amounts if amount is not None)
-    return [(0 if amount is None else amount.events if counted else amount.bytes) or 0 for amount in amounts]
 
 
 def _source(address: str, plan: DoctorOptions) -> Finding:

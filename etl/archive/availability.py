@@ -127,6 +127,13 @@ def ranked(answers: Iterable[Answer]) -> list[Answer]:
     return [*_by_size(sized), *unsized, *down, *absent]
 
 
+def sizes(answers: Sequence[Answer]) -> list[float]:
+    """Returns how much each source has of an hour, in the unit that the ranking compares; 0 if that is not known."""
+    known = [answer for answer in answers if answer.promise is not None and answer.promise.amount.is_known]
+    size_of = {id(measured.answer): measured.size for measured in _measured(known)}
+    return [size_of.get(id(answer), 0) for answer in answers]
+
+
 def clearly_more(one: Amount, other: Amount) -> bool | None:
     """Returns whether one amount is over 5 % larger than another; None if they have no unit in common."""
     if one.events is not None and other.events is not None:
