@@ -437,7 +437,8 @@ class _HourRun:
             writer = stack.enter_context(closing(EventsWriter(publication.events)))
             counts = self._decode(download, quarantine, writer, tolerant=tolerant)
             broken = [reason for reason in _BROKEN_STREAM if quarantine.count[reason]]
-            status, reason = self._assess(counts, quarantine, broken, download)
+            other_hour = _other_hour(self._hour, counts)
+            status, reason = self._assess(counts, quarantine, broken, download, other_hour)
             return _Reading(
                 download=download,
                 counts=counts,
@@ -445,7 +446,7 @@ class _HourRun:
                 writer=writer,
                 publication=publication,
                 interrupted=bool(broken),
-                is_other_hour=_other_hour(self._hour, counts) is not None,
+                is_other_hour=other_hour is not None,
                 status=status,
                 reason=reason,
                 close=stack.pop_all().close,
@@ -570,7 +571,12 @@ class _HourRun:
         )
 
     def _assess(
-        self, counts: HourCounts, quarantine: Quarantine, broken: list[DamageReason], download: Download
+        self,
+        counts: HourCounts,
+        quarantine: Quarantine,
+        broken: list[DamageReason],
+        download: Download,
+        other_hour: str | None,
     ) -> tuple[Status, str | None]:
         """Returns the status of the hour, and the reason if it is not complete."""
         documents = counts.events + quarantine.unreadable
@@ -583,8 +589,8 @@ class _HourRun:
             return Status.PARTIAL, f"{quarantine.unreadable:,} of {documents:,} documents could not be read"
         if documents == 0:
             return Status.SUSPECT, "the file contains no events"
-        if (reason := _other_hour(self._hour, counts)) is not None:
-            return Status.SUSPECT, reason
+        if other_hour is not None:
+            return Status.SUSPECT, other_hour
         return Status.COMPLETE, None
 
 
