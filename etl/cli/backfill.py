@@ -54,6 +54,27 @@ class Rate(click.ParamType):
         return rate
 
 
+def takes_reprocessing(command: Callable[..., None]) -> Callable[..., None]:
+    """Adds the flags that process hours again although the lake has them."""
+    for option in reversed(
+        (
+            click.option("--refresh", is_flag=True, help="Check the source for newer versions of complete hours."),
+            click.option(
+                "--recheck",
+                is_flag=True,
+                help="Ask all sources, and replace complete hours of which one has clearly more.",
+            ),
+            click.option(
+                "--force",
+                is_flag=True,
+                help="Process every hour again, and store it even if it now has fewer events.",
+            ),
+        )
+    ):
+        command = option(command)
+    return command
+
+
 def _shared_options(command: Callable[..., None]) -> Callable[..., None]:
     """Adds the shared options to a command."""
     for option in reversed(
@@ -102,11 +123,7 @@ def _shared_options(command: Callable[..., None]) -> Callable[..., None]:
     ),
 )
 @takes_hours(required=True)
-@click.option("--refresh", is_flag=True, help="Check the source for newer versions of complete hours.")
-@click.option(
-    "--recheck", is_flag=True, help="Ask all sources, and replace complete hours of which one has clearly more."
-)
-@click.option("--force", is_flag=True, help="Process every hour again, and store it even if it now has fewer events.")
+@takes_reprocessing
 @_shared_options
 @with_session("sources", "completeness", "lake", "emails", "max_damage")
 def backfill(

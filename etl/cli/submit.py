@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 import rich_click as click
 from typing_extensions import override
 
-from etl.cli.backfill import MAX_WORKERS, Rate
+from etl.cli.backfill import MAX_WORKERS, Rate, takes_reprocessing
 from etl.cli.command_base import Command, Group
 from etl.cli.context import Session, with_session
 from etl.cli.ranges import LengthType, takes_days, takes_hours
@@ -145,11 +145,7 @@ def build(session: Session, days: Days, *, full: bool, **how: Any) -> None:  # n
     ),
 )
 @takes_hours(required=True)
-@click.option("--refresh", is_flag=True, help="Check the source for newer versions of complete hours.")
-@click.option(
-    "--recheck", is_flag=True, help="Ask all sources, and replace complete hours of which one has clearly more."
-)
-@click.option("--force", is_flag=True, help="Process every hour again, and store it even if it now has fewer events.")
+@takes_reprocessing
 @click.option(
     "--workers", type=click.IntRange(1, MAX_WORKERS), metavar="N", help="Maximum number of hours in parallel."
 )
