@@ -279,8 +279,8 @@ def test_a_lake_in_a_bucket(gcs_address: str, sources: Path, tmp_path: Path) -> 
     bad = etl(tmp_path, "verify", *where)
     assert bad.code == ExitCode.VERIFY_FAILED, bad.err
     assert f"{ONE}: {gcs_address}/{events_key(ONE)} is missing\n" in bad.out
-    mended = etl(tmp_path, "verify", "--repair", "--prune", "--source", sources, "--max-damage", "100%", *where)
-    assert mended.code == ExitCode.OK, mended.err
-    assert f"{ONE}: downloaded again\n{TWO}: recovered\n" in mended.out
+    repaired = etl(tmp_path, "verify", "--repair", "--prune", "--source", sources, "--max-damage", "100%", *where)
+    assert repaired.code == ExitCode.OK, repaired.err
+    assert f"{ONE}: downloaded again\n{TWO}: recovered\n" in repaired.out
     assert etl(tmp_path, "verify", "--deep", "2015-01-01-3", "2015-01-01-5", *where).out.endswith(": 3 sound\n")
     assert lake.store.stat("events/young") is not None, "what is new may be somebody's who is at work"

@@ -91,9 +91,9 @@ def test_every_era_special_records_and_what_comes_after(tmp_path: Path, lake: La
     done = built(by_spark, lake, engine="spark")
     assert {entry.partition_id for entry in done} == {"2019-01-02", "2019-01-05", "all"}
     assert differences(by_duckdb, by_spark) == {}
-    anew = Warehouse.at(str(tmp_path / "again"))
-    built(anew, lake)
-    assert differences(anew, by_spark) == {}
+    rebuilt = Warehouse.at(str(tmp_path / "again"))
+    built(rebuilt, lake)
+    assert differences(rebuilt, by_spark) == {}
 
 
 def test_what_one_engine_built_the_other_goes_on_with(tmp_path: Path, lake: Lake) -> None:
@@ -103,7 +103,7 @@ def test_what_one_engine_built_the_other_goes_on_with(tmp_path: Path, lake: Lake
     assert built(warehouse, lake) == []
     stored(lake, tmp_path / "archive", ERAS["C"] + 1, events=30)
     built(warehouse, lake)
-    anew = Warehouse.at(str(tmp_path / "again"))
-    built(anew, lake)
-    assert differences(anew, warehouse) == {}
+    rebuilt = Warehouse.at(str(tmp_path / "again"))
+    built(rebuilt, lake)
+    assert differences(rebuilt, warehouse) == {}
     assert {model.name for model in models() if model.is_stored} <= set(counts(warehouse))

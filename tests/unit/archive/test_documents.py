@@ -72,10 +72,10 @@ def is_object(data: bytes) -> bool:
 def check_account(line: bytes, documents: Sequence[Document], damage: Sequence[Damage]) -> None:
     """Every byte is in one document or one report, at its place, or stands between them as white space may."""
     lost = [run for run in damage if not run.kept]
-    mended = {run.offset: run for run in damage if run.kept}
+    repaired = {run.offset: run for run in damage if run.kept}
     spans = [(run.offset, run.data) for run in lost]
     for document in documents:
-        original = mended[document.offset].data if document.offset in mended else document.data
+        original = repaired[document.offset].data if document.offset in repaired else document.data
         spans.append((document.offset, original))
     left = OFFSET
     for begin, data in sorted(spans):
@@ -90,7 +90,7 @@ def check_account(line: bytes, documents: Sequence[Document], damage: Sequence[D
         assert run.kept == (run.reason in MENDED)
         assert run.lost == 0 or not (run.kept or run.reason is DamageReason.NUL_BYTES)
     assert is_in_order(lost)
-    assert set(mended) <= {document.offset for document in documents}
+    assert set(repaired) <= {document.offset for document in documents}
 
 
 def check_documents(documents: Sequence[Document]) -> None:
